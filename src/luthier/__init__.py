@@ -1,0 +1,114 @@
+"""luthier tunes language-model programs: instructions and demonstrations of every stage, jointly.
+
+Names are loaded when first used, so ``import luthier`` is cheap and a deployed program
+never loads what only tuning needs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from luthier._version import __version__
+
+if TYPE_CHECKING:
+    from luthier.budget import Budget
+    from luthier.errors import LuthierError, Unavailable, Unparseable
+    from luthier.evaluation.api import aevaluate, evaluate
+    from luthier.evaluation.metrics import contains, exact_match, judge, normalized_match, numeric_match, token_f1
+    from luthier.evaluation.rollout import Evaluation, Score
+    from luthier.evaluation.splits import Splits
+    from luthier.lm.lm import LM, Price
+    from luthier.lm.request import Completion, Message, Request
+    from luthier.optimizers.api import Result, aoptimize, optimize
+    from luthier.optimizers.bayesian_bootstrap import BayesianBootstrap
+    from luthier.optimizers.bootstrap_random_search import BootstrapRandomSearch
+    from luthier.optimizers.mipro import MIPRO
+    from luthier.optimizers.zero_shot_mipro import ZeroShotMIPRO
+    from luthier.program.bind import bind, use
+    from luthier.program.candidate import Candidate, Demo, Prompt
+    from luthier.program.predictor import AUTO, Predictor, predict, predictor, prompt
+    from luthier.program.signature import Private
+
+_HOMES = {
+    "luthier.budget": ("Budget",),
+    "luthier.errors": ("LuthierError", "Unavailable", "Unparseable"),
+    "luthier.evaluation.api": ("aevaluate", "evaluate"),
+    "luthier.evaluation.metrics": (
+        "contains",
+        "exact_match",
+        "judge",
+        "normalized_match",
+        "numeric_match",
+        "token_f1",
+    ),
+    "luthier.evaluation.rollout": ("Evaluation", "Score"),
+    "luthier.evaluation.splits": ("Splits",),
+    "luthier.lm.lm": ("LM", "Price"),
+    "luthier.lm.request": ("Completion", "Message", "Request"),
+    "luthier.optimizers.api": ("Result", "aoptimize", "optimize"),
+    "luthier.optimizers.bayesian_bootstrap": ("BayesianBootstrap",),
+    "luthier.optimizers.bootstrap_random_search": ("BootstrapRandomSearch",),
+    "luthier.optimizers.mipro": ("MIPRO",),
+    "luthier.optimizers.zero_shot_mipro": ("ZeroShotMIPRO",),
+    "luthier.program.bind": ("bind", "use"),
+    "luthier.program.candidate": ("Candidate", "Demo", "Prompt"),
+    "luthier.program.predictor": ("AUTO", "Predictor", "predict", "predictor", "prompt"),
+    "luthier.program.signature": ("Private",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AUTO",
+    "LM",
+    "MIPRO",
+    "BayesianBootstrap",
+    "BootstrapRandomSearch",
+    "Budget",
+    "Candidate",
+    "Completion",
+    "Demo",
+    "Evaluation",
+    "LuthierError",
+    "Message",
+    "Predictor",
+    "Price",
+    "Private",
+    "Prompt",
+    "Request",
+    "Result",
+    "Score",
+    "Splits",
+    "Unavailable",
+    "Unparseable",
+    "ZeroShotMIPRO",
+    "__version__",
+    "aevaluate",
+    "aoptimize",
+    "bind",
+    "contains",
+    "evaluate",
+    "exact_match",
+    "judge",
+    "normalized_match",
+    "numeric_match",
+    "optimize",
+    "predict",
+    "predictor",
+    "prompt",
+    "token_f1",
+    "use",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'luthier' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,1 @@
+"""Rollouts, metrics, data, and the statistics of comparing programs."""

@@ -1,0 +1,1 @@
+"""The bridge between the towers: one algorithm of the paper per file."""

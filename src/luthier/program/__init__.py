@@ -1,0 +1,1 @@
+"""Programs: predictors, candidates, runs, and traces."""

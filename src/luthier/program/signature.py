@@ -1,0 +1,49 @@
+"""A predictor's signature: its fields and its original instruction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from luthier.canonical import content_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One input or output."""
+
+    name: str
+    type: Any
+    """The annotation without ``Annotated``."""
+    description: str = ""
+    private: bool = False
+    """Marked ``lt.Private``: never in demos, proposals, or reports."""
+    choices: tuple[str, ...] = ()
+    """The values, as text, of a ``Literal``, an enum, or a bool output; empty otherwise."""
+    type_text: str = "str"
+    """The type as one writes it, for prompts and fingerprints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a predictor takes, gives, and is told to do."""
+
+    name: str
+    instruction: str
+    """The original instruction, verbatim."""
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+    reasoning: bool = False
+    result: Any = None
+    """The return annotation: how outputs become the value that the predictor returns."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash over fields and types, not over the instruction: what a prompt depends on."""
+        return content_hash(
+            {
+                "inputs": [[f.name, f.type_text, f.description] for f in self.inputs],
+                "outputs": [[f.name, f.type_text, f.description] for f in self.outputs],
+                "reasoning": self.reasoning,
+            }
+        )

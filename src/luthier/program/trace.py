@@ -1,0 +1,47 @@
+"""What happened in one run of a program: its predictor calls, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from luthier.lm.request import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One predictor call. Inputs and outputs are JSON; they hold private fields, too: mind where they go."""
+
+    predictor: str
+    index: int
+    """The how-manieth call of this predictor in the run, from 0."""
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any] | None
+    """None where the answer could not be read."""
+    reasoning: str | None
+    text: str
+    """What the LM answered."""
+    finish_reason: str
+    usage: Usage | None
+    error: str | None = None
+    """Why the answer could not be read."""
+
+
+@dataclass(slots=True)
+class Trace:
+    """The predictor calls of one run, in the order in which they ended."""
+
+    calls: list[Call] = field(default_factory=list)
+
+    def of(self, predictor: str) -> list[Call]:
+        """The calls of one predictor."""
+        return [call for call in self.calls if call.predictor == predictor]
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens and calls of the whole run, as if every call had been paid."""
+        total = Usage()
+        for call in self.calls:
+            total = total + (call.usage if call.usage is not None else Usage(calls=1))
+        return total

@@ -1,0 +1,1 @@
+"""Candidate prompts: bootstrapped demonstrations and grounded instructions (MIPRO §3.1)."""

@@ -1,0 +1,1 @@
+"""From a journal to tables, charts, and prompts side by side."""

@@ -1,0 +1,1 @@
+"""The optimisation tower's search: spaces, trials, and strategies. Knows nothing of language models."""

@@ -1,0 +1,1 @@
+"""Studies: journal, manifest, steps, and the ask-evaluate-tell loop."""

@@ -1,0 +1,1 @@
+"""Benchmark tasks: program, data, and metric, one file each."""
