@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -44,6 +44,8 @@ class Observation:
     """The kind of rollout: ``scored``, ``unparseable`` or ``error``; the unscored are never told."""
     measures: Mapping[str, float] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """Further facts for the journal (JSON), which the search does not interpret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Trial:
     """Counted from 0 over all purposes."""
     ask: Ask
     observations: tuple[Observation, ...]
+    prior: bool = False
+    """Known before the search began, not asked by it: it informs, but counts for no schedule."""
 
     @property
     def mean(self) -> float:
@@ -65,9 +69,17 @@ class Suggest(Protocol):
     """Chooses the next point; what it is evaluated on is the schedule's choice."""
 
     def suggest(
-        self, space: Space, history: Sequence[Trial], pending: Sequence[Ask], rng: random.Random
+        self,
+        space: Space,
+        history: Sequence[Trial],
+        pending: Sequence[Ask],
+        rng: random.Random,
+        closed: Collection[Point] = frozenset(),
     ) -> Point | None:
-        """Return a point, or None when there is none left. Pure: same arguments, same answer."""
+        """Return a point that is neither ``closed`` nor pending, or None when there is none left.
+
+        Pure: same arguments, same answer.
+        """
         ...
 
 
@@ -75,23 +87,41 @@ class Strategy(Protocol):
     """Chooses the next ask: which point, on which examples, and why."""
 
     def ask(self, space: Space, history: Sequence[Trial], pending: Sequence[Ask], rng: random.Random) -> Ask | None:
-        """Return the next ask, or None when the search is over. Pure: same arguments, same answer."""
+        """Return the next ask, or None: with asks pending, until they are told; without, the search is over.
+
+        Pure: same arguments, same answer.
+        """
         ...
 
 
-def trial_json(trial: Trial) -> dict[str, Any]:
-    """Return a trial's outcome as JSON (the point is named by the ask's event)."""
+def in_order(history: Iterable[Trial]) -> list[Trial]:
+    """Return the trials by number, in whichever order they arrived."""
+    return sorted(history, key=lambda trial: trial.number)
+
+
+def observation_json(observation: Observation) -> dict[str, Any]:
+    """Return an observation as JSON (its point is named by the ask's event)."""
     return {
-        "number": trial.number,
-        "outcomes": [
-            {
-                "example": o.example,
-                "repeat": o.repeat,
-                "value": o.value,
-                "outcome": o.outcome,
-                "measures": dict(o.measures),
-                "cost": dict(o.cost),
-            }
-            for o in trial.observations
-        ],
+        "example": observation.example,
+        "repeat": observation.repeat,
+        "outcome": observation.outcome,
+        "value": observation.value,
+        "measures": dict(observation.measures),
+        "cost": dict(observation.cost),
+        **observation.detail,
     }
+
+
+def observation_of(point: Point, data: Mapping[str, Any]) -> Observation:
+    """Read back what `observation_json` wrote."""
+    known = ("example", "repeat", "outcome", "value", "measures", "cost")
+    return Observation(
+        point=point,
+        example=data["example"],
+        repeat=data["repeat"],
+        value=data["value"],
+        outcome=data["outcome"],
+        measures=data["measures"],
+        cost=data["cost"],
+        detail={name: value for name, value in data.items() if name not in known},
+    )

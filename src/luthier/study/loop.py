@@ -1,0 +1,152 @@
+"""The loop of a study: synchronous batches of trials, resumed to the letter."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from luthier.errors import BudgetExhausted, JournalError
+from luthier.search.space import Point, Space
+from luthier.search.trial import Ask, Observation, Purpose, Strategy, Trial, in_order, observation_json, observation_of
+
+Evaluate = Callable[[Sequence[Ask], int], Awaitable[Sequence[Sequence[Observation]]]]
+"""Evaluates asks, the first of which has this trial number; in order, an observation for every example."""
+Append = Callable[[str, Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """The settings of one loop."""
+
+    space: Space
+    strategy: Strategy
+    evaluate: Evaluate
+    batch: int
+    seed: int
+
+    async def run(
+        self,
+        events: Sequence[Mapping[str, Any]],
+        append: Append,
+        prior: Sequence[Trial],
+    ) -> tuple[Trial, ...]:
+        """Go on where ``events`` end, and return all trials in order, ``prior`` ones first."""
+        history = [replace(trial, prior=True) for trial in in_order(prior)]
+        first = history[-1].number + 1 if history else 0
+        batches = _recorded_batches(events)
+        told = [trial for batch in batches for trial in batch.told]
+        if any(event["event"] == "loop_end" for event in events):
+            return (*history, *told)
+        # Only the last batch can be unfinished; one that was told in part was asked in full.
+        batch = batches[-1] if batches and not batches[-1].done else _Batch()
+        history += told[: len(told) - len(batch.told)]
+        reason = "complete"
+        try:
+            while asks := batch.asks if batch.told else self._ask(history, first, batch.asks, append):
+                history += batch.told
+                history += await self._evaluate(asks[len(batch.told) :], history, first, append)
+                batch = _Batch()
+        except BudgetExhausted:
+            reason = "budget"
+        append("loop_end", {"trials": _own(history), "reason": reason})
+        return tuple(history)
+
+    def _ask(self, history: Sequence[Trial], first: int, recorded: Sequence[Ask], append: Append) -> list[Ask]:
+        """Return the next batch; those ``recorded`` before an interruption are asked again, identically."""
+        asks: list[Ask] = []
+        while len(asks) < self.batch:
+            number = first + _own(history) + len(asks)
+            ask = self.strategy.ask(self.space, history, asks, random.Random(f"{self.seed}/{number}"))
+            if len(asks) < len(recorded) and ask != recorded[len(asks)]:
+                raise JournalError(f"trial {number}: the journal has {recorded[len(asks)]}, the strategy asks {ask}")
+            if ask is None:
+                break
+            if len(asks) >= len(recorded):
+                append("ask", _ask_json(number, ask))
+            asks.append(ask)
+        return asks
+
+    async def _evaluate(self, asks: Sequence[Ask], history: Sequence[Trial], first: int, append: Append) -> list[Trial]:
+        """Return the answered asks, told in trial order once all are there."""
+        begin = first + _own(history)
+        answers = await self.evaluate(asks, begin)
+        if len(answers) != len(asks):
+            raise ValueError(f"{len(asks)} asks were evaluated, {len(answers)} answered")
+        trials = [
+            Trial(number, ask, tuple(observations))
+            for number, (ask, observations) in enumerate(zip(asks, answers, strict=True), start=begin)
+        ]
+        for trial in trials:
+            _check(trial)
+        for trial in trials:
+            append("tell", _tell_json(trial))
+        return trials
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What the journal has of one batch."""
+
+    asks: list[Ask] = field(default_factory=list)
+    told: list[Trial] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        return len(self.told) == len(self.asks)
+
+
+def _recorded_batches(events: Sequence[Mapping[str, Any]]) -> list[_Batch]:
+    # All asks of a batch come before its first tell, so an ask after a tell begins the next batch.
+    batches: list[_Batch] = []
+    for event in events:
+        if event["event"] == "ask":
+            if not batches or batches[-1].told:
+                batches.append(_Batch())
+            batches[-1].asks.append(_ask_of(event))
+        elif event["event"] == "tell":
+            ask = batches[-1].asks[len(batches[-1].told)]
+            observations = tuple(observation_of(ask.point, outcome) for outcome in event["outcomes"])
+            batches[-1].told.append(Trial(event["trial"], ask, observations))
+    return batches
+
+
+def _own(history: Sequence[Trial]) -> int:
+    return sum(not trial.prior for trial in history)
+
+
+def _check(trial: Trial) -> None:
+    answered = [observation.example for observation in trial.observations]
+    missing = [example for example in trial.ask.examples if example not in answered]
+    if missing or any(observation.point != trial.ask.point for observation in trial.observations):
+        raise ValueError(
+            f"trial {trial.number}: no observation for {len(missing)} of {len(trial.ask.examples)} examples, or one of "
+            "another point; an unscored rollout must pause the study, not be told"
+        )
+
+
+def _ask_json(number: int, ask: Ask) -> dict[str, Any]:
+    return {
+        "trial": number,
+        "point": dict(ask.point),
+        "examples": list(ask.examples),
+        "purpose": ask.purpose.value,
+    }
+
+
+def _ask_of(event: Mapping[str, Any]) -> Ask:
+    return Ask(Point(event["point"]), tuple(event["examples"]), Purpose(event["purpose"]))
+
+
+def _tell_json(trial: Trial) -> dict[str, Any]:
+    usage: dict[str, float] = {}
+    for observation in trial.observations:
+        for name, amount in observation.cost.items():
+            usage[name] = usage.get(name, 0) + amount
+    return {
+        "trial": trial.number,
+        "mean": trial.mean,
+        "outcomes": [observation_json(observation) for observation in trial.observations],
+        "usage": usage,
+    }

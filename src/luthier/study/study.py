@@ -1,0 +1,177 @@
+"""A study: recorded steps and one loop of trials, in a directory that survives any interruption.
+
+What has an event is read, never computed again. So a run that was killed at any moment, and
+run again, goes through the same events as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from luthier.search.space import Space
+from luthier.search.trial import Strategy, Trial
+from luthier.study.directory import Lock, StudyDirectory
+from luthier.study.journal import Journal, envelope, event_data
+from luthier.study.loop import Evaluate, Loop
+from luthier.study.manifest import check_manifest, read_manifest, write_manifest
+
+Listener = Callable[[Mapping[str, Any]], None]
+"""Is given every event as it is written, and transient ones."""
+_OF_THE_LOOP = ("manifest", "ask", "tell", "loop_end")
+
+
+class Study:
+    """The one writer of a study directory; open it with `Study.open`."""
+
+    def __init__(self, directory: StudyDirectory, lock: Lock, journal: Journal, on_event: Listener | None) -> None:
+        self._paths = directory
+        self._lock = lock
+        self._journal = journal
+        self._on_event = on_event
+        self._stepped: set[str] = set()
+        self._looped = False
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path | str,
+        manifest: Mapping[str, Any],
+        *,
+        on_event: Listener | None = None,
+        accept: Collection[str] = (),
+    ) -> Study:
+        """Begin a study in ``directory``, or continue the one that is there.
+
+        Args:
+            directory: made if absent.
+            manifest: what the study is of; of its keys, only ``budget`` may change, and only be raised.
+            on_event: called with every event as it is written.
+            accept: top-level keys of the manifest that may differ this time, such as ``code``.
+
+        Raises:
+            ConfigError: the directory cannot be written, is no study's, or another process is writing it.
+            StudyMismatch: it holds another study; the message names each difference.
+            JournalError: the journal is damaged or from a newer luthier.
+        """
+        paths = StudyDirectory(directory)
+        paths.prepare()
+        lock = paths.lock()
+        try:
+            journal = Journal(paths.journal)
+            try:
+                study = cls(paths, lock, journal, on_event)
+                study._begin(json.loads(json.dumps(manifest, allow_nan=False)), accept)
+            except BaseException:
+                journal.close()
+                raise
+        except BaseException:
+            lock.release()
+            raise
+        return study
+
+    def _begin(self, manifest: dict[str, Any], accept: Collection[str]) -> None:
+        if not self._journal.events:
+            self.append("manifest", manifest)
+            write_manifest(self._paths.manifest, manifest)
+            return
+        # The journal keeps what the study began with; a raised budget and accepted changes
+        # are kept beside it, so that the journal stays that of an uninterrupted study.
+        old = read_manifest(self._paths.manifest) or event_data(self._journal.events[0])
+        check_manifest(self._paths.path, old, manifest, accept)
+        if manifest != old or not self._paths.manifest.exists():
+            write_manifest(self._paths.manifest, manifest)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """All events so far."""
+        return list(self._journal.events)
+
+    @property
+    def directory(self) -> Path:
+        """Where the study lives."""
+        return self._paths.path
+
+    @property
+    def store_path(self) -> Path:
+        """Where the study's store belongs."""
+        return self._paths.store
+
+    @property
+    def finished(self) -> bool:
+        """Whether the study came to its end."""
+        return any(event["event"] == "done" for event in self._journal.events)
+
+    def append(self, event: str, data: Mapping[str, Any]) -> None:
+        """Write an event for good, then tell the listener."""
+        written = self._journal.append(event, data)
+        if self._on_event is not None:
+            self._on_event(written)
+
+    def notify(self, event: str, data: Mapping[str, Any]) -> None:
+        """Tell the listener something that is not worth keeping."""
+        if self._on_event is not None:
+            self._on_event({"transient": True, **envelope(None, event, data)})
+
+    async def step(self, name: str, compute: Callable[[], Awaitable[Mapping[str, Any]]]) -> dict[str, Any]:
+        """Return what step ``name`` came to: read where it is recorded, else computed and recorded.
+
+        Raises:
+            ValueError: the name was used before, or the result holds what JSON cannot.
+            TypeError: the result is no JSON object.
+        """
+        if name in self._stepped or name in _OF_THE_LOOP:
+            raise ValueError(f"a step needs a name of its own; {name!r} is taken")
+        self._stepped.add(name)
+        for event in self._journal.events:
+            if event["event"] == name:
+                return event_data(event)
+        result = await compute()
+        if not isinstance(result, Mapping):
+            raise TypeError(f"step {name!r} must give a JSON object, not {type(result).__name__}")
+        self.append(name, result)
+        return event_data(self._journal.events[-1])
+
+    async def loop(
+        self,
+        space: Space,
+        strategy: Strategy,
+        evaluate: Evaluate,
+        *,
+        batch: int,
+        seed: int,
+        prior: Sequence[Trial] = (),
+    ) -> tuple[Trial, ...]:
+        """Run the search in synchronous batches, and return all trials in order, ``prior`` ones first.
+
+        All asks of a batch are recorded, evaluated together, and told in trial order when the
+        whole batch is done. Trials are numbered after ``prior``; the generator of trial n comes
+        from (seed, n). An exhausted budget ends the loop; any other error leaves the batch
+        unfinished, to be evaluated again when the study is continued.
+
+        Raises:
+            ValueError: the study had a loop before, ``batch`` is below one, or ``evaluate`` left an example out.
+            JournalError: the journal's asks are not those of this strategy.
+        """
+        if self._looped:
+            raise ValueError("a study has one loop")
+        if batch < 1:
+            raise ValueError(f"a batch needs at least one trial, not {batch}")
+        self._looped = True
+        return await Loop(space, strategy, evaluate, batch, seed).run(self.events, self.append, prior)
+
+    def close(self) -> None:
+        """Close the journal and let another process write; idempotent."""
+        self._journal.close()
+        self._lock.release()
+
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
