@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from luthier.evaluation.splits import Splits
     from luthier.lm.lm import LM, Price
     from luthier.lm.request import Completion, Message, Request
-    from luthier.optimizers.api import Result, aoptimize, optimize
     from luthier.optimizers.bayesian_bootstrap import BayesianBootstrap
     from luthier.optimizers.bootstrap_random_search import BootstrapRandomSearch
     from luthier.optimizers.mipro import MIPRO
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from luthier.program.candidate import Candidate, Demo, Prompt
     from luthier.program.predictor import AUTO, Predictor, predict, predictor, prompt
     from luthier.program.signature import Private
+    from luthier.tuning import Result, aoptimize, optimize
 
 _HOMES = {
     "luthier.budget": ("Budget",),
@@ -45,7 +45,6 @@ _HOMES = {
     "luthier.evaluation.splits": ("Splits",),
     "luthier.lm.lm": ("LM", "Price"),
     "luthier.lm.request": ("Completion", "Message", "Request"),
-    "luthier.optimizers.api": ("Result", "aoptimize", "optimize"),
     "luthier.optimizers.bayesian_bootstrap": ("BayesianBootstrap",),
     "luthier.optimizers.bootstrap_random_search": ("BootstrapRandomSearch",),
     "luthier.optimizers.mipro": ("MIPRO",),
@@ -54,6 +53,7 @@ _HOMES = {
     "luthier.program.candidate": ("Candidate", "Demo", "Prompt"),
     "luthier.program.predictor": ("AUTO", "Predictor", "predict", "predictor", "prompt"),
     "luthier.program.signature": ("Private",),
+    "luthier.tuning": ("Result", "aoptimize", "optimize"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,0 +1,223 @@
+"""The long proofs with a real LM: ``make proof``. Every run is a study, so an interrupted proof goes on where it stopped.
+
+Usage: proof.py [demo | iris | all] [--seeds 1 2 3] [--peer-python PATH]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import luthier as lt
+from luthier.evaluation.data import load_rows
+from luthier.evaluation.stats import paired, wilson
+from luthier.lm.local import local_server
+from luthier.optimizers.joint_random_search import JointRandomSearch
+from luthier.optimizers.labeled_few_shot import LabeledFewShot
+from luthier.tasks import iris
+from luthier.tasks.demo import run_demo
+
+RESULTS = Path(__file__).parent / "results"
+RUNS = Path("runs/proof")
+MODEL = "qwen2.5-coder-0.5b"
+IRIS_SIZES = (30, 45, 75)
+DEMOS = 16
+EVALUATIONS = 250
+SIZES_OF_SETS = (0, 8, 12, 16, 16, 16)
+METHODS: dict[str, Callable[[], Any]] = {
+    "labelled few-shot, K = 16, no search": lambda: LabeledFewShot(demos=DEMOS),
+    "joint random search": lambda: JointRandomSearch(
+        instructions=3, demo_sizes=SIZES_OF_SETS, trials=12, minibatch=9, closing=3
+    ),
+    "bootstrap random search": lambda: lt.BootstrapRandomSearch(candidates=6, demo_sizes=SIZES_OF_SETS),
+    "MIPRO": lambda: lt.MIPRO(instructions=3, demo_sizes=SIZES_OF_SETS, trials=12, minibatch=9, closing=3),
+}
+PEERS: dict[str, dict[str, int]] = {
+    "DSPy MIPROv2, same K": {"max_bootstrapped_demos": 4, "max_labeled_demos": 16},
+    "DSPy MIPROv2, defaults": {},
+}
+
+
+def main() -> None:
+    """Run the proofs asked for and write their results down."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="?", default="all", choices=("demo", "iris", "all"))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
+    parser.add_argument("--demo-seeds", nargs="*", type=int, default=[1, 2, 3, 4, 5])
+    parser.add_argument("--typo-seeds", nargs="*", type=int, default=[1])
+    parser.add_argument("--peer-python", type=Path, default=None, help="a Python that has dspy")
+    given = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    if given.what in ("demo", "all"):
+        prove_demo(given.demo_seeds)
+    if given.what in ("iris", "all"):
+        prove_iris("iris", given.seeds, given.peer_python)
+        prove_iris("iris_typo", given.typo_seeds, given.peer_python)
+
+
+def prove_demo(seeds: Sequence[int]) -> None:
+    """Run the demo once on each fresh split seed and write all of them down, whatever they say."""
+    for seed in seeds:
+        file = RESULTS / "demo" / f"split-{seed}.json"
+        if file.exists():
+            continue
+        started = time.monotonic()
+        shown = run_demo(RUNS / "demo" / f"split-{seed}", split_seed=seed)
+        verdict = shown.result.verdict
+        write(
+            file,
+            {
+                "split_seed": seed,
+                "decision": verdict.decision,
+                "before": verdict.before,
+                "after": verdict.after,
+                "difference": verdict.difference,
+                "interval": [verdict.low, verdict.high],
+                "n": verdict.n,
+                "control": shown.control.mean,
+                "control_demos": shown.control_demos,
+                "tuned_minus_control": shown.against_control.difference,
+                "tuned_minus_control_interval": [shown.against_control.low, shown.against_control.high],
+                "minutes": round((time.monotonic() - started) / 60, 1),
+            },
+        )
+        say(f"demo, split seed {seed}: {verdict.sentence}  control {shown.control.mean:.1%}")
+
+
+def prove_iris(task: str, seeds: Sequence[int], peer_python: Path | None) -> None:
+    """Run every method and peer on the same splits of one task."""
+    for seed in seeds:
+        for method, make in METHODS.items():
+            once(RESULTS / task / f"{slug(method)}-{seed}.json", lambda m=make, s=seed, n=method: ours(task, n, m(), s))
+        if peer_python is not None:
+            for method, settings in PEERS.items():
+                once(
+                    RESULTS / task / f"{slug(method)}-{seed}.json",
+                    lambda n=method, c=settings, s=seed: peer(task, n, c, s, peer_python),
+                )
+
+
+def ours(task: str, method: str, optimizer: Any, seed: int) -> dict[str, Any]:
+    """Tune with one of our optimizers; test values are by example, for pairing."""
+    program = {"iris": iris.iris, "iris_typo": iris.iris_typo}[task]
+    started = time.monotonic()
+    lm = lt.LM(f"local/{MODEL}", max_tokens=64)
+    result = lt.optimize(
+        program,
+        iris.measurements(),
+        lt.exact_match("species"),
+        lm=lm,
+        optimizer=optimizer,
+        study_dir=RUNS / task / f"{slug(method)}-{seed}",
+        seed=seed,
+        split_seed=seed,
+        sizes=IRIS_SIZES,
+        auto="light",
+    )
+    event = {name: find(result.events, name) for name in ("verdict", "split")}
+    verdict = event["verdict"]
+    told = [e for e in result.events if e["event"] == "tell"]
+    return {
+        "task": task,
+        "method": method,
+        "seed": seed,
+        "decision": verdict["decision"],
+        "test": event["split"]["test"],
+        "before": [outcome["value"] for outcome in verdict["outcomes_before"]],
+        "after": values_of(find(result.events, "choice"), verdict),
+        "unreadable_before": sum(o["outcome"] == "unparseable" for o in verdict["outcomes_before"]),
+        "unreadable_after": sum(o["outcome"] == "unparseable" for o in verdict["outcomes_after"]),
+        "evaluations": sum(len(e["outcomes"]) for e in told),
+        "paid": paid(result.study_dir),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def peer(task: str, method: str, settings: dict[str, int], seed: int, python: Path) -> dict[str, Any]:
+    """Run DSPy's MIPROv2 on the same split against the same server."""
+    from luthier.evaluation.splits import split
+    from luthier.program.program import discover
+
+    program = {"iris": iris.iris, "iris_typo": iris.iris_typo}[task]
+    parts = split(iris.measurements(), discover(program), split_seed=seed, sizes=IRIS_SIZES)
+    server = local_server(MODEL, slots=2)
+    job = {
+        "seed": seed,
+        "model": MODEL,
+        "base_url": server.base_url,
+        "api_key": server.api_key,
+        "max_tokens": 64,
+        "instruction": "Given the petal and sepal dimensions in cm, predict the iris species.",
+        "classes": f"setosa, {'versicolour' if task == 'iris_typo' else 'versicolor'}, or virginica",
+        "optimizer": settings,
+        **{part: [dict(row.example) for row in getattr(parts, part)] for part in ("train", "val", "test")},
+    }
+    script = Path(__file__).parent / "peers" / "dspy_iris.py"
+    done = subprocess.run([str(python), str(script)], input=json.dumps(job), capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout[done.stdout.index('{"before"') :])
+    return {
+        "task": task,
+        "method": method,
+        "seed": seed,
+        "test": [row.id for row in parts.test],
+        "before": found["before"]["values"],
+        "after": found["after"]["values"],
+        "unreadable_before": found["before"]["unreadable"],
+        "unreadable_after": found["after"]["unreadable"],
+        **{name: found[name] for name in ("lm_calls", "prompt_tokens", "completion_tokens", "demos", "seconds", "dspy")},
+    }
+
+
+def values_of(choice: dict[str, Any], verdict: dict[str, Any]) -> list[float]:
+    """Return the chosen candidate's test values, whatever the decision was."""
+    del choice
+    return [outcome["value"] for outcome in verdict["outcomes_after"]]
+
+
+def paid(study_dir: Path) -> dict[str, int]:
+    """Return what the study's store says was paid, by role and together."""
+    from luthier.report.spending import spending
+
+    return spending(study_dir)
+
+
+def once(file: Path, run: Callable[[], dict[str, Any]]) -> None:
+    """Run and write down, unless that was done before."""
+    if file.exists():
+        return
+    found = run()
+    write(file, found)
+    after = found["after"]
+    low, high = wilson(sum(after), len(after))
+    say(f"{file.parent.name} {file.stem}: {sum(after) / len(after):.1%} [{low:.1%}, {high:.1%}]")
+
+
+def write(file: Path, found: dict[str, Any]) -> None:
+    """Write a result as JSON."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def find(events: Sequence[Any], name: str) -> dict[str, Any]:
+    """Return the event of that name."""
+    return dict(next(event for event in events if event["event"] == name))
+
+
+def slug(text: str) -> str:
+    """Return a text as a file name."""
+    return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Bootstrap Random Search: many demo sets, each scored in full, the best kept (MIPRO §4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from luthier.errors import ConfigError
+from luthier.optimizers.optimizer import Facts, SearchPlan
+from luthier.optimizers.shape import demo_sizes
+from luthier.optimizers.workbench import Workbench
+from luthier.propose.bootstrap import BootstrapSettings
+from luthier.search.random import RandomSearch
+from luthier.search.schedule import FullSchedule
+from luthier.search.trial import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapRandomSearch:
+    """Bootstrap Random Search::
+
+        demo sets  ← bootstrap(teacher, train)    N sets over all predictors, from the same traces
+        space      ← one variable: the set
+        score every set in full; return the best, the original among them
+
+    Args:
+        candidates: N, how many sets are scored, the zero-shot one included; None takes what the budget allows.
+        demo_sizes: how many demos each set has, where N should not decide.
+        preset: ``"ours"`` or ``"paper"``: then N counts the zero-shot, the labels-only, and the unshuffled set,
+            sizes are random in 1..K, and sets are scored on the training data (paper §4.1 and its release).
+    """
+
+    candidates: int | None = None
+    demo_sizes: tuple[int, ...] | None = None
+    preset: Literal["ours", "paper"] = "ours"
+
+    def __post_init__(self) -> None:
+        if self.candidates is not None and self.candidates < 2:
+            raise ConfigError(f"candidates={self.candidates}: must be at least 2, the zero-shot set included")
+
+    @staticmethod
+    def paper() -> BootstrapRandomSearch:
+        """Return the paper's settings; N is the budget in full evaluations."""
+        return BootstrapRandomSearch(preset="paper")
+
+    @property
+    def name(self) -> str:
+        """The name it is asked for by."""
+        return "bootstrap-random-search/paper" if self.preset == "paper" else "bootstrap-random-search"
+
+    @property
+    def scores_on_train(self) -> bool:
+        """The paper scores candidates on the data it takes demos from."""
+        return self.preset == "paper"
+
+    def sets(self, facts: Facts) -> int:
+        """Return N: every set costs one full evaluation, but the original's zero-shot set is scored already."""
+        return self.candidates or max(2, facts.evaluations // facts.n_val + 1)
+
+    def plan(self, facts: Facts) -> SearchPlan:
+        """Return what the search will do."""
+        return SearchPlan(
+            bootstrap_rollouts=facts.n_train * (1 if self.preset == "paper" else 2),
+            search_rollouts=(self.sets(facts) - 1) * facts.n_val,
+        )
+
+    async def run(self, bench: Workbench) -> Sequence[Trial]:
+        """Search; every trial is a full evaluation."""
+        count = self.sets(bench.facts)
+        if self.preset == "paper":
+            settings = BootstrapSettings.paper(count, max_bootstrapped=4, max_labeled=4)
+        else:
+            settings = BootstrapSettings(sizes=self.demo_sizes or demo_sizes(count, bench.facts.largest_demo_set))
+        bootstrapped = await bench.bootstrap(settings)
+        choices = await bench.space(demo_sets=bootstrapped.sets, tied=True)
+        strategy = FullSchedule(RandomSearch(), examples=bench.scoring_ids, trials=count - 1)
+        return await bench.loop(choices, strategy, batch=1)

@@ -1,0 +1,99 @@
+"""Which of the fully scored candidates to put to the test, and what each predictor's change brings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from luthier.evaluation.evaluator import Evaluator
+from luthier.evaluation.rollout import Job, Rollout
+from luthier.evaluation.stats import paired
+from luthier.optimizers.payloads import Choices
+from luthier.optimizers.workbench import Workbench, scored_rollouts
+from luthier.program.candidate import Candidate
+from luthier.search.space import Point
+from luthier.search.trial import Observation, Trial
+
+
+def choose(bench: Workbench, choices: Choices, trials: Sequence[Trial]) -> dict[str, Any]:
+    """Return the choice event: the best mean among fully scored points; ties go to the original, then to the first.
+
+    Scores of the winner are optimistic, being the best of several on the same examples; the verdict is not.
+    """
+    original = choices.space.original
+    full = {trial.ask.point: trial for trial in trials if set(trial.ask.examples) == set(bench.scoring_ids)}
+    ranked = sorted(full, key=lambda point: (-full[point].mean, point != original, full[point].number))
+    chosen = next(
+        point
+        for point in ranked
+        if point == original or bench.may_be_chosen(choices.candidate(point, bench.original))
+    )
+    candidate = choices.candidate(chosen, bench.original)
+    return {
+        "point": dict(chosen),
+        "candidate": candidate.to_json(),
+        "mean": full[chosen].mean,
+        "is_original": chosen == original,
+        "table": [_row(point, full[point], is_original=point == original) for point in ranked],
+        "leaked_cells": leaked_cells(choices, full, bench.original),
+    }
+
+
+def leaked_cells(choices: Choices, full: dict[Point, Trial], original: Candidate) -> int:
+    """Count (candidate, example) pairs scored although the example is among the candidate's demos (paper presets)."""
+    leaked = 0
+    for point, trial in full.items():
+        prompts = choices.candidate(point, original).prompts.values()
+        shown = {d.provenance.example for prompt in prompts for d in prompt.demos if d.provenance is not None}
+        leaked += sum(o.example in shown for o in trial.observations)
+    return leaked
+
+
+async def swap_back(
+    evaluator: Evaluator, chosen: Candidate, original: Candidate, known: Sequence[Observation], *, seed: int
+) -> dict[str, Any]:
+    """Score the chosen candidate with each predictor's prompt swapped back to its original (leave one out).
+
+    Args:
+        evaluator: runs the programs.
+        chosen: the chosen candidate.
+        original: the program as it was.
+        known: the chosen candidate's own full evaluation.
+        seed: of the resampling, where metrics are graded.
+
+    Returns:
+        By predictor: the mean without its change, and what the change brings, with a 95 % interval.
+    """
+    scores = {observation.example: observation.value for observation in known}
+    gains: dict[str, Any] = {}
+    changed = [name for name, prompt in chosen.prompts.items() if prompt != original.prompts[name]]
+    for name in changed:
+        without = chosen.with_prompt(name, original.prompts[name])
+        rollouts = await scored_rollouts(evaluator, [Job(without, example) for example in scores])
+        found = paired(_values(rollouts), scores, seed=seed)
+        gains[name] = {
+            "mean_without": sum(rollout.value for rollout in rollouts) / len(rollouts),
+            "difference": found.difference,
+            "low": found.low,
+            "high": found.high,
+        }
+    return {"predictors": gains, "mean": sum(scores.values()) / len(scores)}
+
+
+def _values(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    return {rollout.job.example: rollout.value for rollout in rollouts}
+
+
+def _row(point: Point, trial: Trial, *, is_original: bool) -> dict[str, Any]:
+    values = [observation.value for observation in trial.observations]
+    n, mean = len(values), trial.mean
+    variance = sum((value - mean) ** 2 for value in values) / (n - 1) if n > 1 else float("nan")
+    stderr = (variance / n) ** 0.5 if n > 1 else None
+    return {
+        "point": dict(point),
+        "trial": trial.number,
+        "mean": mean,
+        "stderr": stderr,
+        "n": n,
+        "is_original": is_original,
+    }

@@ -1,0 +1,54 @@
+"""Labelled few-shot: one set of K labelled demos, no search. The control that every search has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from luthier.errors import ConfigError
+from luthier.optimizers.optimizer import Facts, SearchPlan
+from luthier.optimizers.workbench import Workbench
+from luthier.propose.bootstrap import BootstrapSettings
+from luthier.search.random import RandomSearch
+from luthier.search.schedule import FullSchedule
+from luthier.search.trial import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledFewShot:
+    """Labelled few-shot::
+
+        demo set ← K training examples, balanced by label, completed where a predictor is not the last
+        score it in full; return it, or the original where that is better
+
+    Args:
+        demos: K.
+    """
+
+    demos: int = 16
+
+    def __post_init__(self) -> None:
+        if self.demos < 1:
+            raise ConfigError(f"LabeledFewShot(demos={self.demos}): must be at least 1")
+
+    @property
+    def name(self) -> str:
+        """The name it is asked for by."""
+        return "labeled-few-shot"
+
+    @property
+    def scores_on_train(self) -> bool:
+        """It has nothing to choose, so it may be scored on validation rows."""
+        return False
+
+    def plan(self, facts: Facts) -> SearchPlan:
+        """Return what the search will do."""
+        return SearchPlan(bootstrap_rollouts=facts.n_train, search_rollouts=facts.n_val)
+
+    async def run(self, bench: Workbench) -> Sequence[Trial]:
+        """Score the one set."""
+        settings = BootstrapSettings(sizes=(0, self.demos), labeled=self.demos, rounds=1)
+        bootstrapped = await bench.bootstrap(settings)
+        choices = await bench.space(demo_sets=bootstrapped.sets, tied=True)
+        strategy = FullSchedule(RandomSearch(), examples=bench.scoring_ids, trials=1)
+        return await bench.loop(choices, strategy, batch=1)

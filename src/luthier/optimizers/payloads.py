@@ -1,0 +1,106 @@
+"""From levels of the search space to prompts: what the search chooses, and what it means for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from luthier.canonical import content_hash
+from luthier.program.candidate import Candidate, Demo
+from luthier.propose.bootstrap import DemoSet
+from luthier.propose.instructions import Proposal
+from luthier.search.space import Point, Space, Variable
+
+TIED = "demos"
+"""The variable of a demo set shared by all predictors (random search)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """A search space together with what each level stands for.
+
+    ``payloads[variable][level]`` is ``{"predictor": …, "instruction": str}`` or ``{"demos": {predictor: [demo, …]}}``, in JSON.
+    """
+
+    space: Space
+    payloads: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+    def candidate(self, point: Point, original: Candidate) -> Candidate:
+        """Return the candidate a point stands for; what the space does not name stays as it is."""
+        candidate = original
+        for variable, level in point.items():
+            payload = self.payloads[variable][level]
+            if "instruction" in payload:
+                candidate = candidate.with_instruction(payload["predictor"], payload["instruction"])
+            for predictor, demos in payload.get("demos", {}).items():
+                candidate = candidate.with_demos(predictor, [Demo.from_json(demo) for demo in demos])
+        return candidate
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the choices as JSON, for the journal."""
+        return {"variables": self.space.to_json(), "payloads": {v: dict(levels) for v, levels in self.payloads.items()}}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Choices:
+        """Read choices back."""
+        variables = tuple(Variable(v["name"], tuple(v["levels"]), v["kind"]) for v in data["variables"])
+        return Choices(Space(variables), data["payloads"])
+
+
+def choices(
+    original: Candidate,
+    *,
+    instructions: Mapping[str, Sequence[Proposal]] | None = None,
+    demo_sets: Sequence[DemoSet] = (),
+    tied: bool = False,
+    frozen: Iterable[str] = (),
+) -> Choices:
+    """Build the space: one instruction and one demo-set variable per predictor (MIPRO §4.3).
+
+    Args:
+        original: the program as it is; its prompts are always the first levels.
+        instructions: proposals by predictor; None keeps the original instructions.
+        demo_sets: sets over all predictors; empty keeps the original demos.
+        tied: one demo-set variable over all predictors, as random search has it (MIPRO §4.1).
+        frozen: names of variables left as the original has them.
+    """
+    payloads: dict[str, dict[str, dict[str, Any]]] = {}
+    for predictor in sorted(original.prompts):
+        if instructions is not None:
+            texts = [original.prompts[predictor].instruction, *(p.text for p in instructions.get(predictor, ()))]
+            payloads[f"{predictor}.instruction"] = _levels(
+                {"predictor": predictor, "instruction": text} for text in texts
+            )
+        if demo_sets and not tied:
+            payloads[f"{predictor}.demos"] = _levels(_demos(original, demo_sets, [predictor]))
+    if demo_sets and tied:
+        payloads[TIED] = _levels(_demos(original, demo_sets, sorted(original.prompts)))
+    skip = set(frozen)
+    kept = {name: levels for name, levels in payloads.items() if name not in skip}
+    return Choices(Space(tuple(Variable(name, tuple(levels)) for name, levels in kept.items())), kept)
+
+
+def _demos(original: Candidate, demo_sets: Sequence[DemoSet], predictors: Sequence[str]) -> Iterable[dict[str, Any]]:
+    yield {"demos": {p: [demo.to_json() for demo in original.prompts[p].demos] for p in predictors}}
+    for demo_set in demo_sets:
+        yield {"demos": {p: [demo.to_json() for demo in demo_set.demos.get(p, ())] for p in predictors}}
+
+
+def _levels(payloads: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Name payloads by content, equal ones once; where a demo was met does not make it another demo."""
+    levels: dict[str, dict[str, Any]] = {}
+    for payload in payloads:
+        levels.setdefault(content_hash(_without_provenance(payload)), payload)
+    return levels
+
+
+def _without_provenance(payload: Mapping[str, Any]) -> dict[str, Any]:
+    if "demos" not in payload:
+        return dict(payload)
+    return {
+        "demos": {
+            predictor: [{key: value for key, value in demo.items() if key != "provenance"} for demo in demos]
+            for predictor, demos in payload["demos"].items()
+        }
+    }

@@ -1,0 +1,41 @@
+"""Optimizers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from luthier.errors import ConfigError
+from luthier.optimizers.bayesian_bootstrap import BayesianBootstrap
+from luthier.optimizers.bootstrap_random_search import BootstrapRandomSearch
+from luthier.optimizers.joint_random_search import JointRandomSearch
+from luthier.optimizers.labeled_few_shot import LabeledFewShot
+from luthier.optimizers.mipro import MIPRO
+from luthier.optimizers.optimizer import Optimizer
+from luthier.optimizers.zero_shot_mipro import ZeroShotMIPRO
+
+OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+    "mipro": MIPRO,
+    "mipro/paper": MIPRO.paper,
+    "mipro0": ZeroShotMIPRO,
+    "mipro0/paper": ZeroShotMIPRO.paper,
+    "bootstrap-random-search": BootstrapRandomSearch,
+    "bootstrap-random-search/paper": BootstrapRandomSearch.paper,
+    "bayesian-bootstrap": BayesianBootstrap,
+    "bayesian-bootstrap/paper": BayesianBootstrap.paper,
+    "joint-random-search": JointRandomSearch,
+    "labeled-few-shot": LabeledFewShot,
+}
+"""How to make each optimizer with its default settings."""
+
+
+def optimizer_named(optimizer: str | Optimizer) -> Optimizer:
+    """Return the optimizer of that name, or the settings object as it is.
+
+    Raises:
+        ConfigError: there is no optimizer of that name.
+    """
+    if not isinstance(optimizer, str):
+        return optimizer
+    if optimizer not in OPTIMIZERS:
+        raise ConfigError(f"no optimizer is called {optimizer!r}; there are {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[optimizer]()

@@ -1,0 +1,211 @@
+"""Everything a study needs, resolved from the user's arguments before anything is spent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luthier.budget import Budget
+from luthier.canonical import content_hash
+from luthier.errors import ConfigError
+from luthier.evaluation.data import Row
+from luthier.evaluation.metrics import Metric
+from luthier.evaluation.splits import Split, split
+from luthier.lm.lm import LM
+from luthier.optimizers.manifest import manifest
+from luthier.optimizers.optimizer import Auto, Facts, Optimizer
+from luthier.optimizers.plan import CHARACTERS_PER_TOKEN, RolloutCost
+from luthier.optimizers.registry import optimizer_named
+from luthier.optimizers.shape import EVALUATIONS, LARGEST_DEMO_SET, auto_for, evaluations_in
+from luthier.program.predictor import Predictor
+from luthier.program.program import Program, discover
+from luthier.program.render import text
+
+ROOM_FOR_PROPOSALS = 40
+"""LM calls kept for the proposer when a limit on calls is turned into program runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The plain settings of a study, as the user gave them."""
+
+    auto: Auto | None = None
+    budget: Budget | None = None
+    study_dir: Path | None = None
+    seed: int = 0
+    split_seed: int = 0
+    sizes: tuple[int, int, int] | None = None
+    concurrency: int = 64
+    inputs: Sequence[str] | None = None
+    group: str | None = None
+    launch: Mapping[str, Any] | None = None
+    """How the command line started the study; what ``luthier resume`` starts again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A study, ready to run."""
+
+    program: Program
+    metric: Metric
+    split: Split
+    task: LM
+    teacher: LM
+    proposer: LM
+    optimizer: Optimizer
+    settings: Settings
+    study_dir: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def study_id(self) -> str:
+        """Names the study in the store; the budget may be raised without making it another one."""
+        return content_hash({name: value for name, value in self.manifest.items() if name != "budget"})
+
+    @property
+    def scoring(self) -> tuple[Row, ...]:
+        """The rows candidates are compared on."""
+        return self.training if self.optimizer.scores_on_train else self.split.val
+
+    @property
+    def training(self) -> tuple[Row, ...]:
+        """The rows demos come from; paper presets know only one set for both."""
+        return self.split.train + self.split.val if self.optimizer.scores_on_train else self.split.train
+
+    @property
+    def concurrency(self) -> int:
+        """Rollouts in flight: one on an embedded LM, whose slots keep prefixes and not parallel runs."""
+        return 1 if self.task.is_local else self.settings.concurrency
+
+    def facts(self, cost: RolloutCost) -> Facts:
+        """Return what the optimizer decides its numbers by."""
+        scoring, training, n_test = len(self.scoring), len(self.training), len(self.split.test)
+        auto, budget = self.settings.auto, self.settings.budget
+        room = evaluations_in(
+            budget,
+            calls_per_rollout=cost.calls,
+            fixed_rollouts=scoring + 2 * training + 2 * n_test,
+            other_calls=ROOM_FOR_PROPOSALS,
+        )
+        wanted = EVALUATIONS[auto] if auto is not None else None
+        evaluations = int(min(room, wanted if wanted is not None else max(EVALUATIONS["light"], 3 * scoring)))
+        if wanted is None and room != float("inf"):
+            evaluations = int(room)
+        evaluations = max(evaluations, 2 * scoring)
+        return Facts(
+            n_train=training,
+            n_val=scoring,
+            n_test=n_test,
+            n_predictors=len(self.program.predictors),
+            auto=auto if auto is not None else auto_for(evaluations),
+            evaluations=evaluations,
+            largest_demo_set=LARGEST_DEMO_SET,
+            sequential=self.task.is_local,
+        )
+
+    def guessed_cost(self) -> RolloutCost:
+        """Guess a program run's cost: every predictor once, its prompt with an average row's text."""
+        rows = self.scoring[:20]
+        characters = sum(sum(len(str(value)) for value in row.inputs.values()) for row in rows) / max(1, len(rows))
+        tokens = 0.0
+        for predictor in self.program.predictors:
+            empty = {field.name: "" for field in predictor.signature.inputs}
+            constant = len(text(predictor.signature, predictor.original, empty))
+            tokens += (constant + characters) / CHARACTERS_PER_TOKEN
+        n = len(self.program.predictors)
+        return RolloutCost(calls=n, prompt_tokens=tokens, completion_tokens=30.0 * n)
+
+
+def prepare(
+    function: Callable[..., Any],
+    data: Any,
+    metric: Callable[..., Any],
+    *,
+    lms: Mapping[str, LM | str | None],
+    optimizer: str | Optimizer,
+    predictors: Sequence[Predictor[Any, Any]] | None,
+    settings: Settings,
+) -> Setup:
+    """Resolve and check everything; nothing is called and nothing is written.
+
+    Raises:
+        UserError: something is wrong; the message says what, where, and what to do.
+    """
+    program = discover(function, predictors)
+    checked = Metric.of(metric)
+    recipe = optimizer_named(optimizer)
+    rows = split(
+        data,
+        program,
+        inputs=settings.inputs,
+        group=settings.group,
+        split_seed=settings.split_seed,
+        sizes=settings.sizes,
+    )
+    task, teacher, proposer = _lms(lms, program)
+    if settings.budget is not None and settings.budget.usd is not None:
+        _need_prices([task, teacher, proposer])
+    if settings.concurrency < 1:
+        raise ConfigError(f"concurrency={settings.concurrency}: must be at least 1")
+    plain = {
+        "auto": settings.auto,
+        "seed": settings.seed,
+        "split_seed": settings.split_seed,
+        "concurrency": settings.concurrency,
+        "group": settings.group,
+        "launch": None if settings.launch is None else dict(settings.launch),
+    }
+    return Setup(
+        program=program,
+        metric=checked,
+        split=rows,
+        task=task,
+        teacher=teacher,
+        proposer=proposer,
+        optimizer=recipe,
+        settings=settings,
+        study_dir=settings.study_dir if settings.study_dir is not None else _default_directory(program),
+        manifest=manifest(
+            program=program,
+            metric=metric,
+            split=rows,
+            lms={"task": task, "teacher": teacher, "proposer": proposer},
+            optimizer=recipe,
+            budget=settings.budget,
+            settings=plain,
+        ),
+    )
+
+
+def _lms(lms: Mapping[str, LM | str | None], program: Program) -> tuple[LM, LM, LM]:
+    def resolved(lm: LM | str) -> LM:
+        lm = lm if isinstance(lm, LM) else LM(lm)
+        # An embedded LM keeps one warm prefix per slot, so every predictor gets a slot of its own.
+        return lm.with_settings(slots=len(program.predictors)) if lm.is_local and lm.slots is None else lm
+
+    given = lms.get("task")
+    if given is None:
+        raise ConfigError("no LM: pass lm=lt.LM('openai/…'), lm=lt.LM('local/…'), or a callable")
+    task = resolved(given)
+    teacher, proposer = lms.get("teacher"), lms.get("proposer")
+    return (
+        task,
+        task if teacher is None else resolved(teacher),
+        task if proposer is None else resolved(proposer),
+    )
+
+
+def _need_prices(lms: Sequence[LM]) -> None:
+    for lm in lms:
+        if lm.price is None and lm.leaves_machine is not None:
+            raise ConfigError(
+                f"a budget in dollars needs a price for {lm.name}: pass price=lt.Price(input=…, output=…) in dollars "
+                "per million tokens, or limit lm_calls or tokens instead"
+            )
+
+
+def _default_directory(program: Program) -> Path:
+    return Path("runs") / re.sub(r"[^\w.-]+", "-", program.name.rpartition(":")[2])

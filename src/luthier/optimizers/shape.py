@@ -1,0 +1,64 @@
+"""From a budget and the data to numbers: how many candidates, demos, and program runs."""
+
+from __future__ import annotations
+
+import math
+
+from luthier.budget import Budget
+from luthier.optimizers.optimizer import Auto, Facts
+
+EVALUATIONS: dict[Auto, int] = {"light": 300, "medium": 800, "heavy": 2000}
+"""Program runs of the search, by preset, where no budget says otherwise."""
+
+CANDIDATES: dict[Auto, int] = {"light": 6, "medium": 12, "heavy": 18}
+"""Instructions and demo sets per predictor (as peers' users know them)."""
+
+LARGEST_DEMO_SET = 18
+PROMPT_CHARACTERS = 16_000
+"""How much of a prompt demos may fill, about 4,000 tokens."""
+
+
+def demo_sizes(sets: int, largest: int) -> tuple[int, ...]:
+    """Return the sizes of ``sets`` demo sets, the empty one first, growing to ``largest``.
+
+    The number of demos matters more than which ones on small LMs, so it is searched over:
+    a third of the sets is small, a third middling, a third large.
+
+    >>> demo_sizes(6, 18)
+    (0, 6, 12, 12, 18, 18)
+    """
+    if sets < 1:
+        return ()
+    filled = sets - 1
+    sizes = [math.ceil(largest * math.ceil((index + 2) / 2) / math.ceil((filled + 1) / 2)) for index in range(filled)]
+    return (0, *(min(largest, max(1, size)) for size in sizes))
+
+
+def room_for_demos(prompt_characters: float) -> int:
+    """Return how many demos fit a prompt whose one example takes so many characters."""
+    return max(1, min(LARGEST_DEMO_SET, int(PROMPT_CHARACTERS / max(prompt_characters, 1.0))))
+
+
+def auto_for(evaluations: int) -> Auto:
+    """Return the preset whose size a number of program runs comes nearest to, from below."""
+    names: tuple[Auto, ...] = ("heavy", "medium", "light")
+    return next((name for name in names if evaluations >= EVALUATIONS[name]), "light")
+
+
+def evaluations_in(budget: Budget | None, *, calls_per_rollout: float, fixed_rollouts: int, other_calls: int) -> float:
+    """Return how many program runs a limit on LM calls leaves to the search.
+
+    Args:
+        budget: the user's limits; without a limit on calls the answer is infinite.
+        calls_per_rollout: LM calls of one program run.
+        fixed_rollouts: program runs outside the search: baseline, bootstrapping, verdict.
+        other_calls: the proposer's calls.
+    """
+    if budget is None or budget.lm_calls is None:
+        return math.inf
+    return (budget.lm_calls - other_calls) / max(calls_per_rollout, 1e-9) - fixed_rollouts
+
+
+def closing_evaluations(facts: Facts) -> int:
+    """Return how many full evaluations are kept for the end: three, two when three would eat half the budget."""
+    return 3 if 6 * facts.n_val <= facts.evaluations else 2

@@ -1,0 +1,223 @@
+"""The steps that optimizers are made of. Each is journaled: read on resume, never recomputed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from luthier.canonical import content_hash
+from luthier.errors import ProgramFailed, StudyPaused
+from luthier.evaluation.data import Row
+from luthier.evaluation.evaluator import Evaluator
+from luthier.evaluation.rollout import Job, Outcome, Rollout, outcome_json
+from luthier.lm.lm import LM
+from luthier.optimizers.optimizer import Facts
+from luthier.optimizers.payloads import Choices, choices
+from luthier.program.candidate import Candidate
+from luthier.program.program import Program
+from luthier.propose.bootstrap import Bootstrapped, BootstrapSettings, DemoSet, bootstrap
+from luthier.propose.grounding import Grounding, GroundingSettings, ground
+from luthier.propose.instructions import InstructionPool, Proposal, propose_instructions
+from luthier.propose.proposer import Proposer
+from luthier.search.space import Point
+from luthier.search.trial import Ask, Observation, Purpose, Strategy, Trial
+from luthier.study.study import Study
+
+ERRORS_THAT_DROP = 3
+"""After this many program errors a candidate may no longer be chosen."""
+
+
+@dataclass(slots=True)
+class Workbench:
+    """Everything one optimizer run works with, and the steps it works by."""
+
+    study: Study
+    program: Program
+    evaluator: Evaluator
+    training: Sequence[Row]
+    """Where demos and summaries come from."""
+    scoring: Sequence[Row]
+    """What candidates are compared on: validation rows, or the training rows in paper presets."""
+    teacher: LM
+    proposer: Proposer
+    facts: Facts
+    seed: int
+    original: Candidate
+    errors: Counter[str] = field(default_factory=Counter)
+    """Program errors by candidate key."""
+    broken_by: dict[str, list[Candidate]] = field(default_factory=dict)
+    """By traceback: the candidates that failed with it."""
+
+    @property
+    def scoring_ids(self) -> tuple[str, ...]:
+        """Ids of the rows candidates are compared on."""
+        return tuple(row.id for row in self.scoring)
+
+    async def bootstrap(self, settings: BootstrapSettings) -> Bootstrapped:
+        """Collect demo sets from passing rollouts of the teacher (MIPRO §3.1)."""
+
+        async def compute() -> Any:
+            found = await bootstrap(
+                self.evaluator,
+                self.training,
+                settings,
+                teacher=self.teacher,
+                candidate=self.original,
+                seed=self.seed,
+            )
+            return found.to_json()
+
+        return Bootstrapped.from_json(await self.study.step("bootstrap", compute))
+
+    async def ground(self, settings: GroundingSettings) -> Grounding:
+        """Gather the facts that the proposer is shown (MIPRO §3.1)."""
+
+        async def compute() -> Any:
+            found = await ground(self.proposer, self.program, self.training, settings, self.seed)
+            return found.to_json()
+
+        return Grounding.from_json(await self.study.step("grounding", compute))
+
+    async def propose(
+        self, grounding: Grounding, demo_sets: Sequence[DemoSet], settings: GroundingSettings, *, count: int
+    ) -> Mapping[str, Sequence[Proposal]]:
+        """Have ``count`` instructions for every predictor, the original among them."""
+
+        async def compute() -> Any:
+            pool = await propose_instructions(
+                self.proposer,
+                self.program,
+                grounding,
+                demo_sets,
+                self.training,
+                count=count,
+                settings=settings,
+                seed=self.seed,
+            )
+            return pool.to_json()
+
+        return InstructionPool.from_json(await self.study.step("proposals", compute)).predictors
+
+    async def space(
+        self,
+        *,
+        instructions: Mapping[str, Sequence[Proposal]] | None = None,
+        demo_sets: Sequence[DemoSet] = (),
+        tied: bool = False,
+        frozen: Iterable[str] = (),
+    ) -> Choices:
+        """Make the search space and journal what each of its levels stands for."""
+
+        async def compute() -> Any:
+            return choices(
+                self.original, instructions=instructions, demo_sets=demo_sets, tied=tied, frozen=frozen
+            ).to_json()
+
+        return Choices.from_json(await self.study.step("space", compute))
+
+    async def loop(self, choices: Choices, strategy: Strategy, *, batch: int) -> tuple[Trial, ...]:
+        """Ask, evaluate, tell, until the strategy or the budget ends it (MIPRO Algorithm 1).
+
+        The baseline is the first trial of the history, so the original is never scored in full twice.
+        """
+
+        async def evaluate(asks: Sequence[Ask], first: int) -> list[list[Observation]]:
+            return await self.evaluate(choices, asks, first)
+
+        prior = [self._baseline_trial(choices)]
+        return await self.study.loop(choices.space, strategy, evaluate, batch=batch, seed=self.seed, prior=prior)
+
+    async def evaluate(self, choices: Choices, asks: Sequence[Ask], first: int) -> list[list[Observation]]:
+        """Run the rollouts of a batch of asks.
+
+        Raises:
+            StudyPaused: rollouts stayed unscored even when tried again; nothing is told.
+            ProgramFailed: user code fails whatever the prompts are.
+        """
+        jobs = [
+            Job(choices.candidate(ask.point, self.original), example) for ask in asks for example in ask.examples
+        ]
+        rollouts = await scored_rollouts(self.evaluator, jobs)
+        self._watch_errors(rollouts)
+        observations, start = [], 0
+        for ask in asks:
+            part = rollouts[start : start + len(ask.examples)]
+            start += len(ask.examples)
+            observations.append([_observation(ask.point, outcome_json(rollout)) for rollout in part])
+        return observations
+
+    def may_be_chosen(self, candidate: Candidate) -> bool:
+        """Whether the candidate has not been dropped for program errors."""
+        return self.errors[candidate.key] < ERRORS_THAT_DROP
+
+    def _baseline_trial(self, choices: Choices) -> Trial:
+        event = next(event for event in self.study.events if event["event"] == "baseline")
+        point = choices.space.original
+        observations = tuple(
+            _observation(point, outcome) for outcome in event["outcomes"] if outcome["value"] is not None
+        )
+        return Trial(0, Ask(point, self.scoring_ids, Purpose.FULL), observations)
+
+    def _watch_errors(self, rollouts: Sequence[Rollout]) -> None:
+        for rollout in rollouts:
+            if rollout.outcome is not Outcome.ERROR:
+                continue
+            candidate = rollout.job.candidate
+            self.errors[candidate.key] += 1
+            failed = self.broken_by.setdefault(rollout.traceback, [])
+            if all(known.key != candidate.key for known in failed):
+                failed.append(candidate)
+            if len(failed) >= ERRORS_THAT_DROP and _share_no_new_component(failed, self.original):
+                raise ProgramFailed(
+                    f"{len(failed)} candidates that have no new prompt in common failed alike, so the program itself "
+                    f"seems broken. Repair it, then resume with --code-changed.\n{rollout.traceback}"
+                )
+
+
+async def scored_rollouts(evaluator: Evaluator, jobs: Sequence[Job]) -> list[Rollout]:
+    """Run rollouts until every one has a score; the unscored are tried once more.
+
+    Raises:
+        StudyPaused: some stayed unscored. What was scored is in the store and costs nothing again.
+    """
+    rollouts = await evaluator.rollouts(jobs)
+    missing = [index for index, rollout in enumerate(rollouts) if rollout.outcome is Outcome.UNSCORED]
+    if not missing:
+        return rollouts
+    again = await evaluator.rollouts([jobs[index] for index in missing])
+    for index, rollout in zip(missing, again, strict=True):
+        rollouts[index] = rollout
+    unscored = [rollout for rollout in again if rollout.outcome is Outcome.UNSCORED]
+    if unscored:
+        raise StudyPaused(
+            f"{len(unscored)} of {len(jobs)} rollouts got no answer, even when tried again "
+            f"(the first: {unscored[0].error}). Nothing was scored for them; resume when the LM answers again."
+        )
+    return rollouts
+
+
+def _observation(point: Point, outcome: Mapping[str, Any]) -> Observation:
+    return Observation(
+        point,
+        outcome["example"],
+        outcome["repeat"],
+        outcome["value"],
+        outcome["outcome"],
+        outcome["measures"],
+        outcome["cost"],
+    )
+
+
+def _share_no_new_component(candidates: Sequence[Candidate], original: Candidate) -> bool:
+    """Whether no changed prompt is common to all candidates: then no prompt is to blame."""
+    shared: set[str] | None = None
+    for candidate in candidates:
+        new = {
+            content_hash([name, prompt.instruction, [[dict(d.inputs), dict(d.outputs)] for d in prompt.demos]])
+            for name, prompt in candidate.prompts.items()
+            if prompt != original.prompts[name]
+        }
+        shared = new if shared is None else shared & new
+    return not shared

@@ -1,0 +1,243 @@
+"""``lt.optimize`` and ``lt.aoptimize``: from a program, data, and a metric to a verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from luthier.budget import Budget, Ledger
+from luthier.evaluation.running import run_sync
+from luthier.lm.gateway import Gateway
+from luthier.lm.lm import LM
+from luthier.lm.store import Store
+from luthier.optimizers.line import Confirm, Line
+from luthier.optimizers.optimizer import Auto, Optimizer
+from luthier.optimizers.plan import study_plan
+from luthier.optimizers.setup import Settings, Setup, prepare
+from luthier.optimizers.verdict import Decision, Verdict
+from luthier.program.bind import bind
+from luthier.program.candidate import Candidate
+from luthier.program.predictor import Predictor
+from luthier.report import write_report
+from luthier.study.study import Study
+
+ProgramT = TypeVar("ProgramT", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[ProgramT]):
+    """What a study found.
+
+    ``candidate`` and ``program`` are the recommended ones: the original's unless the decision is ``"adopt"``.
+    """
+
+    decision: Decision
+    verdict: Verdict
+    candidate: Candidate
+    program: ProgramT
+    """The user's program with ``candidate`` bound to it, ready to deploy."""
+    best: Candidate
+    """The best candidate found, whatever the verdict."""
+    study_dir: Path
+    report: Path
+    events: tuple[Mapping[str, Any], ...]
+    """The journal."""
+
+    def __repr__(self) -> str:
+        return f"Result({self.decision!r}: {self.verdict.sentence!r}, study_dir={str(self.study_dir)!r})"
+
+
+def optimize(  # noqa: PLR0913 - the public contract's names, all but three by keyword
+    program: ProgramT,
+    data: Any,
+    metric: Callable[..., Any],
+    *,
+    lm: LM | str | None = None,
+    proposer_lm: LM | str | None = None,
+    teacher_lm: LM | str | None = None,
+    optimizer: str | Optimizer = "mipro",
+    auto: Auto | None = None,
+    budget: Budget | None = None,
+    study_dir: str | Path | None = None,
+    seed: int = 0,
+    concurrency: int = 64,
+    inputs: Sequence[str] | None = None,
+    group: str | None = None,
+    split_seed: int = 0,
+    sizes: tuple[int, int, int] | None = None,
+    predictors: Sequence[Predictor[Any, Any]] | None = None,
+    on_event: Callable[[Mapping[str, Any]], None] | None = None,
+    confirm: Confirm | None = None,
+    launch: Mapping[str, Any] | None = None,
+) -> Result[ProgramT]:
+    """Tune a program's instructions and demonstrations, jointly, and prove the gain on held-out examples.
+
+    Run again with the same arguments, it continues where it stopped, or returns the finished result.
+
+    Args:
+        program: a function, sync or async, that calls predictors.
+        data: one data set, split for you, or ``lt.Splits``; a list of mappings, a JSONL, CSV or Parquet path, a
+            pandas or polars frame, or a Hugging Face data set.
+        metric: ``metric(example, prediction)`` or ``(example, prediction, trace)``; a bool, a float in [0, 1],
+            or an ``lt.Score``.
+        lm: runs the program; an ``lt.LM`` or its name.
+        proposer_lm: writes instructions; ``lm`` where None.
+        teacher_lm: makes demonstrations; ``lm`` where None.
+        optimizer: a name such as ``"mipro"`` or ``"mipro/paper"``, or a settings object such as ``lt.MIPRO(...)``.
+        auto: how much to search: ``"light"``, ``"medium"`` or ``"heavy"``; None takes what the budget allows.
+        budget: limits that hold over all LMs together, resumes included.
+        study_dir: where the study is kept; ``runs/<program>`` where None.
+        seed: of the search; the same seed, the same study.
+        concurrency: rollouts in flight at most; one on an embedded LM.
+        inputs: columns that feed the program, where names alone do not say.
+        group: a column whose equal values are kept on one side of every split.
+        split_seed: of the split, apart from ``seed``.
+        sizes: exact sizes of train, validation, and test.
+        predictors: the predictors to tune; found by reading the program where None.
+        on_event: gets every journal event, and transient ones marked so.
+        confirm: is shown the plan before the first paid call; False stops there.
+        launch: how to start the study again from the command line.
+
+    Raises:
+        UserError: an argument, the data, the metric, or the program cannot be used; nothing was spent.
+        StudyPaused: infrastructure failed; run again to resume.
+        BudgetExhausted: the budget ended before the verdict.
+        ProgramFailed: user code failed.
+    """
+    setup = _prepare(locals())
+    gateways: list[Gateway] = []
+
+    def interrupt() -> None:
+        for gateway in gateways:
+            gateway.stop()
+
+    return run_sync(lambda: _run(setup, program, on_event, confirm, gateways.append), on_interrupt=interrupt)
+
+
+async def aoptimize(  # noqa: PLR0913 - the twin of ``optimize``
+    program: ProgramT,
+    data: Any,
+    metric: Callable[..., Any],
+    *,
+    lm: LM | str | None = None,
+    proposer_lm: LM | str | None = None,
+    teacher_lm: LM | str | None = None,
+    optimizer: str | Optimizer = "mipro",
+    auto: Auto | None = None,
+    budget: Budget | None = None,
+    study_dir: str | Path | None = None,
+    seed: int = 0,
+    concurrency: int = 64,
+    inputs: Sequence[str] | None = None,
+    group: str | None = None,
+    split_seed: int = 0,
+    sizes: tuple[int, int, int] | None = None,
+    predictors: Sequence[Predictor[Any, Any]] | None = None,
+    on_event: Callable[[Mapping[str, Any]], None] | None = None,
+    confirm: Confirm | None = None,
+    launch: Mapping[str, Any] | None = None,
+) -> Result[ProgramT]:
+    """Do what ``optimize`` does on the caller's event loop; see there for arguments and errors."""
+    return await _run(_prepare(locals()), program, on_event, confirm, lambda gateway: None)
+
+
+def plan(program: Callable[..., Any], data: Any, metric: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
+    """Return the plan of the study that ``optimize`` would run with these arguments; nothing is called or written.
+
+    Raises:
+        UserError: as ``optimize`` would.
+    """
+    given = {"program": program, "data": data, "metric": metric, **arguments}
+    setup = _prepare({**_DEFAULTS, **given})
+    cost = setup.guessed_cost()
+    facts = setup.facts(cost)
+    return study_plan(
+        facts, setup.optimizer.plan(facts), cost, task=setup.task, teacher=setup.teacher, proposer=setup.proposer
+    )
+
+
+_DEFAULTS: dict[str, Any] = {**(optimize.__kwdefaults__ or {})}
+
+
+def _prepare(given: Mapping[str, Any]) -> Setup:
+    study_dir = given["study_dir"]
+    settings = Settings(
+        auto=given["auto"],
+        budget=given["budget"],
+        study_dir=None if study_dir is None else Path(study_dir),
+        seed=given["seed"],
+        split_seed=given["split_seed"],
+        sizes=given["sizes"],
+        concurrency=given["concurrency"],
+        inputs=given["inputs"],
+        group=given["group"],
+        launch=given["launch"],
+    )
+    return prepare(
+        given["program"],
+        given["data"],
+        given["metric"],
+        lms={"task": given["lm"], "teacher": given["teacher_lm"], "proposer": given["proposer_lm"]},
+        optimizer=given["optimizer"],
+        predictors=given["predictors"],
+        settings=settings,
+    )
+
+
+async def _run(
+    setup: Setup,
+    program: ProgramT,
+    on_event: Callable[[Mapping[str, Any]], None] | None,
+    confirm: Confirm | None,
+    opened: Callable[[Gateway], None],
+) -> Result[ProgramT]:
+    with ExitStack() as closing:
+        study = Study.open(setup.study_dir, setup.manifest, on_event=on_event)
+        closing.callback(study.close)
+        if not study.finished:
+            store = Store(study.store_path)
+            closing.callback(store.close)
+            gateway = Gateway(store=store, ledger=_ledger(setup, store), study=setup.study_id)
+            closing.callback(gateway.close)
+            opened(gateway)
+            await Line(setup, study, gateway, store, confirm).run()
+        return _result(setup, study, program)
+
+
+def _ledger(setup: Setup, store: Store) -> Ledger | None:
+    budget = setup.settings.budget
+    if budget is None:
+        return None
+    limits = {
+        name: float(limit)
+        for name, limit in (("usd", budget.usd), ("lm_calls", budget.lm_calls), ("tokens", budget.tokens))
+        if limit is not None
+    }
+    deadline = None
+    if budget.seconds is not None:
+        left, started = budget.seconds, time.monotonic()
+        deadline = lambda: left - (time.monotonic() - started)  # noqa: E731 - two names and no more
+    return Ledger(limits, spent=store.spent(setup.study_id), deadline=deadline)
+
+
+def _result(setup: Setup, study: Study, program: ProgramT) -> Result[ProgramT]:
+    events = tuple(study.events)
+    verdict = Verdict.from_json(next(event for event in events if event["event"] == "verdict"))
+    choice = next(event for event in events if event["event"] == "choice")
+    best = Candidate.from_json(choice["candidate"])
+    recommended = best if verdict.decision == "adopt" else setup.program.original
+    recommended.save(study.directory / "prompts")
+    return Result(
+        decision=verdict.decision,
+        verdict=verdict,
+        candidate=recommended,
+        program=bind(program, lm=setup.task, candidate=recommended),
+        best=best,
+        study_dir=study.directory,
+        report=write_report(study.directory),
+        events=events,
+    )
