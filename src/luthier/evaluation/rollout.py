@@ -152,7 +152,11 @@ def outcome_json(rollout: Rollout) -> dict[str, Any]:
         "measures": {} if rollout.score is None else dict(rollout.score.measures),
         "error": rollout.error,
         "blamed": rollout.blamed,
-        "cost": {"lm_calls": usage.calls, "prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens},
+        "cost": {
+            "lm_calls": usage.calls,
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+        },
         "seconds": round(rollout.seconds, 4),
     }
 
