@@ -1,0 +1,129 @@
+"""The page: headline and verdict on top, sections below."""
+
+from __future__ import annotations
+
+from luthier._version import __version__
+from luthier.report import sections
+from luthier.report.charts import difference_bar
+from luthier.report.figures import count, dollars, duration, moment, percent, points
+from luthier.report.html import Child, Markup, el
+from luthier.report.model import View
+from luthier.report.style import CSS
+
+# No scripts, nothing fetched: what a model wrote cannot act, even if an escape were missed.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_BADGES = {"adopt": "Adopt", "keep": "Keep your original", "undecided": "Undecided"}
+
+
+def page(view: View) -> Markup:
+    """Return the whole report as one self-contained HTML document."""
+    name = view.summary.program or "study"
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("meta", name="referrer", content="no-referrer"),
+        el("title", f"{name}: luthier report"),
+        el("style", CSS),
+    )
+    found = [
+        sections.prompts(view),
+        sections.search(view),
+        sections.effects(view),
+        sections.examples(view),
+        sections.candidates(view),
+        sections.outcomes(view),
+        sections.bootstrap(view),
+        sections.instructions(view),
+        sections.costs(view),
+        sections.settings(view),
+    ]
+    body = el("body", _masthead(view), el("main", _hero(view), found), _footer(view))
+    return Markup("<!doctype html>\n" + el("html", head, body, lang="en") + "\n")
+
+
+def _masthead(view: View) -> Markup:
+    began = moment(view.events[0]) if view.events else None
+    when = began.strftime("%-d %B %Y, %H:%M UTC") if began is not None else ""
+    facts = " · ".join(text for text in (view.summary.optimizer, when) if text)
+    mark = el("span", "luthier", class_="mark")
+    return el("header", mark, el("span", el("code", view.summary.program or "a study"), " ", facts, class_="soft"))
+
+
+def _hero(view: View) -> Markup:
+    summary, verdict = view.summary, view.summary.verdict
+    if summary.decision is None:
+        kind, badge = "open", "Not finished" if not summary.finished else "No verdict"
+        headline = _unfinished(view)
+    else:
+        kind, badge = summary.decision, _BADGES.get(summary.decision, summary.decision)
+        headline = summary.sentence or badge
+    parts: list[Child] = [
+        el("p", el("span", badge, class_=f"badge {kind if kind in _BADGES else 'open'}")),
+        el("h1", headline),
+    ]
+    if verdict is not None and None not in (verdict.get("difference"), verdict.get("low"), verdict.get("high")):
+        low, high, level = float(verdict["low"]), float(verdict["high"]), float(verdict.get("level") or 0.95)
+        parts.append(difference_bar(float(verdict["difference"]), low, high, verdict.get("smallest_detectable")))
+        method = f", {verdict['method']}" if verdict.get("method") else ""
+        caption = (
+            f"Paired difference, in points, with its {100 * level:.3g} % interval{method}. "
+            "Shaded: gains too small for this many examples to show reliably."
+        )
+        parts.append(el("p", caption, class_="caption"))
+    warnings = [el("p", text, class_="warning") for text in summary.warnings]
+    return el("div", parts, _tiles(view), warnings, class_=f"hero {kind if kind in _BADGES else 'open'}")
+
+
+def _unfinished(view: View) -> str:
+    summary = view.summary
+    if summary.finished:
+        return "The study ended without a verdict."
+    text = f"This study is not finished: it is {summary.phase}."
+    if summary.best is not None:
+        text += f" Best so far {percent(summary.best)} on validation examples"
+        text += f", the original {percent(summary.baseline)}." if summary.baseline is not None else "."
+    return text
+
+
+def _tiles(view: View) -> Markup:
+    summary, verdict = view.summary, view.summary.verdict or {}
+    tiles: list[tuple[str, str, str]] = []
+    if verdict.get("before") is not None and verdict.get("after") is not None:
+        before, after = float(verdict["before"]), float(verdict["after"])
+        tiles.append(("score, held out", f"{percent(before)} → {percent(after)}", f"{points(after - before)} points"))
+    elif summary.baseline is not None:
+        tiles.append(("score, validation", percent(summary.baseline), "the original"))
+    if verdict.get("tokens_before") is not None and verdict.get("tokens_after") is not None:
+        before, after = float(verdict["tokens_before"]), float(verdict["tokens_after"])
+        factor = f"× {after / before:.2g}" if before else ""
+        tiles.append(("tokens a call", f"{count(before)} → {count(after)}", factor))
+    planned = f"of {summary.trials_planned} planned" if summary.trials_planned else ""
+    tiles += [
+        ("trials", count(summary.trials), planned),
+        ("program runs", count(summary.rollouts), f"of {count(summary.rollouts_planned)} planned" if summary.rollouts_planned else ""),
+        ("LM calls", count(summary.spent.calls), _limit(view, "lm_calls")),
+        ("tokens", count(summary.spent.tokens), _limit(view, "tokens")),
+    ]
+    if summary.spent.usd is not None:
+        tiles.append(("price", dollars(summary.spent.usd), _limit(view, "usd")))
+    tiles.append(("time", duration(summary.seconds), ""))
+    return el(
+        "div",
+        [el("div", el("span", name), el("b", value), el("small", note) if note else None) for name, value, note in tiles],
+        class_="tiles",
+    )
+
+
+def _limit(view: View, name: str) -> str:
+    limit = view.summary.budget.get(name)
+    if limit is None:
+        return ""
+    return f"budget {dollars(limit)}" if name == "usd" else f"budget {count(limit)}"
+
+
+def _footer(view: View) -> Markup:
+    version = (view.manifest.get("versions") or {}).get("luthier", __version__)
+    return el("footer", f"luthier {version}. This file is all there is to the report: no script, nothing loaded from elsewhere.")

@@ -1,0 +1,255 @@
+"""The sections of the report, each from the view to markup, or None where there is nothing to show yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from luthier.report import tables
+from luthier.report.charts import cost_chart, score_chart
+from luthier.report.diff import side_by_side
+from luthier.report.figures import count, dollars, duration, percent, plural
+from luthier.report.html import Child, Markup, el
+from luthier.report.model import PromptPair, View
+from luthier.report.phases import phase_rows
+from luthier.report.spending import Amounts, by_role, dollars_for
+from luthier.report.summary import held_out
+
+
+def section(title: str, lead: Child, *body: Child) -> Markup:
+    """Return a titled section with one sentence under its title."""
+    return el("section", el("h2", title), el("p", lead, class_="lead") if lead else None, body)
+
+
+def search(view: View) -> Markup | None:
+    """Score by trial, with the cost below on the same axis."""
+    if not view.marks:
+        return None
+    fulls = sum(mark.full for mark in view.marks)
+    lead = (
+        f"{plural(len(view.marks), 'evaluation')}, {fulls} of them on every validation example. Whiskers are one standard "
+        "error. “Best so far” is drawn towards the mean as far as noise demands, so it does not mistake luck for skill."
+    )
+    keys = [
+        el("span", el("i", class_="key mini"), "minibatch"),
+        el("span", el("i", class_="key full"), "full evaluation"),
+        el("span", el("i", class_="key original"), "original"),
+        el("span", el("i", class_="key best"), "best so far"),
+    ]
+    return section(
+        "Score by trial",
+        lead,
+        el("p", keys, class_="legend"),
+        score_chart(view.marks, view.summary.baseline),
+        el("p", "trial", class_="axis-name"),
+        el("h3", f"LM calls so far: {count(view.marks[-1].calls)}"),
+        cost_chart(view.marks, [mark.calls for mark in view.marks], "LM calls"),
+        el("h3", f"Tokens so far: {count(view.marks[-1].tokens)}"),
+        cost_chart(view.marks, [mark.tokens for mark in view.marks], "tokens"),
+    )
+
+
+def prompts(view: View) -> Markup | None:
+    """Original and chosen prompts side by side."""
+    if not view.prompts:
+        return None
+    chosen = view.event("choice") is not None
+    keep = view.summary.decision in ("keep", "undecided")
+    lead = (
+        "The study has not chosen yet: these are the original prompts."
+        if not chosen
+        else "Left what you have, right the best that was found (the recommendation is to keep what you have)."
+        if keep
+        else "Left what you had, right what is recommended."
+    )
+    return section("Prompts", lead, [_pair(pair, chosen=chosen) for pair in view.prompts])
+
+
+def _pair(pair: PromptPair, *, chosen: bool) -> Markup:
+    before, after = side_by_side(pair.before, pair.after)
+    same = pair.before == pair.after
+    left = el(
+        "div",
+        el("h4", "Original"),
+        el("pre", before or el("span", "(empty)", class_="soft")),
+        tables.demos(pair.demos_before, label="Original"),
+    )
+    title: Child = ["Chosen", el("span", " instruction unchanged", class_="soft") if same else None]
+    right = el(
+        "div",
+        el("h4", title),
+        el("pre", after or el("span", "(empty)", class_="soft")),
+        tables.demos(pair.demos_after, label="Chosen"),
+    )
+    return el("article", el("h3", el("code", pair.predictor)), el("div", left, right if chosen else None, class_="pair"))
+
+
+def examples(view: View) -> Markup | None:
+    """Examples fixed and broken."""
+    verdict = view.summary.verdict
+    if verdict is None:
+        return None
+    fixed, broken = verdict.get("fixed") or (), verdict.get("broken") or ()
+    n = held_out(verdict)
+    lead = (
+        f"Of {plural(n, 'held-out example')}, {count(len(fixed))} scored higher with the chosen prompts, "
+        f"{count(len(broken))} lower, {count(n - len(fixed) - len(broken))} the same."
+    )
+    return section(
+        "Examples fixed and broken",
+        lead,
+        el("h3", el("i", class_="key fixed"), f"Fixed: {len(fixed)}"),
+        tables.ids(fixed),
+        el("h3", el("i", class_="key broken"), f"Broken: {len(broken)}"),
+        tables.ids(broken),
+    )
+
+
+def effects(view: View) -> Markup | None:
+    """What each predictor's change brings."""
+    if not view.effects:
+        return None
+    lead = "Each predictor of the chosen candidate was put back to its original, alone; bars show what that loses, on validation examples."
+    return section("What each change brings", lead, tables.effects(view.effects))
+
+
+def candidates(view: View) -> Markup | None:
+    """Candidates that were scored in full, and every instruction they chose from."""
+    if not view.full:
+        return None
+    lead = "Scored on every validation example. These scores are optimistic for the winner; the verdict above, from held-out examples, is not."
+    return section("Candidates", lead, tables.full_rows(view.full))
+
+
+def instructions(view: View) -> Markup | None:
+    """What was proposed, and why proposals were turned away."""
+    event = view.event("proposals")
+    listed = [
+        el(
+            "details",
+            el("summary", el("code", name), f": {plural(len(levels), 'instruction')}"),
+            el("ol", [el("li", level.instruction) for level in levels.values()], class_="texts", start=0),
+        )
+        for name, levels in view.levels.items()
+        if name.endswith(".instruction")
+    ]
+    if not listed and event is None:
+        return None
+    rejected: Mapping[str, int] = (event or {}).get("rejected") or {}
+    turned = [(reason, count(n)) for reason, n in sorted(rejected.items(), key=lambda item: -int(item[1]))]
+    refused = int(sum(int(n) for n in rejected.values()))
+    lead = (
+        f"{plural(refused, 'proposal')} turned away and asked for again."
+        if refused
+        else "No proposal had to be turned away."
+    )
+    return section(
+        "Proposed instructions",
+        lead,
+        tables.table(("reason", "rejected"), turned, numbers=1) if turned else None,
+        listed,
+    )
+
+
+def bootstrap(view: View) -> Markup | None:
+    """Where demos came from."""
+    event = view.event("bootstrap")
+    if event is None:
+        return None
+    warnings = [el("p", str(text), class_="warning") for text in event.get("warnings") or ()]
+    passes = event.get("passes") or {}
+    lead = "Runs of the teacher on training examples; those that passed the metric became demos."
+    body = tables.passes(passes, event.get("attempts") or {}) if passes else None
+    return section("Demos collected", lead, warnings, body)
+
+
+def outcomes(view: View) -> Markup | None:
+    """How rollouts ended."""
+    if not view.outcomes:
+        return None
+    lead = "Unparseable answers and program errors score 0 and are counted apart; an outage is never a score."
+    return section("How runs ended", lead, tables.outcomes(view.outcomes))
+
+
+def costs(view: View) -> Markup | None:
+    """Plan against actual, and usage by role."""
+    rows = phase_rows(view.events)
+    plan = view.event("plan_measured") or view.event("plan")
+    if plan is None and not rows:
+        return None
+    body = []
+    for row in rows:
+        planned, actual = row.planned or {}, row.actual
+        body.append(
+            (
+                row.name,
+                _of(count(actual.rollouts) if actual else "–", _known(planned, "rollouts")),
+                _of(count(actual.amounts.calls) if actual else "–", _known(planned, "calls")),
+                _of(count(actual.amounts.tokens) if actual else "–", _known(planned, "tokens")),
+                _of(duration(actual.seconds) if actual else "–", duration(planned.get("seconds"))),
+            )
+        )
+    table = tables.table(("phase", "program runs", "LM calls", "tokens", "time"), body, numbers=4)
+    notes = [el("li", str(note)) for note in (plan or {}).get("notes") or ()]
+    lead = "What happened, with the plan below each number. Answers found in the store count here but cost nothing."
+    return section(
+        "Cost",
+        lead,
+        table,
+        el("ul", notes, class_="notes") if notes else None,
+        el("h3", "By role"),
+        _roles(view),
+    )
+
+
+def _roles(view: View) -> Markup:
+    lms = view.manifest.get("lms") or {}
+    roles = by_role(view.events)
+    rows = []
+    for role in dict.fromkeys([*roles, *lms]):
+        part, lm = roles.get(role, Amounts()), lms.get(role) or {}
+        price = dollars_for(part, lm.get("price"))
+        name = el("code", lm["name"]) if lm.get("name") else "–"
+        rows.append((role, name, count(part.calls), count(part.prompt_tokens), count(part.completion_tokens), dollars(price)))
+    return tables.table(("role", "LM", "calls", "tokens in", "tokens out", "price"), rows, numbers=4)
+
+
+def settings(view: View) -> Markup | None:
+    """Everything the study was started with."""
+    manifest = view.manifest
+    if not manifest:
+        return None
+    optimizer, data = manifest.get("optimizer") or {}, manifest.get("data") or {}
+    split, plan = view.event("split") or {}, view.event("plan") or {}
+    budget = {name: limit for name, limit in (manifest.get("budget") or {}).items() if limit is not None}
+    sizes = ", ".join(f"{count(len(split[part]))} {part}" for part in ("train", "val", "test") if part in split)
+    hosts = plan.get("leaves_machine")
+    detectable = plan.get("smallest_detectable")
+    rows: list[tuple[str, Child]] = [
+        ("program", el("code", manifest.get("program", ""))),
+        ("optimizer", _mapping(optimizer.get("name", ""), optimizer.get("settings") or {})),
+        ("data", f"{count(data.get('n'))} examples: {sizes}" if sizes else f"{count(data.get('n'))} examples"),
+        ("inputs, labels", f"{', '.join(data.get('inputs', ()))} → {', '.join(data.get('labels', ()))}"),
+        ("budget", _mapping("", budget) if budget else "none"),
+        ("left the machine", "nothing" if hosts == [] else ", ".join(hosts) if hosts else "–"),
+        ("smallest gain it can show", percent(detectable, 0) if detectable is not None else "–"),
+        ("seed, split seed", f"{manifest.get('seed')}, {manifest.get('split_seed')}"),
+        ("in flight at most", count(manifest.get("concurrency"))),
+        *((f"LM, {role}", el("code", lm.get("identity", ""))) for role, lm in (manifest.get("lms") or {}).items() if lm),
+        ("versions", _mapping("", manifest.get("versions") or {})),
+        ("code", _mapping("", manifest.get("code") or {})),
+    ]
+    return section("Settings", None, tables.facts(rows))
+
+
+def _mapping(head: str, values: Mapping[str, object]) -> str:
+    listed = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
+    return ": ".join(text for text in (str(head), listed) if text)
+
+
+def _known(planned: Mapping[str, object], name: str) -> str:
+    value = planned.get(name)
+    return count(value) if isinstance(value, int | float) else "–"
+
+
+def _of(actual: str, planned: str) -> Markup:
+    return el("span", actual, el("small", f"plan {planned}") if planned != "–" else None, class_="of")

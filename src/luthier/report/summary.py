@@ -1,0 +1,214 @@
+"""Where a study stands, in a dozen values; the command line and the report both read these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from luthier.report.figures import moment
+from luthier.report.shrink import Tally, best_shrunken
+from luthier.report.spending import Amounts, Event, by_role, dollars_for, total
+
+ORIGINAL = "original"
+"""Key under which the original's outcomes are tallied."""
+
+_PHASE_AFTER = {
+    "manifest": "planning",
+    "plan": "measuring the original",
+    "split": "measuring the original",
+    "baseline": "collecting demos",
+    "plan_measured": "collecting demos",
+    "bootstrap": "reading the data and the program",
+    "grounding": "proposing instructions",
+    "proposals": "searching",
+    "space": "searching",
+    "ask": "searching",
+    "tell": "searching",
+    "loop_end": "choosing",
+    "choice": "checking on held-out examples",
+    "verdict": "weighing each change",
+    "insight": "finishing",
+    "done": "done",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A study at a glance."""
+
+    program: str = ""
+    optimizer: str = ""
+    phase: str = "starting"
+    finished: bool = False
+    decision: str | None = None
+    sentence: str = ""
+    baseline: float | None = None
+    best: float | None = None
+    """Best so far, shrunken; on validation examples."""
+    trials: int = 0
+    trials_planned: int | None = None
+    rollouts: int = 0
+    rollouts_planned: int | None = None
+    spent: Amounts = field(default_factory=Amounts)
+    budget: Mapping[str, float] = field(default_factory=dict)
+    """Only the limits that are set."""
+    seconds: float | None = None
+    seconds_planned: float | None = None
+    verdict: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the summary as JSON."""
+        verdict = None
+        if self.verdict is not None:
+            skip = {"v", "n", "event", "time", "outcomes_before", "outcomes_after"}
+            verdict = {name: value for name, value in self.verdict.items() if name not in skip}
+            verdict["examples"] = held_out(self.verdict)
+        return {
+            "program": self.program,
+            "optimizer": self.optimizer,
+            "phase": self.phase,
+            "finished": self.finished,
+            "decision": self.decision,
+            "baseline": self.baseline,
+            "best_so_far": self.best,
+            "trials": self.trials,
+            "trials_planned": self.trials_planned,
+            "rollouts": self.rollouts,
+            "spent": {"lm_calls": self.spent.calls, "tokens": self.spent.tokens, "usd": self.spent.usd},
+            "budget": dict(self.budget),
+            "seconds": self.seconds,
+            "verdict": verdict,
+            "warnings": list(self.warnings),
+        }
+
+
+def summary(events: Sequence[Event]) -> Summary:
+    """Return where the study that wrote these events stands; no events is a study that starts."""
+    manifest = first(events, "manifest") or {}
+    verdict = first(events, "verdict")
+    done = first(events, "done")
+    plan = first(events, "plan_measured") or first(events, "plan") or {}
+    optimizer = manifest.get("optimizer") or {}
+    whole = plan.get("total") or {}
+    return Summary(
+        program=str(manifest.get("program", "")),
+        optimizer=str(optimizer.get("name", "")),
+        phase=phase(events),
+        finished=done is not None,
+        decision=_decision(verdict, done),
+        sentence=str(verdict.get("sentence", "")) if verdict else "",
+        baseline=(first(events, "baseline") or {}).get("mean"),
+        best=best_shrunken(tallies(events)),
+        trials=sum(event["event"] == "tell" for event in events),
+        trials_planned=_trials_planned(plan, optimizer),
+        rollouts=sum(outcome_count(event) for event in events),
+        rollouts_planned=_whole(whole.get("rollouts")),
+        spent=_spent(events, manifest),
+        budget={name: limit for name, limit in (manifest.get("budget") or {}).items() if limit is not None},
+        seconds=elapsed(events),
+        seconds_planned=whole.get("seconds"),
+        verdict=verdict,
+        warnings=_warnings(events),
+    )
+
+
+def first(events: Iterable[Event], name: str) -> Event | None:
+    """Return the first event of that name."""
+    return next((event for event in events if event["event"] == name), None)
+
+
+def phase(events: Sequence[Event]) -> str:
+    """Return what the study is doing now, judged by the last event that says so."""
+    known = (_PHASE_AFTER[event["event"]] for event in reversed(events) if event["event"] in _PHASE_AFTER)
+    return next(known, "starting")
+
+
+def tallies(events: Iterable[Event]) -> dict[str, Tally]:
+    """Return every point's values so far, summed; the baseline counts as the original's."""
+    sums: dict[str, Tally] = {}
+    points: dict[int, str] = {}
+    original: str | None = None
+    for event in events:
+        if event["event"] == "space":
+            original = point_key({v["name"]: v["levels"][0] for v in event["variables"]})
+        elif event["event"] == "ask":
+            points[trial_number(event)] = point_key(event["point"])
+        elif event["event"] in ("baseline", "tell"):
+            key = ORIGINAL if event["event"] == "baseline" else points.get(trial_number(event), "")
+            key = ORIGINAL if key == original else key
+            sums[key] = sums.get(key, Tally()).plus(values(event))
+    return sums
+
+
+def point_key(point: Mapping[str, str]) -> str:
+    """Return a text that equal points share."""
+    return "\n".join(f"{name}={level}" for name, level in sorted(point.items()))
+
+
+def trial_number(event: Event) -> int:
+    """Return the trial that an ask or a tell is about."""
+    return int(event.get("trial", event.get("number", 0)))
+
+
+def values(event: Event) -> list[float]:
+    """Return the values of an event's scored outcomes."""
+    return [outcome["value"] for outcome in event.get("outcomes", ()) if outcome.get("value") is not None]
+
+
+def outcome_count(event: Event) -> int:
+    """Return how many rollouts an event reports."""
+    attempts = event.get("attempts")
+    if event["event"] == "bootstrap" and isinstance(attempts, Mapping):
+        return int(sum(attempts.values()))
+    return sum(len(event.get(name, ())) for name in ("outcomes", "outcomes_before", "outcomes_after"))
+
+
+def held_out(verdict: Event) -> int:
+    """Return how many held-out examples a verdict rests on."""
+    # "n" numbers the event itself, so the count has a name of its own.
+    return int(verdict.get("examples") or len(verdict.get("outcomes_after", ())))
+
+
+def elapsed(events: Sequence[Event]) -> float | None:
+    """Return the seconds between the first and the last event."""
+    moments = [when for when in (moment(event) for event in events) if when is not None]
+    return (moments[-1] - moments[0]).total_seconds() if moments else None
+
+
+def _decision(verdict: Event | None, done: Event | None) -> str | None:
+    for event in (done, verdict):
+        if event is not None and event.get("decision") is not None:
+            return str(event["decision"])
+    return None
+
+
+def _spent(events: Sequence[Event], manifest: Event) -> Amounts:
+    roles = by_role(events)
+    lms = manifest.get("lms") or {}
+    whole = total(roles.values())
+    prices = [dollars_for(part, (lms.get(role) or lms.get("task") or {}).get("price")) for role, part in roles.items()]
+    usd = None if not prices or any(price is None for price in prices) else sum(price or 0.0 for price in prices)
+    return Amounts(whole.calls, whole.prompt_tokens, whole.completion_tokens, whole.cached_tokens, usd)
+
+
+def _trials_planned(plan: Event, optimizer: Mapping[str, Any]) -> int | None:
+    settings = optimizer.get("settings")
+    settings = settings if isinstance(settings, Mapping) else {}
+    trials = plan.get("trials", settings.get("trials"))
+    if trials is None:
+        return None
+    return int(trials) + int(settings.get("closing") or 0)
+
+
+def _warnings(events: Iterable[Event]) -> tuple[str, ...]:
+    found: list[str] = []
+    for event in events:
+        texts = event.get("warnings", ()) if event["event"] != "warning" else (event.get("message", ""),)
+        found += [str(text) for text in texts]
+    return tuple(dict.fromkeys(found))
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,28 @@
+"""From a study directory to its ``report.html``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from luthier.report.model import view
+from luthier.report.page import page
+
+
+def write_report(study_dir: Path) -> Path:
+    """Write the study's report, finished or not, and return where it is.
+
+    Raises:
+        JournalError: the journal is damaged or from a newer luthier.
+        OSError: the directory cannot be read or written.
+    """
+    from luthier.study.journal import read_journal
+
+    directory = Path(study_dir)
+    text = page(view(read_journal(directory / "journal.jsonl")))
+    target = directory / "report.html"
+    # A reader may have the old report open: it is replaced whole, never half-written.
+    draft = directory / "report.html.part"
+    draft.write_bytes(text.encode("utf-8", errors="replace"))
+    os.replace(draft, target)
+    return target
