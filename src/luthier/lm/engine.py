@@ -1,0 +1,66 @@
+"""The engine thread: one daemon thread with a private event loop, where all sockets, layers and stores live.
+
+No user code runs there, and nothing joins it: an interpreter that ends just drops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Engine:
+    """A daemon thread that runs an event loop for as long as the process lives."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="luthier-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_current_thread(self) -> bool:
+        """Whether the caller is on the engine thread."""
+        return threading.current_thread() is self._thread
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run ``coroutine`` on the engine's loop; the future may be cancelled from any thread."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+
+class _Holder:
+    """The process's engine, and those a fork left behind."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()  # protects the creation of the engine
+        self.engine: Engine | None = None
+        self.left_behind: list[Engine] = []
+
+    def forget(self) -> None:
+        """In a forked child the thread is gone; keep the dead loop referenced so that nothing closes its pipes."""
+        self.lock = threading.Lock()
+        if self.engine is not None:
+            self.left_behind.append(self.engine)
+            self.engine = None
+
+
+_holder = _Holder()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_holder.forget)
+
+
+def engine() -> Engine:
+    """Return the process's engine, started on first use."""
+    with _holder.lock:
+        if _holder.engine is None:
+            _holder.engine = Engine()
+        return _holder.engine

@@ -1,0 +1,300 @@
+"""The gateway: where all requests of one study, evaluation or ``lt.use`` leave."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import weakref
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+from luthier.budget import Ledger
+from luthier.errors import (
+    AccessDenied,
+    ConfigError,
+    RateLimited,
+    RequestRejected,
+    Unavailable,
+    UserError,
+)
+from luthier.lm.engine import Engine, engine
+from luthier.lm.layers.call import Call, End, Gate, Layer
+from luthier.lm.layers.charge import Book, Charge, usage_of, worst_case
+from luthier.lm.layers.limit import Limit
+from luthier.lm.layers.remember import Join, LookUp, Record
+from luthier.lm.layers.retry import Breaker, Retry, RetryPolicy
+from luthier.lm.redact import redact
+from luthier.lm.request import Completer, Completion, Message, Request, Usage
+from luthier.lm.store import Store
+from luthier.types import Endpoint, Role
+
+if TYPE_CHECKING:
+    from luthier.lm.embedded import EmbeddedCompleter
+    from luthier.lm.lm import LM
+
+__all__ = ["Gateway", "RetryPolicy", "worst_case"]
+
+_PROBE = "probe"
+_PROBE_PATIENCE = 10.0  # seconds for a server that is just starting
+_CLOSING_PATIENCE = 5.0
+
+
+class Gateway:
+    """Where requests leave: store → join → retry → budget → limit → client.
+
+    All of it runs on the engine's thread; ``complete`` may be awaited on any loop.
+
+    Args:
+        store: where answers are kept; None keeps none.
+        ledger: what the calls are charged to; None charges nobody.
+        retry: how infrastructure faults are retried.
+        on_fault: told of every fault in a sentence, on the engine's thread.
+        study: under whose name attempts are written down.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store | None = None,
+        ledger: Ledger | None = None,
+        retry: RetryPolicy | None = None,
+        on_fault: Callable[[str], None] | None = None,
+        study: str = "",
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._book = Book(store, study) if store is not None and ledger is not None else None
+        self._policy = RetryPolicy() if retry is None else retry
+        self._on_fault = on_fault
+        self._gate = Gate()
+        self._engine = engine()
+        self._stacks: dict[int, _Stack] = {}  # by id of the LM, which its stack keeps alive
+        self._by_line: dict[Hashable, _Stack] = {}
+        self._usage: dict[str, Usage] = {}
+        self._requested: dict[str, Usage] = {}
+        self._faults: dict[str, int] = {}
+        self._hits = 0
+        self._stopped: concurrent.futures.Future[None] | None = None
+        self._completers: list[Any] = []
+        self._finalizer = weakref.finalize(self, _close_completers, self._completers, self._engine)
+
+    @property
+    def usage(self) -> Mapping[str, Usage]:
+        """What was paid for in this session, by role."""
+        return dict(self._usage)
+
+    @property
+    def requested(self) -> Mapping[str, Usage]:
+        """What was asked for by role, stored answers included."""
+        return dict(self._requested)
+
+    @property
+    def faults(self) -> Mapping[str, int]:
+        """How many attempts failed, by kind of infrastructure fault."""
+        return dict(self._faults)
+
+    @property
+    def hits(self) -> int:
+        """How many requests the store answered."""
+        return self._hits
+
+    async def complete(self, lm: LM, request: Request, role: Role) -> Completion:
+        """Return the completion; cancelling the caller only detaches it from the attempt.
+
+        Raises:
+            LMError: infrastructure failed for too long, access was denied, or the request was refused.
+            BudgetExhausted: the call does not fit the budget.
+            StudyPaused: the gateway has stopped.
+        """
+        if self._engine.is_current_thread:
+            return await self._complete(lm, request, role)
+        lm.identity  # noqa: B018 - found here once, because hashing weights would hold up the engine
+        return await asyncio.wrap_future(self._engine.submit(self._complete(lm, request, role)))
+
+    def complete_blocking(self, lm: LM, request: Request, role: Role) -> Completion:
+        """Return the completion, blocking the calling thread.
+
+        Raises:
+            UserError: an event loop runs in the calling thread, so blocking would hold it up.
+            LMError: as ``complete``.
+        """
+        if self._engine.is_current_thread or _loop_is_running():
+            raise UserError("A blocking LM call on a running event loop would hold it up; await the async form.")
+        lm.identity  # noqa: B018 - as above
+        future = self._engine.submit(self._complete(lm, request, role))
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C: the attempt itself goes on
+            raise
+
+    async def probe(self, lm: LM) -> None:
+        """Ask for one token, to see that the server, the key and the model are there. Nothing is stored.
+
+        A callable is not asked; an embedded model is started.
+
+        Raises:
+            ConfigError: the server cannot be reached, the key is wrong, or the model is unknown.
+        """
+        lm.check()
+        if self._engine.is_current_thread:
+            await self._probe(lm)
+        else:
+            lm.identity  # noqa: B018 - as above
+            await asyncio.wrap_future(self._engine.submit(self._probe(lm)))
+
+    def stop(self, grace: float = 1.5) -> None:
+        """End all calls: no new ones, ``grace`` seconds for those in flight; answers that come are stored.
+
+        Returns when they are done, unless called on the engine's thread. A second call waits for the first.
+        """
+        self._gate.shut("The calls were stopped.")
+        if self._stopped is None:
+            self._stopped = self._engine.submit(self._drain(grace))
+        if not self._engine.is_current_thread:
+            with suppress(concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
+                self._stopped.result(grace + _CLOSING_PATIENCE)
+
+    def close(self) -> None:
+        """Stop at once, write what waits, close the connections, not the store; closing twice is harmless."""
+        self._gate.shut("The gateway is closed.")
+        self.stop(grace=0.0)
+        self._finalizer()
+        if self._store is not None:
+            self._store.flush()
+
+    async def _complete(self, lm: LM, request: Request, role: Role | str) -> Completion:
+        self._gate.check()
+        stack = self._stack(lm)
+        request = _with_defaults(lm, request)
+        completion = await stack.top.complete(Call(request, request.key(lm.identity), str(role)))
+        _add(self._requested, str(role), usage_of(completion))
+        return completion
+
+    async def _probe(self, lm: LM) -> None:
+        stack = self._stack(lm)
+        if lm.is_local:
+            await cast("EmbeddedCompleter", stack.completer).start()
+        if lm.address is None:
+            return
+        short = replace(self._policy, give_up_after=_PROBE_PATIENCE)
+        retry = Retry(stack.charge, short, Breaker(short, Gate(), lm.name), self._gate, lambda error, wait: None)
+        request = _with_defaults(lm, _probe_request(lm))
+        where = f"{lm.name} at {redact(lm.address.base_url)}"
+        try:
+            await retry.complete(Call(request, request.key(lm.identity), _PROBE))
+        except RateLimited:
+            return  # the server is there and knows the key
+        except AccessDenied as error:
+            raise ConfigError(f"{where} denies access: {error}") from error
+        except RequestRejected as error:
+            raise ConfigError(f"{where} refuses even a tiny request; is the model's name right? {error}") from error
+        except Unavailable as error:
+            raise ConfigError(f"{where} cannot be reached: {error}") from error
+
+    def _stack(self, lm: LM) -> _Stack:
+        stack = self._stacks.get(id(lm))
+        if stack is None:
+            stack = self._by_line.get(lm.line)
+            if stack is None:
+                stack = self._by_line[lm.line] = self._build(lm)
+            stack.lms.append(lm)
+            self._stacks[id(lm)] = stack
+        return stack
+
+    def _build(self, lm: LM) -> _Stack:
+        completer = lm.open()
+        if lm.is_local or lm.address is not None:
+            self._completers.append(completer)  # ours to close; the user's own objects are not
+        breaker = Breaker(self._policy, self._gate, lm.name)
+        limit = Limit(End(completer), self._gate, most=lm.max_in_flight, rpm=lm.rpm, tpm=lm.tpm)
+        charge = Charge(limit, lm, self._ledger, self._book, self._note_paid)
+        retry = Retry(charge, self._policy, breaker, self._gate, lambda error, wait: self._note(lm, error, wait))
+        join = Join(Record(retry, self._store, lm.identity), self._gate)
+        return _Stack(LookUp(join, self._store, self._note_hit), join, charge, completer, [])
+
+    def _note_paid(self, role: str, usage: Usage) -> None:
+        _add(self._usage, role, usage)
+
+    def _note_hit(self) -> None:
+        self._hits += 1
+
+    def _note(self, lm: LM, error: Unavailable, wait: float | None) -> None:
+        kind = type(error).__name__
+        self._faults[kind] = self._faults.get(kind, 0) + 1
+        if self._on_fault is not None:
+            then = "giving up" if wait is None else f"trying again in {wait:.1f} s"
+            self._on_fault(redact(f"{lm.name}: {kind}: {error}; {then}"))
+
+    async def _drain(self, grace: float) -> None:
+        """Give the attempts in flight ``grace`` seconds, then cancel them."""
+        tasks = {task for stack in self._by_line.values() for task in stack.join.tasks}
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=grace)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=_CLOSING_PATIENCE)
+        if self._store is not None:
+            self._store.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """The layers of one line: the LMs that differ only in sampling share it, and so its limits."""
+
+    top: Layer
+    join: Join
+    charge: Layer
+    completer: Completer
+    lms: list[LM]
+
+
+def _with_defaults(lm: LM, request: Request) -> Request:
+    """Fill what the request leaves open with the LM's settings."""
+    if request.max_tokens is not None and request.temperature is not None and not lm.extra and lm.top_p is None:
+        return request
+    return replace(
+        request,
+        temperature=lm.temperature if request.temperature is None else request.temperature,
+        top_p=lm.top_p if request.top_p is None else request.top_p,
+        max_tokens=lm.max_tokens if request.max_tokens is None else request.max_tokens,
+        extra={**lm.extra, **request.extra},
+    )
+
+
+def _probe_request(lm: LM) -> Request:
+    if lm.endpoint is Endpoint.COMPLETIONS:
+        return Request(endpoint=Endpoint.COMPLETIONS, prompt="Hello", max_tokens=1)
+    return Request(messages=(Message("user", "Hello"),), max_tokens=1)
+
+
+def _add(usages: dict[str, Usage], role: str, usage: Usage) -> None:
+    usages[role] = usages.get(role, Usage()) + usage
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _close_completers(completers: list[Any], home: Engine) -> None:
+    """Close the connections on the engine's loop; wait for it a little, but never on the engine's own thread."""
+
+    async def close() -> None:
+        while completers:
+            closing = getattr(completers.pop(), "close", None)
+            if closing is not None:
+                await closing()
+
+    if not completers:
+        return
+    done = home.submit(close())
+    if not home.is_current_thread:
+        with suppress(concurrent.futures.TimeoutError):
+            done.result(_CLOSING_PATIENCE)

@@ -1,0 +1,69 @@
+"""What passes through the layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from luthier.errors import StudyPaused, Unreachable
+from luthier.lm.request import Completer, Completion, Request
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One request on its way, with what the layers must know about it besides."""
+
+    request: Request
+    key: str
+    role: str
+    sent: bool = False
+    """Whether the current attempt may have reached the server."""
+
+
+class Layer(Protocol):
+    """Anything that takes a call: a layer around another, or the end of the line."""
+
+    async def complete(self, call: Call) -> Completion:
+        """Return the completion, or raise an ``LMError``."""
+        ...
+
+
+class NeverSent(Unreachable):
+    """The connection was never made, so the server cannot have worked, or bill."""
+
+
+class Gate:
+    """Open until something ends all calls; every layer that waits looks at it afterwards."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def shut(self, reason: str) -> None:
+        """Let nothing new through; the first reason stands."""
+        if self.reason is None:
+            self.reason = reason
+
+    def check(self) -> None:
+        """Do nothing while open.
+
+        Raises:
+            StudyPaused: the gate is shut.
+        """
+        if self.reason is not None:
+            raise StudyPaused(self.reason)
+
+
+class End:
+    """The end of the line: hands the bare request to a completer."""
+
+    def __init__(self, completer: Completer) -> None:
+        self._completer = completer
+
+    async def complete(self, call: Call) -> Completion:
+        """Return the completer's answer."""
+        call.sent = True
+        try:
+            return await self._completer.complete(call.request)
+        except NeverSent:
+            call.sent = False
+            raise

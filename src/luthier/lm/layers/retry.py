@@ -1,0 +1,116 @@
+"""The layer that tries again when infrastructure fails, and the breaker that says when to stop trying."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from luthier.errors import ConfigError, Unavailable
+from luthier.lm.layers.call import Call, Gate, Layer
+from luthier.lm.request import Completion
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how long infrastructure faults are retried.
+
+    Raises:
+        ConfigError: a number is negative.
+    """
+
+    first: float = 0.5
+    """The longest first wait, in seconds; each further one may be twice as long."""
+    longest: float = 60.0
+    give_up_after: float = 600.0
+    """Seconds from the first attempt of a call after which no further one is made."""
+    breaker_failures: int = 20
+    """So many failures in a row …"""
+    breaker_seconds: float = 120.0
+    """… and no success for so long end all calls."""
+
+    def __post_init__(self) -> None:
+        if min(self.first, self.longest, self.give_up_after, self.breaker_failures, self.breaker_seconds) < 0:
+            raise ConfigError(f"{self}: no number may be negative.")
+
+
+class Breaker:
+    """Shuts the gate after many failures in a row and no success for a while."""
+
+    def __init__(self, policy: RetryPolicy, gate: Gate, name: str) -> None:
+        self._policy = policy
+        self._gate = gate
+        self._name = name
+        self._failures = 0
+        self._quiet_since: float | None = None
+
+    def succeeded(self) -> None:
+        """Count a success."""
+        self._failures = 0
+        self._quiet_since = time.monotonic()
+
+    def failed(self, started: float, error: Unavailable) -> None:
+        """Count a failure of an attempt begun at ``started``."""
+        self._failures += 1
+        if self._quiet_since is None:
+            self._quiet_since = started
+        silent = time.monotonic() - self._quiet_since
+        if self._failures >= self._policy.breaker_failures and silent >= self._policy.breaker_seconds:
+            self._gate.shut(
+                f"{self._name} has not answered for {silent:.0f} s, {self._failures} failures in a row; "
+                f"the last was {type(error).__name__}: {error}"
+            )
+
+
+class Retry:
+    """Tries again after infrastructure faults, with full-jitter backoff; what the server asks to wait is obeyed."""
+
+    def __init__(
+        self,
+        inner: Layer,
+        policy: RetryPolicy,
+        breaker: Breaker,
+        gate: Gate,
+        on_fault: Callable[[Unavailable, float | None], None],
+    ) -> None:
+        self._inner = inner
+        self._policy = policy
+        self._breaker = breaker
+        self._gate = gate
+        self._on_fault = on_fault
+
+    async def complete(self, call: Call) -> Completion:
+        """Return the first answer.
+
+        Raises:
+            Unavailable: no attempt succeeded in time.
+            StudyPaused: all calls end.
+        """
+        started = time.monotonic()
+        failures = 0
+        while True:
+            self._gate.check()
+            attempt_started = time.monotonic()
+            try:
+                completion = await self._inner.complete(call)
+            except Unavailable as error:
+                failures += 1
+                self._breaker.failed(attempt_started, error)
+                wait = self._wait(call, failures, error)
+                final = time.monotonic() + wait - started > self._policy.give_up_after
+                self._on_fault(error, None if final else wait)
+                self._gate.check()
+                if final:
+                    raise
+            else:
+                self._breaker.succeeded()
+                return completion
+            await asyncio.sleep(wait)
+
+    def _wait(self, call: Call, failures: int, error: Unavailable) -> float:
+        # Full jitter: anything from zero to the bound, so that callers who failed together do not return together.
+        bound = min(self._policy.longest, self._policy.first * 2.0 ** min(failures - 1, 32))
+        jitter = random.Random(f"{call.key}/{failures}").uniform(0.0, bound)
+        return jitter if error.retry_after is None else error.retry_after + jitter / 2

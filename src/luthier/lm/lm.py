@@ -1,0 +1,363 @@
+"""``LM``: which language model, where, with which settings. Cheap to make; opens nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from luthier.canonical import canonical_json
+from luthier.errors import ConfigError
+from luthier.lm.providers import Address, is_loopback, resolve, without_credentials
+from luthier.lm.redact import register_secret
+from luthier.lm.request import Completer, Completion, Request
+from luthier.types import Endpoint
+
+_LOCAL = "local/"
+_SERVER_IN_FLIGHT = 256
+_LINE = ("base_url", "api_key", "price", "max_in_flight", "rpm", "tpm", "timeout", "slots")
+
+AnyCallable = Callable[[Request], Completion | str | Awaitable[Completion | str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs, in USD per million tokens.
+
+    Raises:
+        ConfigError: a price is negative or not a finite number.
+    """
+
+    input: float
+    output: float
+    cached_input: float | None = None
+    """None: the same as ``input``."""
+
+    def __post_init__(self) -> None:
+        for value in (self.input, self.output, self.cached_input):
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{self} must hold numbers at or above zero, in USD per million tokens.")
+
+    def usd(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float:
+        """Return what these tokens cost."""
+        cached = min(cached_tokens, prompt_tokens)
+        cached_price = self.input if self.cached_input is None else self.cached_input
+        return (
+            (prompt_tokens - cached) * self.input + cached * cached_price + completion_tokens * self.output
+        ) / 1_000_000
+
+
+class LM:
+    """A language model and how to ask it.
+
+    Args:
+        model: "openai/NAME" or another known server's prefix; any name with ``base_url=``; "local/NAME" or
+            "local/FILE.gguf" for the embedded engine; a callable from a ``Request`` to a ``Completion`` or text,
+            sync or async; or an object with ``async complete(request)``.
+        temperature: sampling temperature; 0 asks for the likeliest answer.
+        max_tokens: the longest answer.
+        top_p: nucleus sampling; None leaves it to the server.
+        base_url: where the server is, up to and without "/chat/completions".
+        api_key: its key; None takes the provider's environment variable.
+        price: what it costs; None looks the provider's own models up.
+        max_in_flight: the most requests at once; None: 256, or the slots of an embedded model.
+        rpm: the most requests a minute.
+        tpm: the most tokens a minute.
+        endpoint: "chat" or "completions"; None: chat, or completions for an embedded model.
+        timeout: seconds until an answer is given up.
+        extra: further fields of every request's body.
+        slots: how many prompts an embedded model keeps warm.
+
+    Raises:
+        ConfigError: a setting is out of range or contradicts the model.
+    """
+
+    __slots__ = ("_address", "_found_price", "_identity", "_settings", "model")
+
+    def __init__(  # noqa: PLR0913 - the settings of a language model, each with its own meaning
+        self,
+        model: str | AnyCallable | Completer,
+        *,
+        temperature: float = 0.0,
+        max_tokens: int = 1024,
+        top_p: float | None = None,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        price: Price | None = None,
+        max_in_flight: int | None = None,
+        rpm: int | None = None,
+        tpm: int | None = None,
+        endpoint: Literal["chat", "completions"] | Endpoint | None = None,
+        timeout: float = 120.0,
+        extra: Mapping[str, Any] | None = None,
+        slots: int | None = None,
+    ) -> None:
+        self.model = model
+        self._settings: dict[str, Any] = {
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+            "top_p": top_p,
+            "base_url": base_url,
+            "api_key": api_key,
+            "price": price,
+            "max_in_flight": max_in_flight,
+            "rpm": rpm,
+            "tpm": tpm,
+            "endpoint": None if endpoint is None else _endpoint(endpoint),
+            "timeout": timeout,
+            "extra": dict(extra) if extra else {},
+            "slots": slots,
+        }
+        self._identity: str | None = None
+        self._found_price: tuple[Price | None] | None = None
+        register_secret(api_key)
+        self._check_numbers()
+        self._address: Address | None = self._resolve()
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.model if isinstance(self.model, str) else _callable_name(self.model)
+
+    @property
+    def identity(self) -> str:
+        """What tells it apart from every other model: name and base URL without credentials; local: the weights."""
+        if self._identity is None:
+            self._identity = self._find_identity()
+        return self._identity
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the embedded engine runs it."""
+        return isinstance(self.model, str) and self.model.startswith(_LOCAL)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Which endpoint takes its requests."""
+        chosen: Endpoint | None = self._settings["endpoint"]
+        if chosen is not None:
+            return chosen
+        return Endpoint.COMPLETIONS if self.is_local else Endpoint.CHAT
+
+    @property
+    def temperature(self) -> float:
+        """The sampling temperature."""
+        return float(self._settings["temperature"])
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest answer."""
+        return int(self._settings["max_tokens"])
+
+    @property
+    def top_p(self) -> float | None:
+        """Nucleus sampling; None leaves it to the server."""
+        value: float | None = self._settings["top_p"]
+        return value
+
+    @property
+    def timeout(self) -> float:
+        """Seconds until an answer is given up."""
+        return float(self._settings["timeout"])
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """Further fields of every request's body."""
+        value: Mapping[str, Any] = self._settings["extra"]
+        return value
+
+    @property
+    def slots(self) -> int:
+        """How many prompts an embedded model keeps warm."""
+        return self._settings["slots"] or 1
+
+    @property
+    def max_in_flight(self) -> int:
+        """The most requests at once."""
+        given: int | None = self._settings["max_in_flight"]
+        if given is not None:
+            return given
+        return self.slots if self.is_local else _SERVER_IN_FLIGHT
+
+    @property
+    def rpm(self) -> int | None:
+        """The most requests a minute."""
+        value: int | None = self._settings["rpm"]
+        return value
+
+    @property
+    def tpm(self) -> int | None:
+        """The most tokens a minute."""
+        value: int | None = self._settings["tpm"]
+        return value
+
+    @property
+    def price(self) -> Price | None:
+        """What it costs: as given, else as known for the provider's own address; nothing for an embedded model."""
+        given: Price | None = self._settings["price"]
+        if given is not None:
+            return given
+        if self.is_local:
+            return Price(0.0, 0.0)
+        if self._found_price is None:
+            self._found_price = (self._look_up_price(),)
+        return self._found_price[0]
+
+    @property
+    def supports_grammar(self) -> bool:
+        """Whether it can be held to a GBNF grammar."""
+        return self.is_local or _says(self.model, "supports_grammar")
+
+    @property
+    def supports_schema(self) -> bool:
+        """Whether it can be held to a JSON schema (``response_format``)."""
+        if isinstance(self.model, str):
+            known = self._address.provider if self._address is not None else None
+            return self.is_local or (self.endpoint is Endpoint.CHAT and (known is None or known.schema))
+        return _says(self.model, "supports_schema")
+
+    @property
+    def leaves_machine(self) -> str | None:
+        """The host that reads the requests; None where they stay on this machine, or go to the user's own code."""
+        if self._address is None or is_loopback(self._address.base_url):
+            return None
+        return urlsplit(self._address.base_url).hostname
+
+    @property
+    def address(self) -> Address | None:
+        """Where the model is served; None for embedded models and callables."""
+        return self._address
+
+    @property
+    def line(self) -> Hashable:
+        """What LMs that differ only in sampling have in common: they share connections and limits."""
+        return (self.identity, *(self._settings[name] for name in _LINE))
+
+    def check(self) -> None:
+        """Do what can be checked without a request.
+
+        Raises:
+            ConfigError: the provider wants a key and none is there.
+        """
+        address = self._address
+        if address is not None and address.key_variable is not None and address.api_key is None:
+            raise ConfigError(
+                f"{self.name} needs a key: set the environment variable {address.key_variable}, or give api_key=."
+            )
+
+    def open(self) -> Completer:
+        """Return what answers this model's requests; called once per gateway, on the engine's loop.
+
+        Raises:
+            ConfigError: the provider wants a key and none is there.
+        """
+        self.check()
+        from luthier.lm.opening import open_completer
+
+        return open_completer(self)
+
+    def with_settings(self, **changes: Any) -> LM:
+        """Return the same model with other settings.
+
+        Raises:
+            ConfigError: a setting is unknown or out of range.
+        """
+        model = changes.pop("model", self.model)
+        unknown = sorted(changes.keys() - self._settings.keys())
+        if unknown:
+            raise ConfigError(f"LM has no setting {', '.join(unknown)}; it has {', '.join(self._settings)}.")
+        return LM(model, **{**self._settings, **changes})
+
+    def __repr__(self) -> str:
+        shown = [repr(self.name)]
+        for name, value in self._settings.items():
+            if value in (None, {}) or (name == "timeout" and value == 120.0):
+                continue
+            shown.append(f"{name}={_shown(name, value)}")
+        return f"LM({', '.join(shown)})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LM):
+            return NotImplemented
+        return self._comparable() == other._comparable()
+
+    def __hash__(self) -> int:
+        return hash((self.identity, self.temperature, self.max_tokens, self.endpoint))
+
+    def _comparable(self) -> tuple[str, dict[str, Any]]:
+        return self.identity, {name: value for name, value in self._settings.items() if name != "base_url"}
+
+    def _check_numbers(self) -> None:
+        settings = self._settings
+        if not (isinstance(settings["temperature"], (int, float)) and settings["temperature"] >= 0):
+            raise ConfigError(f"LM(temperature={settings['temperature']!r}) must be zero or above.")
+        if settings["top_p"] is not None and not 0 < settings["top_p"] <= 1:
+            raise ConfigError(f"LM(top_p={settings['top_p']!r}) must be above 0 and at most 1.")
+        for name in ("max_tokens", "max_in_flight", "rpm", "tpm", "slots", "timeout"):
+            value = settings[name]
+            if value is not None and not (isinstance(value, (int, float)) and value > 0):
+                raise ConfigError(f"LM({name}={value!r}) must be above zero.")
+        try:
+            canonical_json(settings["extra"])
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"LM(extra=…) must hold only what JSON can hold: {error}.") from error
+
+    def _resolve(self) -> Address | None:
+        settings = self._settings
+        if settings["slots"] is not None and not self.is_local:
+            raise ConfigError(f"LM({self.name!r}): slots= is for embedded models (local/…) only.")
+        if not isinstance(self.model, str):
+            if not callable(self.model) and not hasattr(self.model, "complete"):
+                raise ConfigError(f"LM({self.model!r}): not a name, a callable, or an object with complete().")
+            return None
+        if self.is_local:
+            if settings["base_url"] is not None or not self.model[len(_LOCAL) :]:
+                raise ConfigError(f"LM({self.model!r}): an embedded model is 'local/NAME', without base_url=.")
+            return None
+        address = resolve(self.model, settings["base_url"], settings["api_key"])
+        register_secret(address.api_key)
+        register_secret(urlsplit(address.base_url).password)
+        return address
+
+    def _find_identity(self) -> str:
+        if self._address is not None:
+            return f"{self._address.model} at {without_credentials(self._address.base_url)}"
+        if isinstance(self.model, str):
+            from luthier.lm.local import weights_identity
+
+            return f"local:{weights_identity(self.model[len(_LOCAL) :])}"
+        from luthier.lm.callables import callable_identity
+
+        return callable_identity(self.model)
+
+    def _look_up_price(self) -> Price | None:
+        if self._address is None or self._address.provider is None or self._address.provider.prices is None:
+            return None
+        from luthier.lm.prices import known_price
+
+        found = known_price(self._address.provider.prices, self._address.model)
+        return None if found is None else Price(*found)
+
+
+def _endpoint(value: str) -> Endpoint:
+    try:
+        return Endpoint(value)
+    except ValueError as error:
+        raise ConfigError(f"LM(endpoint={value!r}) must be 'chat' or 'completions'.") from error
+
+
+def _callable_name(model: object) -> str:
+    name = getattr(model, "__qualname__", None) or getattr(model, "identity", None) or type(model).__qualname__
+    return str(name)
+
+
+def _says(model: object, attribute: str) -> bool:
+    return getattr(model, attribute, False) is True
+
+
+def _shown(name: str, value: Any) -> str:
+    if name == "api_key":
+        return "'…'"
+    return repr(without_credentials(value)) if name == "base_url" else repr(value)

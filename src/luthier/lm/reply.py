@@ -1,0 +1,137 @@
+"""What an OpenAI-compatible server answers, as a completion or as an error of our tree."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from luthier.errors import AccessDenied, LMError, RateLimited, RequestRejected, ServerFault
+from luthier.lm.redact import redact
+from luthier.lm.request import Completion, FinishReason, ToolCall, Usage
+from luthier.types import Endpoint
+
+_SHOWN = 400  # characters of a server's own words
+_QUOTA_WORDS = ("insufficient_quota", "billing_hard_limit", "insufficient balance", "insufficient credits")
+_FINISH: Mapping[str | None, FinishReason] = {
+    None: "stop",
+    "stop": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+
+def error_of(status: int, content: bytes, headers: Mapping[str, str], where: str) -> LMError:
+    """Return the error that a status of 400 or above stands for, without keys in its message."""
+    said = content.decode("utf-8", "replace")
+    message = redact(f"{where} answered {status}: {_words(said)}")
+    wait = retry_after(headers)
+    if status in (401, 402, 403) or (status == 429 and any(word in said.lower() for word in _QUOTA_WORDS)):
+        return AccessDenied(message)
+    if status == 429:
+        return RateLimited(message, retry_after=wait)
+    if status >= 500 or status in (408, 409, 425):
+        return ServerFault(message, retry_after=wait)
+    return RequestRejected(message)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return how many seconds the server asks to wait, as a number or a date says it, or None."""
+    milliseconds = headers.get("retry-after-ms") or headers.get("Retry-After-Ms")
+    if milliseconds is not None and _number(milliseconds) is not None:
+        return max(0.0, (_number(milliseconds) or 0.0) / 1000)
+    value = headers.get("Retry-After") or headers.get("retry-after")
+    if value is None:
+        return None
+    seconds = _number(value)
+    if seconds is not None:
+        return max(0.0, seconds)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def read_reply(content: bytes, headers: Mapping[str, str], where: str, endpoint: Endpoint) -> Completion:
+    """Return the completion in a server's answer.
+
+    Raises:
+        ServerFault: the body is no JSON, or has no choices.
+        LMError: the body is an error in spite of its status.
+    """
+    try:
+        body = json.loads(content)
+        if isinstance(body, dict) and body.get("error") and not body.get("choices"):
+            raise error_of(_status(body["error"]), content, headers, where)
+        choice = body["choices"][0]
+        text, calls, refusal = _chat(choice["message"]) if endpoint is Endpoint.CHAT else (choice["text"], (), None)
+        if not isinstance(text, str):
+            raise TypeError(f"text is {type(text).__name__}")
+        finish = choice.get("finish_reason")
+        return Completion(
+            text=text,
+            finish_reason=_FINISH.get(finish, "other"),
+            usage=_usage(body),
+            model=str(body.get("model") or ""),
+            tool_calls=calls,
+            refusal=refusal,
+        )
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        said = redact(_words(content.decode("utf-8", "replace")))
+        raise ServerFault(f"{where} sent an answer that is none ({type(error).__name__}): {said}") from None
+
+
+def _chat(message: Mapping[str, Any]) -> tuple[str, tuple[ToolCall, ...], str | None]:
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(part.get("text", "") for part in content)
+    calls = tuple(
+        ToolCall(str(call.get("id") or ""), call["function"]["name"], call["function"].get("arguments") or "")
+        for call in message.get("tool_calls") or ()
+    )
+    return "" if content is None else content, calls, message.get("refusal")
+
+
+def _usage(body: Mapping[str, Any]) -> Usage | None:
+    usage = body.get("usage")
+    if not isinstance(usage, dict) or usage.get("prompt_tokens") is None:
+        return None
+    details = usage.get("prompt_tokens_details") or {}
+    cached = details.get("cached_tokens")
+    if cached is None:
+        cached = usage.get("prompt_cache_hit_tokens")
+    if cached is None:
+        cached = (body.get("timings") or {}).get("cache_n")
+    return Usage(int(usage["prompt_tokens"]), int(usage.get("completion_tokens") or 0), int(cached or 0), 1)
+
+
+def _status(error: Any) -> int:
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 500
+
+
+def _words(said: str) -> str:
+    """Return the server's own sentence, shortened."""
+    try:
+        error = json.loads(said).get("error")
+        said = error if isinstance(error, str) else str(error["message"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    said = " ".join(said.split())
+    return said if len(said) <= _SHOWN else said[:_SHOWN] + "…"
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,208 @@
+"""The store: every answer ever paid for, by content hash of its request. It never holds the messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import StoreError
+from luthier.lm.request import Completion, ToolCall, Usage
+
+_VERSION = 1
+_MEMORY = ":memory:"
+_WAIT_FOR_OTHERS = 30.0  # seconds, where studies share a store
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, lm TEXT NOT NULL, answer TEXT NOT NULL, usage TEXT, finish_reason TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attempts (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, study TEXT NOT NULL, role TEXT NOT NULL, reserved TEXT NOT NULL, bill TEXT
+);
+CREATE INDEX IF NOT EXISTS attempts_by_study ON attempts (study);
+CREATE TABLE IF NOT EXISTS looks (
+    test_ids TEXT NOT NULL, study TEXT NOT NULL, PRIMARY KEY (test_ids, study)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS vals (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class Store:
+    """An SQLite file of answers, attempts and looks. May be used from any thread and by several processes.
+
+    Args:
+        path: the file, made with mode 0600 where it is not there; ":memory:" keeps nothing.
+
+    Raises:
+        StoreError: the file is damaged, newer than this luthier, or cannot be written.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = str(path)
+        self._lock = threading.Lock()  # one statement at a time on the one connection
+        self._closed = False
+        self._unsettled: list[tuple[str, int]] = []
+        with self._explained():
+            if self.path != _MEMORY:
+                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._database = sqlite3.connect(
+                self.path, timeout=_WAIT_FOR_OTHERS, isolation_level=None, check_same_thread=False
+            )
+        try:
+            with self._explained():
+                self._prepare()
+        except StoreError:
+            self._database.close()
+            raise
+
+    def get(self, key: str) -> Completion | None:
+        """Return the stored answer, or None."""
+        with self._lock, self._explained():
+            row = self._database.execute(
+                "SELECT answer, usage, finish_reason FROM answers WHERE key = ?", (key,)
+            ).fetchone()
+            return None if row is None else _completion(*row)
+
+    def put(self, key: str, lm_identity: str, completion: Completion) -> None:
+        """Commit an answer; the first one stored under a key stays."""
+        usage = None if completion.usage is None else json.dumps(_usage_json(completion.usage))
+        row = (key, lm_identity, json.dumps(_answer_json(completion)), usage, completion.finish_reason)
+        with self._lock, self._explained(), self._transaction():
+            self._database.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", row)
+
+    def open_attempt(self, study: str, role: str, reserved: Mapping[str, float]) -> int:
+        """Commit an attempt with its worst case before it is sent, and return its number."""
+        row = (study, role, json.dumps(dict(reserved)))
+        with self._lock, self._explained(), self._transaction():
+            cursor = self._database.execute("INSERT INTO attempts (study, role, reserved) VALUES (?, ?, ?)", row)
+            return int(cursor.lastrowid or 0)
+
+    def settle_attempt(self, number: int, bill: Mapping[str, float]) -> None:
+        """Note what an attempt was charged; written with the next commit, until then its worst case counts."""
+        with self._lock:
+            self._unsettled.append((json.dumps(dict(bill)), number))
+
+    def spent(self, study: str) -> dict[str, dict[str, float]]:
+        """Return what a study's attempts were charged, by role; an attempt without a bill at its worst case."""
+        with self._lock, self._explained():
+            self._write_unsettled()
+            rows = self._database.execute(
+                "SELECT role, COALESCE(bill, reserved) FROM attempts WHERE study = ?", (study,)
+            ).fetchall()
+        spent: dict[str, dict[str, float]] = {}
+        for role, amounts in rows:
+            total = spent.setdefault(role, {})
+            for name, value in json.loads(amounts).items():
+                total[name] = total.get(name, 0.0) + value
+        return spent
+
+    def count_look(self, test_ids_hash: str, study: str) -> int:
+        """Note that ``study`` looks at these test examples, and return how many studies have, this one included."""
+        with self._lock, self._explained(), self._transaction():
+            self._database.execute("INSERT OR IGNORE INTO looks VALUES (?, ?)", (test_ids_hash, study))
+            row = self._database.execute("SELECT COUNT(*) FROM looks WHERE test_ids = ?", (test_ids_hash,)).fetchone()
+            return int(row[0])
+
+    def value(self, key: str) -> Any:
+        """Return a small JSON value, or None."""
+        with self._lock, self._explained():
+            row = self._database.execute("SELECT value FROM vals WHERE key = ?", (key,)).fetchone()
+            return None if row is None else json.loads(row[0])
+
+    def set_value(self, key: str, value: Any) -> None:
+        """Commit a small JSON value."""
+        with self._lock, self._explained(), self._transaction():
+            self._database.execute("INSERT OR REPLACE INTO vals VALUES (?, ?)", (key, json.dumps(value)))
+
+    def flush(self) -> None:
+        """Write what waits for the next commit."""
+        with self._lock, self._explained():
+            if not self._closed:
+                self._write_unsettled()
+
+    def close(self) -> None:
+        """Flush and close; closing twice is harmless."""
+        self.flush()
+        with self._lock:
+            self._closed = True
+            self._database.close()
+
+    def __del__(self) -> None:
+        # A store that was dropped without close() must not warn from the interpreter's shutdown.
+        database = getattr(self, "_database", None)
+        if database is not None and not self._closed:
+            database.close()
+
+    def _prepare(self) -> None:
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = NORMAL")  # survives the death of the process, which is promised
+        version = self._database.execute("PRAGMA user_version").fetchone()[0]
+        if version > _VERSION:
+            raise StoreError(f"{self.path} was written by a newer luthier (store version {version}).")
+        self._database.executescript(_TABLES)
+        self._database.execute(f"PRAGMA user_version = {_VERSION}")
+        if self._database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise StoreError(f"{self.path} is damaged; move it away and run again (its answers will be paid again).")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._settle_rows()
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._unsettled.clear()
+
+    def _write_unsettled(self) -> None:
+        if self._unsettled:
+            with self._transaction():
+                pass
+
+    def _settle_rows(self) -> None:
+        if self._unsettled:
+            self._database.executemany("UPDATE attempts SET bill = ? WHERE number = ?", self._unsettled)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{self.path}: {error}; the store is damaged or cannot be written.") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{self.path} holds a row that cannot be read ({error}); the store is damaged.") from error
+
+
+def _answer_json(completion: Completion) -> dict[str, Any]:
+    out: dict[str, Any] = {"text": completion.text}
+    if completion.model:
+        out["model"] = completion.model
+    if completion.tool_calls:
+        out["tool_calls"] = [[call.id, call.name, call.arguments] for call in completion.tool_calls]
+    if completion.refusal is not None:
+        out["refusal"] = completion.refusal
+    return out
+
+
+def _usage_json(usage: Usage) -> list[int]:
+    return [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.calls]
+
+
+def _completion(answer: str, usage: str | None, finish_reason: Any) -> Completion:
+    fields = json.loads(answer)
+    return Completion(
+        text=fields["text"],
+        finish_reason=finish_reason,
+        usage=None if usage is None else Usage(*json.loads(usage)),
+        model=fields.get("model", ""),
+        tool_calls=tuple(ToolCall(*call) for call in fields.get("tool_calls", ())),
+        refusal=fields.get("refusal"),
+    )
