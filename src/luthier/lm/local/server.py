@@ -141,12 +141,16 @@ def _settings(
         "ui": False,
         "endpoint_slots": False,
         "offline": True,
+        # Fits layers to the memory of devices; on processors alone it only loads the model twice.
+        "fit_params": False,
         "n_parallel": slots,
         "n_ctx": context,
         # One pool for all slots: prefixes are of very different lengths.
         "kv_unified": True,
         "cache_prompt": True,
-        # With these two on, a slot loses its prefix whenever another slot gets a request.
+        # A short header that two predictors share must not make them fight for one slot.
+        "slot_prompt_similarity": 0.5,
+        # With these two on, a slot named by ``id_slot`` loses its prefix whenever another one gets a request.
         "cache_idle_slots": False,
         "cache_ram_mib": 0,
         "verbosity": QUIET if quiet else CHATTY,
