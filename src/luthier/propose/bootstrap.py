@@ -1,0 +1,291 @@
+"""Bootstrap demonstrations: from a teacher's rollouts on training rows to demo sets (MIPRO §3.1)."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from luthier.errors import ConfigError
+from luthier.evaluation.rollout import Rollout
+from luthier.program.candidate import Candidate, Demo
+from luthier.program.signature import Signature
+from luthier.propose.demo_sets import DemoSet, SetsMade, balanced_sets
+from luthier.propose.demos import bootstrapped_demos, completed_demos, labeled_demos
+from luthier.propose.fields import private_names, shown, signatures_of
+from luthier.propose.paper_sets import PaperSets, labeled_teacher
+from luthier.propose.teaching import Harvest, Teaching, class_by_class, without_example
+
+if TYPE_CHECKING:
+    from luthier.evaluation.data import Row
+    from luthier.evaluation.evaluator import Evaluator
+    from luthier.lm.lm import LM
+    from luthier.program.program import Program
+
+__all__ = ["BootstrapSettings", "Bootstrapped", "DemoSet", "bootstrap", "labeled_sets"]
+
+_SAMPLE_TRACES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapSettings:
+    """How demo sets are collected.
+
+    Args:
+        sizes: how many demos each set has, per predictor; 0 is the empty set.
+        labeled: how many demos of a set may be bare rows, no trace behind them.
+        completed: also make demos with a predictor's real inputs and the row's columns for outputs.
+        threshold: the score from which a rollout passes; None asks for a full score.
+        rounds: how often rows are tried; from the second round on only rows of classes that lack passes.
+        temperature_after_first: the teacher's temperature from the second round on.
+        balanced: accept and choose by class, where labels are few.
+        max_passes: stop when so many rollouts have passed, divided among the classes; None tries every row once.
+        max_rollouts: never make more rollouts than this; None leaves it to rows and rounds.
+        batch: rollouts at once, where a pass can end the search for more.
+        max_bootstrapped: set by ``paper``: K; sets are then made as the paper made them.
+    """
+
+    sizes: tuple[int, ...] = (0, 6, 12, 12, 18, 18)
+    labeled: int = 0
+    completed: bool = True
+    threshold: float | None = None
+    rounds: int = 2
+    temperature_after_first: float = 1.0
+    balanced: bool = True
+    max_passes: int | None = None
+    max_rollouts: int | None = None
+    batch: int = 16
+    max_bootstrapped: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("labeled", "max_bootstrapped", "max_passes"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ConfigError(f"{name}={value}: must not be negative")
+        for name in ("rounds", "batch", "max_rollouts"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name}={value}: must be at least 1")
+        if not self.sizes or min(self.sizes) < 0:
+            raise ConfigError(f"sizes={self.sizes}: must be one or more sizes of 0 and above")
+
+    @staticmethod
+    def paper(n_sets: int, max_bootstrapped: int = 4, max_labeled: int = 4) -> BootstrapSettings:
+        """Return the paper's way: zero-shot, labels-only, unshuffled, then shuffled sets; ``n_sets`` counts them all.
+
+        Nothing is completed, one round is made, and each set stops at its first K passes (paper §3.1, F.1).
+        """
+        return BootstrapSettings(
+            sizes=(max_bootstrapped,) * n_sets,
+            labeled=max_labeled,
+            completed=False,
+            rounds=1,
+            balanced=False,
+            max_bootstrapped=max_bootstrapped,
+        )
+
+    def most_rollouts(self, n_rows: int) -> int:
+        """Return an upper bound of the rollouts that bootstrapping on so many rows makes."""
+        if max(self.sizes) == 0:
+            return 0
+        most = self.rounds * n_rows
+        return most if self.max_rollouts is None else min(most, self.max_rollouts)
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrapped:
+    """What bootstrapping gave."""
+
+    sets: tuple[DemoSet, ...]
+    """Set 0 is the empty one, unless the settings say otherwise."""
+    traces: tuple[Any, ...] = ()
+    """A few passing traces as JSON, private fields left out, for grounding."""
+    passes: Mapping[str, int] = field(default_factory=dict)
+    """Accepted rollouts by class; the class is "" where there are none."""
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    """Rollouts by class."""
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By predictor: how many demos there are to choose from, by source."""
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON."""
+        return {
+            "sets": [made.to_json() for made in self.sets],
+            "traces": list(self.traces),
+            "passes": dict(self.passes),
+            "attempts": dict(self.attempts),
+            "counts": {name: dict(by_source) for name, by_source in self.counts.items()},
+            "warnings": list(self.warnings),
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Bootstrapped:
+        """Read a result back."""
+        return Bootstrapped(
+            tuple(DemoSet.from_json(made) for made in data["sets"]),
+            tuple(data["traces"]),
+            dict(data["passes"]),
+            dict(data["attempts"]),
+            {name: dict(by_source) for name, by_source in data.get("counts", {}).items()},
+            tuple(data["warnings"]),
+        )
+
+
+async def bootstrap(
+    evaluator: Evaluator,
+    rows: Sequence[Row],
+    settings: BootstrapSettings,
+    *,
+    teacher: LM,
+    candidate: Candidate,
+    seed: int,
+) -> Bootstrapped:
+    """Roll the teacher out on training rows and make demo sets from what passed (MIPRO §3.1).
+
+    Raises:
+        StudyPaused: infrastructure took a whole batch of rollouts.
+        BudgetExhausted: the next rollout does not fit the budget.
+    """
+    signatures, hidden = signatures_of(evaluator.program), private_names(evaluator.program)
+    harvest = Harvest({row.id: row.stratum for row in rows})
+    bare = labeled_demos(rows, signatures, hidden)
+    if settings.max_bootstrapped is not None:
+        prompts = labeled_teacher(candidate, bare, settings.labeled, seed)
+        teaching = Teaching(evaluator, teacher, lambda example: without_example(prompts, example), settings.threshold)
+        paper = PaperSets(teaching, harvest, rows, bare, signatures, hidden)
+        made = await paper.make(
+            len(settings.sizes),
+            max_bootstrapped=settings.max_bootstrapped,
+            max_labeled=settings.labeled,
+            seed=seed,
+        )
+        pool = _pool(harvest, {}, teacher, signatures, hidden)
+    else:
+        teaching = Teaching(evaluator, teacher, lambda example: without_example(candidate, example), settings.threshold)
+        if max(settings.sizes) > 0:
+            await _collect(teaching, harvest, rows, settings, seed)
+        pool = _pool(harvest, {row.id: row for row in rows} if settings.completed else {}, teacher, signatures, hidden)
+        made = _balanced(pool, bare, harvest, settings, seed)
+    traces = [_shown_trace(rollout, signatures, hidden) for rollout in _sample(harvest)]
+    warnings = (*harvest.warnings(), *_without_demos(pool, settings), *made.warnings)
+    counts = {name: _by_source(demos) for name, demos in pool.items()}
+    passes = harvest.passes() if harvest.attempts else {}
+    return Bootstrapped(made.sets, tuple(traces), passes, dict(sorted(harvest.attempts.items())), counts, warnings)
+
+
+def labeled_sets(program: Program, rows: Sequence[Row], sizes: Sequence[int], *, seed: int) -> tuple[DemoSet, ...]:
+    """Return sets of bare rows, balanced by class: few-shot prompting without any search or LM call."""
+    demos = labeled_demos(rows, signatures_of(program), private_names(program))
+    strata = {row.id: row.stratum for row in rows}
+    return balanced_sets(demos, strata, sizes=sizes, labeled=max(sizes), seed=seed).sets
+
+
+async def _collect(
+    teaching: Teaching, harvest: Harvest, rows: Sequence[Row], settings: BootstrapSettings, seed: int
+) -> None:
+    """Make the rollouts, round by round; from the second on hotter, and only where passes are lacking."""
+    stratum = harvest.strata if settings.balanced else dict.fromkeys(harvest.strata, "")
+    for repeat in range(settings.rounds):
+        quota = _quota(stratum, settings, first=repeat == 0)
+        waiting = [row for row in class_by_class(rows, seed) if row.id not in harvest.passed]
+        while waiting:
+            passes = Counter(stratum[example] for example in harvest.passed)
+            waiting = [row for row in waiting if passes[stratum[row.id]] < quota]
+            size = len(waiting) if math.isinf(quota) else settings.batch
+            if settings.max_rollouts is not None:
+                size = min(size, settings.max_rollouts - harvest.attempts.total() - harvest.unscored)
+            if size <= 0:
+                break
+            batch, waiting = waiting[:size], waiting[size:]
+            temperature = None if repeat == 0 else settings.temperature_after_first
+            await teaching.roll_out(batch, harvest, repeat=repeat, temperature=temperature)
+
+
+def _quota(stratum: Mapping[str, str], settings: BootstrapSettings, *, first: bool) -> float:
+    """Return how many passes of one class are enough."""
+    classes = max(1, len(set(stratum.values())))
+    if settings.max_passes is not None:
+        return math.ceil(settings.max_passes / classes)
+    # The first round looks at every row; later ones only fill up what the largest set needs.
+    return math.inf if first else math.ceil(max(settings.sizes) / classes)
+
+
+def _pool(
+    harvest: Harvest,
+    to_complete: Mapping[str, Row],
+    teacher: LM,
+    signatures: Mapping[str, Signature],
+    hidden: frozenset[str],
+) -> dict[str, list[Demo]]:
+    """Return the demos of all rollouts by predictor: bootstrapped where a rollout passed, completed elsewhere."""
+    pool: dict[str, list[Demo]] = {name: [] for name in signatures}
+    for example, first in harvest.first.items():
+        rollout = harvest.passed.get(example)
+        taken: set[tuple[str, int | None]] = set()
+        if rollout is not None:
+            for name, demos in bootstrapped_demos(rollout, signatures, hidden, teacher).items():
+                pool[name].extend(demos)
+                taken.update((name, demo.provenance.call) for demo in demos if demo.provenance is not None)
+        if example not in to_complete:
+            continue
+        completed = completed_demos(rollout or first, to_complete[example], signatures, hidden, teacher)
+        for name, demos in completed.items():
+            # What a passing rollout really answered stands; it is not completed as well.
+            pool[name].extend(d for d in demos if d.provenance and (name, d.provenance.call) not in taken)
+    return pool
+
+
+def _balanced(
+    pool: Mapping[str, Sequence[Demo]],
+    bare: Mapping[str, Sequence[Demo]],
+    harvest: Harvest,
+    settings: BootstrapSettings,
+    seed: int,
+) -> SetsMade:
+    everything = {name: [*demos, *(bare[name] if settings.labeled else ())] for name, demos in pool.items()}
+    return balanced_sets(
+        everything,
+        harvest.strata if settings.balanced else None,
+        sizes=settings.sizes,
+        labeled=settings.labeled,
+        seed=seed,
+    )
+
+
+def _without_demos(pool: Mapping[str, Sequence[Demo]], settings: BootstrapSettings) -> list[str]:
+    if max(settings.sizes) == 0:
+        return []
+    return [f"predictor {name!r} has no traced demos" for name, demos in pool.items() if not demos]
+
+
+def _by_source(demos: Sequence[Demo]) -> dict[str, int]:
+    return dict(sorted(Counter(d.provenance.source.value for d in demos if d.provenance is not None).items()))
+
+
+def _sample(harvest: Harvest) -> list[Rollout]:
+    """Return a few passing rollouts, of different classes where there are."""
+    rollouts = {example: harvest.passed[example] for example in sorted(harvest.passed)}
+    by_class: dict[str, list[str]] = {}
+    for example in rollouts:
+        by_class.setdefault(harvest.strata[example], []).append(example)
+    turns = sorted((nth, name, example) for name, own in by_class.items() for nth, example in enumerate(own))
+    return [rollouts[example] for _, _, example in turns[:_SAMPLE_TRACES]]
+
+
+def _shown_trace(rollout: Rollout, signatures: Mapping[str, Signature], hidden: frozenset[str]) -> list[dict[str, Any]]:
+    calls = []
+    for call in rollout.trace.calls:
+        if call.predictor in signatures and call.outputs is not None:
+            signature = signatures[call.predictor]
+            seen = {field.name for field in (*shown(signature.inputs, hidden), *shown(signature.outputs, hidden))}
+            calls.append(
+                {
+                    "predictor": call.predictor,
+                    "inputs": {name: value for name, value in call.inputs.items() if name in seen},
+                    "outputs": {name: value for name, value in call.outputs.items() if name in seen},
+                }
+            )
+    return calls

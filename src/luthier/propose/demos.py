@@ -1,0 +1,107 @@
+"""Demos from what rollouts and rows have to offer, each with its provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from luthier.evaluation.rollout import Rollout
+from luthier.program.candidate import Demo, DemoSource, Provenance
+from luthier.program.signature import Field, Signature
+from luthier.program.trace import Call
+from luthier.program.values import json_to_value, value_to_json
+from luthier.propose.fields import shown
+
+if TYPE_CHECKING:
+    from luthier.evaluation.data import Row
+    from luthier.lm.lm import LM
+
+_SHORT_KEY = 11
+
+
+def bootstrapped_demos(
+    rollout: Rollout, signatures: Mapping[str, Signature], hidden: frozenset[str], teacher: LM
+) -> dict[str, list[Demo]]:
+    """Return a demo of every readable predictor call in a rollout that passed (MIPRO §3.1)."""
+    demos: dict[str, list[Demo]] = {}
+    for call in rollout.trace.calls:
+        if call.predictor not in signatures or call.outputs is None or call.error is not None:
+            continue
+        signature = signatures[call.predictor]
+        outputs = _chosen(call.outputs, shown(signature.outputs, hidden))
+        if not outputs:
+            continue
+        provenance = _provenance(DemoSource.BOOTSTRAPPED, rollout, call, teacher)
+        demo = Demo(_chosen(call.inputs, shown(signature.inputs, hidden)), outputs, call.reasoning, provenance)
+        demos.setdefault(call.predictor, []).append(demo)
+    return demos
+
+
+def completed_demos(
+    rollout: Rollout, row: Row, signatures: Mapping[str, Signature], hidden: frozenset[str], teacher: LM
+) -> dict[str, list[Demo]]:
+    """Return demos with a predictor's real inputs and the row's columns for outputs, whether the rollout passed or not.
+
+    Only predictors whose every output is a label column can be completed. Reasoning is kept
+    only where the call itself came to the row's answer.
+    """
+    demos: dict[str, list[Demo]] = {}
+    for call in rollout.trace.calls:
+        if call.predictor not in signatures:
+            continue
+        signature = signatures[call.predictor]
+        outputs = _labels(row.labels, shown(signature.outputs, hidden))
+        if outputs is None:
+            continue
+        right = call.outputs is not None and _chosen(call.outputs, shown(signature.outputs, hidden)) == outputs
+        provenance = _provenance(DemoSource.COMPLETED, rollout, call, teacher)
+        inputs = _chosen(call.inputs, shown(signature.inputs, hidden))
+        demos.setdefault(call.predictor, []).append(
+            Demo(inputs, outputs, call.reasoning if right else None, provenance)
+        )
+    return demos
+
+
+def labeled_demos(
+    rows: Sequence[Row], signatures: Mapping[str, Signature], hidden: frozenset[str]
+) -> dict[str, list[Demo]]:
+    """Return a demo of every row whose columns cover a predictor's inputs and outputs by name."""
+    demos: dict[str, list[Demo]] = {name: [] for name in signatures}
+    for row in rows:
+        columns = {**row.inputs, **row.labels}
+        for name, signature in signatures.items():
+            outputs = _labels(columns, shown(signature.outputs, hidden))
+            inputs = shown(signature.inputs, hidden)
+            if outputs is None or any(field.name not in columns for field in inputs):
+                continue
+            provenance = Provenance(DemoSource.LABELED, example=row.id, predictor=name)
+            demos[name].append(Demo(_chosen(columns, inputs), outputs, None, provenance))
+    return demos
+
+
+def _chosen(values: Mapping[str, Any], fields: tuple[Field, ...]) -> dict[str, Any]:
+    return {field.name: value_to_json(values[field.name]) for field in fields if field.name in values}
+
+
+def _labels(columns: Mapping[str, Any], fields: tuple[Field, ...]) -> dict[str, Any] | None:
+    if not fields or any(field.name not in columns or columns[field.name] is None for field in fields):
+        return None
+    try:
+        # As the predictor itself would have given it: "3" for an int is 3.
+        return {f.name: value_to_json(json_to_value(f.type, value_to_json(columns[f.name]))) for f in fields}
+    except ValueError:
+        # A column that speaks another vocabulary than the field (0, 1, 2 for names) would teach wrong answers.
+        return None
+
+
+def _provenance(source: DemoSource, rollout: Rollout, call: Call, teacher: LM) -> Provenance:
+    job = rollout.job
+    return Provenance(
+        source,
+        example=job.example,
+        rollout=f"{job.candidate.key[:_SHORT_KEY]}/{job.example}/{job.repeat}",
+        predictor=call.predictor,
+        call=call.index,
+        teacher=teacher.identity,
+        temperature=teacher.temperature if job.temperature is None else job.temperature,
+    )

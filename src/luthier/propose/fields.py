@@ -1,0 +1,84 @@
+"""Which values of a program may be shown, and how they are written for a proposer."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+
+from luthier.program.candidate import Demo
+from luthier.program.signature import Field, Private, Signature
+from luthier.program.values import value_to_json
+
+if TYPE_CHECKING:
+    from luthier.evaluation.data import Row
+    from luthier.program.program import Program
+
+
+def signatures_of(program: Program) -> dict[str, Signature]:
+    """Return the signatures of a program's predictors by name, sorted."""
+    return {p.name: p.signature for p in sorted(program.predictors, key=lambda predictor: predictor.name)}
+
+
+def private_names(program: Program) -> frozenset[str]:
+    """Return the names that are private anywhere in a program: fields of predictors and parameters of its own.
+
+    A name private in one place is treated as private everywhere: a column cannot be a secret here and a demo there.
+    """
+    fields = {
+        field.name
+        for signature in signatures_of(program).values()
+        for field in (*signature.inputs, *signature.outputs)
+        if field.private
+    }
+    return frozenset(fields | {name for name, hint in _hints(program.function).items() if _is_private(hint)})
+
+
+def shown(fields: tuple[Field, ...], hidden: frozenset[str] = frozenset()) -> tuple[Field, ...]:
+    """Return the fields that may be shown."""
+    return tuple(field for field in fields if not field.private and field.name not in hidden)
+
+
+def value_text(value: Any, limit: int | None = None) -> str:
+    """Return a value as one reads it, cut to ``limit`` characters."""
+    text = value if isinstance(value, str) else json.dumps(value_to_json(value), ensure_ascii=False)
+    return text if limit is None or len(text) <= limit else text[: max(0, limit - 1)].rstrip() + "…"
+
+
+def named_text(values: Mapping[str, Any], *, limit: int | None = None, separator: str = "\n") -> str:
+    """Return values as ``name: value`` lines."""
+    return separator.join(f"{name}: {value_text(value, limit)}" for name, value in values.items())
+
+
+def row_values(row: Row, hidden: frozenset[str]) -> dict[str, Any]:
+    """Return what may be shown of a row: inputs and labels, private columns left out."""
+    columns = {**row.inputs, **row.labels}
+    return {name: value for name, value in columns.items() if name not in hidden}
+
+
+def demo_text(demo: Demo, *, limit: int | None = None, arrow: str = "\n") -> str:
+    """Return a demo as text: inputs, then reasoning and outputs."""
+    parts = [named_text(demo.inputs, limit=limit)] if demo.inputs else []
+    if demo.reasoning:
+        parts.append(f"reasoning: {value_text(demo.reasoning, limit)}")
+    parts.append(named_text(demo.outputs, limit=limit))
+    return arrow.join(parts)
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    target = function if inspect.isroutine(function) else getattr(type(function), "__call__", function)  # noqa: B004
+    try:
+        return get_type_hints(target, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        # An annotation that cannot be resolved here; what the predictors' own fields say still holds.
+        return dict(getattr(target, "__annotations__", {}))
+
+
+def _is_private(hint: Any) -> bool:
+    if isinstance(hint, str):
+        # Unresolved text: hiding one name too many is harmless, showing one is not.
+        return "Private" in hint
+    return get_origin(hint) is Annotated and any(
+        mark is Private or isinstance(mark, Private) for mark in get_args(hint)[1:]
+    )

@@ -1,0 +1,187 @@
+"""Guards: what is wrong with a proposed instruction, if anything."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from luthier.program.signature import Signature
+from luthier.propose.fields import named_text, row_values, value_text
+
+if TYPE_CHECKING:
+    from luthier.evaluation.data import Row
+
+LIMIT = 1200
+"""Characters; an original longer than half of it allows twice its own length."""
+
+_ECHO_WORDS = 7
+_QUOTE_WORDS = 8
+_ANSWER_WORDS = 4
+_COMMON = 0.2
+"""What stands in more than this share of rows belongs to the task, not to a row."""
+_MOST_ROWS, _MOST_WORDS = 1000, 400
+_LEAST_WORDS = 3
+
+_REFUSAL = re.compile(
+    r"\b(?:as an ai\b|as a (?:large )?language model\b|"
+    r"i(?:'m| am) (?:sorry|unable)|i (?:can ?not|can't|won't) |i apologi[sz]e)",
+    re.IGNORECASE,
+)
+_PLACEHOLDER = re.compile(
+    r"\{\{?\s*[A-Za-z_][\w. ]*\}?\}|\[(?:your|insert|placeholder|instruction|task|new)\b[^\]\n]*\]|"
+    r"<(?:your|insert|placeholder|instruction|proposed|new)\b[^>\n]*>|\{\s*\}",
+    re.IGNORECASE,
+)
+_CODE = re.compile(
+    r"^\s*(?:def \w+\(|class \w+[:(]|import \w+|from \w+ import |return\b.*[()]|print\(|#include)", re.MULTILINE
+)
+_HEADING = re.compile(
+    r"^\W*(?:dataset summary|program code|program description|module|task demos|previous instructions|"
+    r"basic instruction|current instruction|tip|proposed instruction|improved instruction|examples?)\s*:",
+    re.IGNORECASE | re.MULTILINE,
+)
+_WORD = re.compile(r"\w+(?:[.,]\d+)*")
+
+
+class Fault(enum.StrEnum):
+    """Why a proposal was rejected."""
+
+    EMPTY = "empty"
+    CUT = "cut"
+    TOO_LONG = "too long"
+    REFUSAL = "refusal"
+    PLACEHOLDER = "placeholder"
+    CODE = "code"
+    ANSWER = "answer instead of instruction"
+    REPETITION = "repeats itself"
+    ECHO = "echoes the meta-prompt"
+    QUOTE = "quotes training data"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingText:
+    """The texts that a proposal must not quote, indexed once for many checks."""
+
+    runs: frozenset[int]
+    """Hashes of runs of words that stand in few rows."""
+    answers: frozenset[str]
+    """Longer label values, normalised."""
+    short_answers: frozenset[str]
+    """All label values, normalised."""
+
+    @staticmethod
+    def of(rows: Sequence[Row], hidden: frozenset[str] = frozenset(), texts: Iterable[str] = ()) -> TrainingText:
+        """Index rows (without private columns) and further texts, such as demos of inner predictors."""
+        seen = rows[:_MOST_ROWS]
+        common = Counter[int]()
+        for row in seen:
+            values = row_values(row, hidden)
+            both = set(_runs(_words(named_text(values))[:_MOST_WORDS], _QUOTE_WORDS))
+            for value in values.values():
+                both.update(_runs(_words(value_text(value))[:_MOST_WORDS], _QUOTE_WORDS))
+            common.update(both)
+        limit = max(1.0, _COMMON * len(seen))
+        runs = {run for run, count in common.items() if count <= limit}
+        for text in texts:
+            runs.update(run for run in _runs(_words(text), _QUOTE_WORDS) if run not in common)
+        labels = Counter(
+            normalized(value_text(value)) for row in seen for name, value in row.labels.items() if name not in hidden
+        )
+        long = {text for text, count in labels.items() if len(text.split()) >= _ANSWER_WORDS and count <= limit}
+        return TrainingText(frozenset(runs), frozenset(long), frozenset(labels))
+
+    def quoted(self, text: str, *, allowed: str = "") -> bool:
+        """Whether a text quotes a row, or a longer answer, that ``allowed`` does not quote itself."""
+        permitted = set(_runs(_words(allowed), _QUOTE_WORDS))
+        if any(run in self.runs and run not in permitted for run in _runs(_words(text), _QUOTE_WORDS)):
+            return True
+        flat, free = f" {normalized(text)} ", f" {normalized(allowed)} "
+        return any(f" {answer} " in flat and f" {answer} " not in free for answer in self.answers)
+
+
+def check(
+    text: str,
+    *,
+    original: str,
+    signature: Signature,
+    meta_prompt: str,
+    training: TrainingText,
+    finish_reason: str = "stop",
+    limit: int = LIMIT,
+) -> Fault | None:
+    """Return what is wrong with a cleaned proposal, None where nothing is.
+
+    Args:
+        text: the proposal.
+        original: the original instruction; what it says itself may be said again.
+        signature: of the predictor.
+        meta_prompt: the wording of the meta-prompt, without what it was filled with.
+        training: what must not be quoted.
+        finish_reason: why the proposer stopped.
+        limit: the longest proposal, in characters.
+    """
+    words = _words(text)
+    if finish_reason == "length":
+        return Fault.CUT
+    if len(words) == 0:
+        return Fault.EMPTY
+    if len(text) > max(limit, 2 * len(original)):
+        return Fault.TOO_LONG
+    if fault := _wrong_kind(text, original, signature, training):
+        return fault
+    if _repeats(words):
+        return Fault.REPETITION
+    if _echoes(text, original, meta_prompt):
+        return Fault.ECHO
+    if training.quoted(text, allowed=f"{original}\n{_described(signature)}"):
+        return Fault.QUOTE
+    return Fault.DUPLICATE if normalized(text) == normalized(original) else None
+
+
+def normalized(text: str) -> str:
+    """Return a text's words in lower case: what two instructions that differ only in dress share."""
+    return " ".join(_words(text))
+
+
+def _wrong_kind(text: str, original: str, signature: Signature, training: TrainingText) -> Fault | None:
+    for pattern, fault in ((_REFUSAL, Fault.REFUSAL), (_PLACEHOLDER, Fault.PLACEHOLDER), (_CODE, Fault.CODE)):
+        if pattern.search(text) and not pattern.search(original):
+            return fault
+    flat = normalized(text)
+    answers = {normalized(choice) for field in signature.outputs for choice in field.choices}
+    stripped = flat
+    for field in signature.outputs:
+        stripped = stripped.removeprefix(f"{normalized(field.name)} ")
+    if {flat, stripped} & (answers | training.short_answers):
+        return Fault.ANSWER
+    return Fault.EMPTY if len(flat.split()) < min(_LEAST_WORDS, len(original.split())) else None
+
+
+def _repeats(words: Sequence[str]) -> bool:
+    runs = list(_runs(words, 5))
+    return len(runs) > 20 and len(set(runs)) < len(runs) / 2
+
+
+def _echoes(text: str, original: str, meta_prompt: str) -> bool:
+    if _HEADING.search(text) and not _HEADING.search(original):
+        return True
+    ours = set(_runs(_words(meta_prompt), _ECHO_WORDS)) - set(_runs(_words(original), _ECHO_WORDS))
+    return any(run in ours for run in _runs(_words(text), _ECHO_WORDS))
+
+
+def _described(signature: Signature) -> str:
+    return "\n".join(f"{field.name} {field.description}" for field in (*signature.inputs, *signature.outputs))
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _runs(words: Sequence[str], length: int) -> Iterator[int]:
+    for start in range(len(words) - length + 1):
+        yield hash(" ".join(words[start : start + length]))

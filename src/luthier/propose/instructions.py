@@ -1,0 +1,227 @@
+"""Instruction proposals: the original, and what the proposer makes of it (MIPRO §3.1, §4.3)."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from luthier.lm.request import Completion
+from luthier.program.candidate import Demo
+from luthier.program.signature import Signature
+from luthier.propose.bootstrap import DemoSet
+from luthier.propose.cleaning import clean, unfinished_thought
+from luthier.propose.fields import demo_text, private_names, signatures_of
+from luthier.propose.grounding import Grounding, GroundingSettings, program_code
+from luthier.propose.guards import Fault, TrainingText, check, normalized
+from luthier.propose.history import format_history
+from luthier.propose.meta_prompts import Facts, MetaPrompt, instruction_prompt, small_instruction_prompt
+from luthier.propose.proposer import Proposer, side_by_side
+from luthier.propose.tips import TIPS
+
+if TYPE_CHECKING:
+    from luthier.evaluation.data import Row
+    from luthier.program.program import Program
+
+_TOKENS, _SMALL_TOKENS = 500, 160
+_HEAT_STEP, _MOST_HEAT = 0.15, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """An instruction for a predictor, and what it was made with."""
+
+    predictor: str
+    text: str
+    tip: str = "none"
+    """Key of the tip it was written under."""
+    demo_set: int | None = None
+    """Index of the demo set it was grounded on; None where no demo was shown."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the proposal as JSON."""
+        return {"predictor": self.predictor, "text": self.text, "tip": self.tip, "demo_set": self.demo_set}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Proposal:
+        """Read a proposal back."""
+        return Proposal(data["predictor"], data["text"], data["tip"], data["demo_set"])
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionPool:
+    """The instructions to choose from."""
+
+    predictors: Mapping[str, tuple[Proposal, ...]]
+    """By predictor; the original is the first."""
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """How many answers were rejected, by reason."""
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the pool as JSON."""
+        return {
+            "predictors": {name: [one.to_json() for one in proposals] for name, proposals in self.predictors.items()},
+            "rejected": dict(self.rejected),
+            "warnings": list(self.warnings),
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> InstructionPool:
+        """Read a pool back."""
+        predictors = {name: tuple(Proposal.from_json(one) for one in own) for name, own in data["predictors"].items()}
+        return InstructionPool(predictors, dict(data["rejected"]), tuple(data.get("warnings", ())))
+
+
+async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
+    proposer: Proposer,
+    program: Program,
+    grounding: Grounding,
+    demo_sets: Sequence[DemoSet],
+    rows: Sequence[Row],
+    *,
+    count: int,
+    settings: GroundingSettings,
+    seed: int,
+) -> InstructionPool:
+    """Have ``count`` different instructions per predictor, the original first; instruction j is grounded on demo set j.
+
+    A malformed answer is counted by reason and asked for again, ``settings.tries`` times at most; a predictor that
+    still has fewer goes on with fewer, and a warning says so. What a slot (predictor, j) is shown depends on
+    ``seed``, predictor, j, and try alone, so concurrency changes nothing.
+
+    Args:
+        proposer: who writes.
+        program: whose predictors need instructions.
+        grounding: facts to show.
+        demo_sets: where task demos come from.
+        rows: training rows, which no instruction may quote.
+        count: instructions per predictor, the original included.
+        settings: what to show.
+        seed: decides the tips.
+
+    Raises:
+        LMError: the proposer could not answer.
+        BudgetExhausted: a call does not fit the budget.
+    """
+    signatures, hidden = signatures_of(program), private_names(program)
+    code = program_code(program) if settings.program_summary and not settings.small_lm and count > 1 else ""
+    slots = [
+        _Slot(signature, j, random.Random(f"{seed}/{name}/{j}"), *_demos_for(name, j, demo_sets, settings))
+        for name, signature in signatures.items()
+        for j in range(1, count)
+    ]
+    training = TrainingText.of(rows, hidden, [demo_text(demo) for slot in slots for demo in slot.demos])
+    held = {name: [Proposal(name, signature.instruction)] for name, signature in signatures.items()}
+    rejected = Counter[str]()
+    for attempt in range(settings.tries):
+        for slot in slots:
+            slot.prepare(grounding, code, settings)
+        answers = await side_by_side([_answer(proposer, slot, settings, attempt) for slot in slots])
+        waiting = []
+        for slot, answer in zip(slots, answers, strict=True):
+            text = clean(answer.text)
+            fault = _fault(text, answer, slot, held[slot.name], training, settings)
+            if fault is None:
+                held[slot.name].append(Proposal(slot.name, text, slot.tip, slot.demo_set))
+            else:
+                rejected[fault.value] += 1
+                waiting.append(slot)
+        slots = waiting
+    warnings = [
+        f"predictor {name!r} has {len(own)} instructions instead of {count}: the proposer's other answers were rejected"
+        for name, own in held.items()
+        if len(own) < count
+    ]
+    pool = {name: tuple(own) for name, own in held.items()}
+    return InstructionPool(pool, dict(sorted(rejected.items())), tuple(warnings))
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A proposal that is wanted: the j-th of a predictor."""
+
+    signature: Signature
+    j: int
+    rng: random.Random
+    demos: tuple[Demo, ...]
+    demo_set: int | None
+    tip: str = "none"
+    prompt: MetaPrompt = field(default_factory=lambda: MetaPrompt("", ""))
+
+    @property
+    def name(self) -> str:
+        return self.signature.name
+
+    def prepare(self, grounding: Grounding, code: str, settings: GroundingSettings) -> None:
+        """Draw a tip and write the meta-prompt of the next try."""
+        self.tip = self.rng.choice(sorted(TIPS)) if settings.tips else "none"
+        facts = Facts(
+            self.signature,
+            dataset=grounding.dataset_summary or "" if settings.dataset_summary else "",
+            code=code,
+            program=grounding.program_summary or "" if settings.program_summary else "",
+            role=grounding.roles.get(self.name, "") if settings.roles else "",
+            demos=self.demos,
+            history=format_history(grounding.history.get(self.name, ())) if settings.history else "",
+            tip=TIPS[self.tip],
+        )
+        self.prompt = small_instruction_prompt(facts) if settings.small_lm else instruction_prompt(facts)
+
+
+def _demos_for(
+    name: str, j: int, demo_sets: Sequence[DemoSet], settings: GroundingSettings
+) -> tuple[tuple[Demo, ...], int | None]:
+    """Return a few demos of set j, or of the next set that has any, and that set's index."""
+    if not settings.demos:
+        return (), None
+    for step in range(len(demo_sets)):
+        index = (j + step) % len(demo_sets)
+        demos = demo_sets[index].demos.get(name, ())
+        if demos:
+            return _varied(demos, settings.demos_shown), index
+    return (), None
+
+
+def _varied(demos: Sequence[Demo], count: int) -> tuple[Demo, ...]:
+    """Return the first demos, those whose outputs have not been shown yet before the others."""
+    new: list[Demo] = []
+    again: list[Demo] = []
+    for demo in demos:
+        (again if any(demo.outputs == earlier.outputs for earlier in new) else new).append(demo)
+    return tuple([*new, *again][:count])
+
+
+async def _answer(proposer: Proposer, slot: _Slot, settings: GroundingSettings, attempt: int) -> Completion:
+    # Hotter with every try, up to 1: what was wrong once is likely to come again.
+    heat = max(proposer.temperature, min(_MOST_HEAT, proposer.temperature + _HEAT_STEP * attempt))
+    return await proposer.complete(
+        slot.prompt.text,
+        max_tokens=settings.max_tokens or (_SMALL_TOKENS if settings.small_lm else _TOKENS),
+        sample=slot.j * settings.tries + attempt,
+        temperature=heat,
+    )
+
+
+def _fault(
+    text: str,
+    answer: Completion,
+    slot: _Slot,
+    held: Sequence[Proposal],
+    training: TrainingText,
+    settings: GroundingSettings,
+) -> Fault | None:
+    fault = check(
+        text,
+        original=slot.signature.instruction,
+        signature=slot.signature,
+        meta_prompt=slot.prompt.wording,
+        training=training,
+        finish_reason="length" if unfinished_thought(answer.text) else answer.finish_reason,
+        limit=settings.max_characters,
+    )
+    if fault is None and normalized(text) in {normalized(one.text) for one in held}:
+        return Fault.DUPLICATE
+    return fault

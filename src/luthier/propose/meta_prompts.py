@@ -1,0 +1,169 @@
+"""What the proposer is told: one set of meta-prompts for able models, a short one for those below 3B parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from luthier.program.candidate import Demo
+from luthier.program.signature import Field, Signature
+from luthier.propose.fields import demo_text, shown, value_text
+
+_VALUE, _SMALL_VALUE = 600, 160
+"""Characters of one value of a demo that are shown."""
+_CODE, _SMALL_CODE = 12_000, 1_500
+_SMALL_FACT = 300
+
+_INTRODUCTION = (
+    "A program solves a task with calls to a language model. Learn about the task from the facts below. "
+    "Then write a new instruction for one of these calls, the module named below, with which the language model "
+    "will do its part of the task better."
+)
+_CLOSING = (
+    "Write the proposed instruction and nothing else: no title, no quotation marks, no explanation, "
+    "and nothing copied from a single demo."
+)
+_SMALL_CLOSING = "Answer with the new instruction only."
+_TITLES = {
+    "dataset": "DATASET SUMMARY",
+    "code": "PROGRAM CODE",
+    "program": "PROGRAM DESCRIPTION",
+    "module": "MODULE",
+    "demos": "TASK DEMOS",
+    "history": "PREVIOUS INSTRUCTIONS (each with its score, the best last)",
+    "basic": "BASIC INSTRUCTION",
+    "tip": "TIP",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MetaPrompt:
+    """A meta-prompt, and which of its words are ours: a proposal that repeats these is an echo."""
+
+    text: str
+    wording: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a meta-prompt is filled with; an empty field is left out (paper's Listing 1)."""
+
+    signature: Signature
+    dataset: str = ""
+    code: str = ""
+    program: str = ""
+    role: str = ""
+    demos: Sequence[Demo] = ()
+    history: str = ""
+    tip: str = ""
+
+
+def instruction_prompt(facts: Facts) -> MetaPrompt:
+    """Return the meta-prompt that asks for an instruction, fields in the order of the paper's Listing 1."""
+    demos = "\n\n".join(demo_text(demo, limit=_VALUE) for demo in facts.demos)
+    module = f"{facts.signature.name}: {_task(facts.signature)}"
+    sections = {
+        "dataset": facts.dataset,
+        "code": cut(facts.code, _CODE),
+        "program": facts.program,
+        "module": f"{module}\n{facts.role}" if facts.role else module,
+        "demos": demos,
+        "history": facts.history,
+        "basic": facts.signature.instruction or "(none)",
+        "tip": facts.tip,
+    }
+    body = "\n\n".join(f"{_TITLES[name]}:\n{text}" for name, text in sections.items() if text)
+    return MetaPrompt(f"{_INTRODUCTION}\n\n{body}\n\n{_CLOSING}", f"{_INTRODUCTION}\n{facts.tip}\n{_CLOSING}")
+
+
+def small_instruction_prompt(facts: Facts) -> MetaPrompt:
+    """Return the same for a small model: the task in a paragraph, a few demos a line each, one plain request."""
+    request = " ".join(
+        filter(None, ("Write a better instruction, in one to three sentences.", facts.tip, _SMALL_CLOSING))
+    )
+    demos = "\n".join(demo_text(demo, limit=_SMALL_VALUE, arrow=" -> ").replace("\n", ", ") for demo in facts.demos)
+    about = " ".join(cut(text, _SMALL_FACT) for text in (facts.dataset, facts.role) if text)
+    parts = [
+        f"A language model follows this instruction:\n{facts.signature.instruction or '(none)'}",
+        f"It {_task(facts.signature)}",
+        about,
+        f"Examples:\n{demos}" if demos else "",
+        f"Earlier instructions and their scores, the best last:\n{facts.history}" if facts.history else "",
+        request,
+    ]
+    return MetaPrompt("\n\n".join(filter(None, parts)), f"A language model follows this instruction\n{request}")
+
+
+def observe_prompt(rows: str, so_far: str) -> str:
+    """Return the request for observations on a batch of rows (MIPRO App. C)."""
+    if not so_far:
+        return (
+            "Here are examples from a dataset.\n\n"
+            f"{rows}\n\n"
+            "Write observations on what holds for most or all of them: topics, content, syntax, length, and which task "
+            "the data may serve. Be creative, and be brief."
+        )
+    return (
+        "Here are more examples from a dataset, and the observations made on it so far.\n\n"
+        f"OBSERVATIONS:\n{so_far}\n\nEXAMPLES:\n{rows}\n\n"
+        "Write further observations on what holds for most or all examples. If there is nothing to add, "
+        "answer with the single word COMPLETE."
+    )
+
+
+def condense_prompt(observations: str) -> str:
+    """Return the request to condense observations (MIPRO App. C)."""
+    return (
+        f"Here are observations on a dataset.\n\n{observations}\n\n"
+        "Condense them to a summary of two to three sentences with the key points only. Answer with the summary."
+    )
+
+
+def small_dataset_prompt(rows: str) -> str:
+    """Return the one request on the data that a small model gets."""
+    return (
+        f"Here are examples from a dataset:\n\n{rows}\n\nIn two short sentences: what is this data, and what is asked?"
+    )
+
+
+def program_prompt(code: str, run: str, *, small: bool) -> str:
+    """Return the request to say what a program does, and how (MIPRO App. C)."""
+    if small:
+        return f"{cut(code, _SMALL_CODE)}\n\nIn one or two short sentences: what does this program do?"
+    example = f"\n\nAN EXAMPLE OF THE PROGRAM IN USE:\n{run}" if run else ""
+    return (
+        "Here is the source code of a program whose steps are calls to a language model.\n\n"
+        f"PROGRAM CODE:\n{cut(code, _CODE)}{example}\n\n"
+        "Say which task the program seems built for, and how it seems to work, in a few sentences."
+    )
+
+
+def role_prompt(signature: Signature, code: str, program: str, *, small: bool) -> str:
+    """Return the request to say which part one predictor plays."""
+    task = f"{signature.name}: it {_task(signature)}\nIts instruction: {signature.instruction or '(none)'}"
+    if small:
+        return f"One step of a program is called {task}\n\nIn one short sentence: what does this step do?"
+    about = f"PROGRAM DESCRIPTION:\n{program}\n\n" if program else ""
+    return (
+        f"PROGRAM CODE:\n{cut(code, _CODE)}\n\n{about}MODULE:\n{task}\n\n"
+        "Say in one or two sentences which role this module plays in the program."
+    )
+
+
+def cut(text: str, limit: int) -> str:
+    """Return a text of at most ``limit`` characters, cut after a sentence where one ends in its second half."""
+    if len(text) <= limit:
+        return text
+    head = text[:limit]
+    end = max(head.rfind(mark) for mark in (". ", ".\n", "! ", "? ", "\n"))
+    return head[: end + 1].rstrip() if end >= limit // 2 else value_text(text, limit)
+
+
+def _task(signature: Signature) -> str:
+    gets = ", ".join(_named(field) for field in shown(signature.inputs)) or "nothing"
+    return f"is given {gets}, and must answer with {', '.join(_named(field) for field in shown(signature.outputs))}."
+
+
+def _named(field: Field) -> str:
+    told = "; ".join(filter(None, (field.description, f"one of {', '.join(field.choices)}" if field.choices else "")))
+    return f"{field.name} ({told})" if told else field.name
