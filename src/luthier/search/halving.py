@@ -29,7 +29,7 @@ class SuccessiveHalving:
         suggest: chooses the points of the first rung.
         examples: all validation examples.
         blocks: minibatches; put in a row, they are the order in which points see examples.
-        budget: rollouts for everything asked, the closing full evaluations included.
+        budget: rollouts before the closing full evaluations.
         closing: full evaluations at the end.
         eta: the best of so many go on to the next rung.
         smallest: examples of the first rung.
@@ -46,8 +46,7 @@ class SuccessiveHalving:
     @property
     def rungs(self) -> tuple[Rung, ...]:
         """The rungs this budget pays for."""
-        explore = self.budget - self.closing * len(self.examples)
-        return plan_rungs(explore, len(self._order), self.closing, eta=self.eta, smallest=self.smallest)
+        return plan_rungs(self.budget, len(self._order), self.closing, eta=self.eta, smallest=self.smallest)
 
     @property
     def _order(self) -> tuple[str, ...]:
@@ -90,8 +89,8 @@ class SuccessiveHalving:
         return None if best is None else Ask(best, self.examples, Purpose.FULL)
 
 
-def plan_rungs(explore: int, examples: int, closing: int, *, eta: int, smallest: int) -> tuple[Rung, ...]:
-    """Return the rungs that ``explore`` rollouts pay for: each multiplies the examples and divides the points by eta.
+def plan_rungs(budget: int, examples: int, closing: int, *, eta: int, smallest: int) -> tuple[Rung, ...]:
+    """Return the rungs that ``budget`` rollouts pay for: each multiplies the examples and divides the points by eta.
 
     The best ``closing`` of the last rung are evaluated in full, so no rung has as few points;
     there is no rung at all where not even that many fit.
@@ -100,7 +99,7 @@ def plan_rungs(explore: int, examples: int, closing: int, *, eta: int, smallest:
     height = 1
     while smallest * eta ** (height - 1) <= examples:
         # n points on the first rung; rung r > 0 shows n / eta^r of them (eta^r - eta^(r-1)) · smallest more examples.
-        first = int(explore / (smallest * (1 + (height - 1) * (1 - 1 / eta))))
+        first = int(budget / (smallest * (1 + (height - 1) * (1 - 1 / eta))))
         rungs = tuple(Rung(first // eta**r, smallest * eta**r) for r in range(height))
         if rungs[-1].points <= closing:
             break

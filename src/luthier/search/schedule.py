@@ -32,10 +32,11 @@ def trials_for(budget: int, n_val: int, minibatch: int, closing: int) -> int:
     return max(0, (budget - closing * n_val) // minibatch)
 
 
-def paper_trials(full_evaluations: int, n_train: int, minibatch: int, full_every: int) -> int:
+def paper_trials(full_evaluations: float, n_train: int, minibatch: int, full_every: int) -> int:
     """Return T_mb, the minibatch trials that a budget of so many full evaluations buys (MIPRO, released code)."""
     # floor(T·|D| / (B + |D| / S)), in integers so that no rounding decides.
-    return full_evaluations * n_train * full_every // (minibatch * full_every + n_train)
+    evaluations = round(full_evaluations * n_train)
+    return evaluations * full_every // (minibatch * full_every + n_train)
 
 
 def batch_size(minibatch: int, trials: int) -> int:
