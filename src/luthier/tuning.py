@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from luthier.lm.store import Store
 from luthier.optimizers.line import Confirm, Line
 from luthier.optimizers.optimizer import Auto, Optimizer
 from luthier.optimizers.plan import study_plan
+from luthier.optimizers.reserve import Clock
 from luthier.optimizers.setup import Settings, Setup, prepare
 from luthier.optimizers.verdict import Decision, Verdict
 from luthier.program.bind import bind
@@ -73,6 +73,7 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
     confirm: Confirm | None = None,
     launch: Mapping[str, Any] | None = None,
+    code_changed: bool = False,
 ) -> Result[ProgramT]:
     """Tune a program's instructions and demonstrations, jointly, and prove the gain on held-out examples.
 
@@ -101,6 +102,7 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
         on_event: gets every journal event, and transient ones marked so.
         confirm: is shown the plan before the first paid call; False stops there.
         launch: how to start the study again from the command line.
+        code_changed: continue a study although the program's or the metric's code is another now.
 
     Raises:
         UserError: an argument, the data, the metric, or the program cannot be used; nothing was spent.
@@ -140,6 +142,7 @@ async def aoptimize(  # noqa: PLR0913 - the twin of ``optimize``
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
     confirm: Confirm | None = None,
     launch: Mapping[str, Any] | None = None,
+    code_changed: bool = False,
 ) -> Result[ProgramT]:
     """Do what ``optimize`` does on the caller's event loop; see there for arguments and errors."""
     return await _run(_prepare(locals()), program, on_event, confirm, lambda gateway: None)
@@ -176,6 +179,7 @@ def _prepare(given: Mapping[str, Any]) -> Setup:
         inputs=given["inputs"],
         group=given["group"],
         launch=given["launch"],
+        code_changed=given["code_changed"],
     )
     return prepare(
         given["program"],
@@ -196,32 +200,28 @@ async def _run(
     opened: Callable[[Gateway], None],
 ) -> Result[ProgramT]:
     with ExitStack() as closing:
-        study = Study.open(setup.study_dir, setup.manifest, on_event=on_event)
+        accept = ("versions", "launch", *(("code",) if setup.settings.code_changed else ()))
+        study = Study.open(setup.study_dir, setup.manifest, on_event=on_event, accept=accept)
         closing.callback(study.close)
         if not study.finished:
             store = Store(study.store_path)
             closing.callback(store.close)
-            gateway = Gateway(store=store, ledger=_ledger(setup, store), study=setup.study_id)
+            clock = _clock(setup, store)
+            closing.callback(lambda: store.set_value(f"elapsed/{setup.study_id}", clock.elapsed))
+            budget = setup.settings.budget
+            limits = {} if budget is None else budget.limits
+            ledger = Ledger(limits, spent=store.spent(setup.study_id), deadline=clock.left)
+            gateway = Gateway(store=store, ledger=ledger, study=setup.study_id)
             closing.callback(gateway.close)
             opened(gateway)
-            await Line(setup, study, gateway, store, confirm).run()
+            await Line(setup, study, gateway, ledger, clock, store, confirm).run()
         return _result(setup, study, program)
 
 
-def _ledger(setup: Setup, store: Store) -> Ledger | None:
+def _clock(setup: Setup, store: Store) -> Clock:
     budget = setup.settings.budget
-    if budget is None:
-        return None
-    limits = {
-        name: float(limit)
-        for name, limit in (("usd", budget.usd), ("lm_calls", budget.lm_calls), ("tokens", budget.tokens))
-        if limit is not None
-    }
-    deadline = None
-    if budget.seconds is not None:
-        left, started = budget.seconds, time.monotonic()
-        deadline = lambda: left - (time.monotonic() - started)  # noqa: E731 - two names and no more
-    return Ledger(limits, spent=store.spent(setup.study_id), deadline=deadline)
+    before = store.value(f"elapsed/{setup.study_id}")
+    return Clock(None if budget is None else budget.seconds, before=float(before or 0.0))
 
 
 def _result(setup: Setup, study: Study, program: ProgramT) -> Result[ProgramT]:

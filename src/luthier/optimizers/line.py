@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from luthier.budget import Ledger
 from luthier.canonical import content_hash
 from luthier.errors import BudgetExhausted, ProgramFailed, UserError
 from luthier.evaluation.evaluator import Evaluator
@@ -17,8 +18,8 @@ from luthier.lm.store import Store
 from luthier.optimizers.choice import choose, swap_back
 from luthier.optimizers.payloads import Choices
 from luthier.optimizers.plan import RolloutCost, refusal, study_plan
+from luthier.optimizers.reserve import Clock, Reserve
 from luthier.optimizers.setup import Setup
-from luthier.optimizers.shape import room_for_demos
 from luthier.optimizers.verdict import no_verdict_event, verdict_event
 from luthier.optimizers.workbench import Workbench, scored_rollouts
 from luthier.program.candidate import Candidate
@@ -39,6 +40,8 @@ class Line:
     setup: Setup
     study: Study
     gateway: Gateway
+    ledger: Ledger | None
+    clock: Clock
     store: Store
     confirm: Confirm | None
 
@@ -61,13 +64,14 @@ class Line:
         baseline = await self.study.step("baseline", lambda: self._baseline(evaluator))
         cost = measured_cost(baseline, self.setup.concurrency)
         await self._plan("plan_measured", cost)
-        self._set_aside(cost)
-        bench = self._bench(evaluator, cost, baseline)
+        reserve = self._reserve(cost)
+        reserve.keep()
+        bench = self._bench(evaluator, cost, reserve)
         trials = await setup.optimizer.run(bench)
         choices = Choices.from_json(self._event("space"))
         choice = await self.study.step("choice", self._now(choose(bench, choices, trials)))
         chosen = Candidate.from_json(choice["candidate"])
-        self.gateway.release("verdict")
+        reserve.release_verdict()
         verdict = await self.study.step("verdict", lambda: self._verdict(evaluator, chosen, choice["is_original"]))
         await self.study.step("insight", lambda: self._insight(evaluator, chosen, choices, choice, trials))
         await self.study.step("done", self._now({"decision": verdict["decision"]}))
@@ -129,16 +133,17 @@ class Line:
 
     def _evaluator(self) -> Evaluator:
         setup = self.setup
-        rows = {row.id: row for row in (*setup.split.train, *setup.split.val, *setup.split.test)}
-        return Evaluator(
+        evaluator = Evaluator(
             setup.program,
             setup.metric,
-            rows,
+            setup.split.rows,
             setup.task,
             self.gateway,
             concurrency=setup.concurrency,
             on_rollout=self._tell_progress,
         )
+        evaluator.proven = self._has("baseline")
+        return evaluator
 
     def _tell_progress(self, rollout: Rollout) -> None:
         paid = total_usage(list(self.gateway.usage.values()))
@@ -152,10 +157,8 @@ class Line:
             },
         )
 
-    def _bench(self, evaluator: Evaluator, cost: RolloutCost, baseline: Mapping[str, Any]) -> Workbench:
+    def _bench(self, evaluator: Evaluator, cost: RolloutCost, reserve: Reserve) -> Workbench:
         setup = self.setup
-        characters = cost.prompt_tokens * 4.0 / max(cost.calls, 1.0)
-        facts = setup.facts(cost)
         return Workbench(
             study=self.study,
             program=setup.program,
@@ -164,24 +167,17 @@ class Line:
             scoring=setup.scoring,
             teacher=setup.teacher,
             proposer=Proposer(self.gateway, setup.proposer),
-            facts=facts if characters <= 0 else _with_room(facts, room_for_demos(characters)),
+            facts=setup.facts(cost),
+            reserve=reserve,
             seed=setup.settings.seed,
             original=setup.program.original,
         )
 
-    def _set_aside(self, cost: RolloutCost) -> None:
-        """Keep the verdict's price from everybody until it is due, with half as much again for chance."""
-        if self._has("verdict"):
-            return
-        rollouts = 2 * len(self.setup.split.test) * 1.5
-        amounts = {
-            "lm_calls": rollouts * cost.calls,
-            "tokens": rollouts * (cost.prompt_tokens + cost.completion_tokens),
-        }
-        price = self.setup.task.price
-        if price is not None:
-            amounts["usd"] = rollouts * (cost.prompt_tokens * price.input + cost.completion_tokens * price.output) / 1e6
-        self.gateway.set_aside("verdict", amounts)
+    def _reserve(self, cost: RolloutCost) -> Reserve:
+        setup = self.setup
+        facts = setup.facts(cost)
+        closing = max(setup.optimizer.plan(facts).closing_rollouts, len(setup.scoring))
+        return Reserve(self.ledger, self.clock, setup.task, cost, closing=closing, verdict=len(setup.split.test))
 
     def _has(self, event: str) -> bool:
         return any(known["event"] == event for known in self.study.events)
@@ -236,12 +232,6 @@ def _usage_json(usage: Usage) -> dict[str, int]:
         "completion_tokens": usage.completion_tokens,
         "cached_tokens": usage.cached_tokens,
     }
-
-
-def _with_room(facts: Any, room: int) -> Any:
-    from dataclasses import replace
-
-    return replace(facts, largest_demo_set=min(facts.largest_demo_set, room))
 
 
 def _distinct(lms: Sequence[LM]) -> list[LM]:

@@ -19,7 +19,7 @@ from luthier.optimizers.manifest import manifest
 from luthier.optimizers.optimizer import Auto, Facts, Optimizer
 from luthier.optimizers.plan import CHARACTERS_PER_TOKEN, RolloutCost
 from luthier.optimizers.registry import optimizer_named
-from luthier.optimizers.shape import EVALUATIONS, LARGEST_DEMO_SET, auto_for, evaluations_in
+from luthier.optimizers.shape import EVALUATIONS, auto_for, evaluations_in, room_for_demos
 from luthier.program.predictor import Predictor
 from luthier.program.program import Program, discover
 from luthier.program.render import text
@@ -43,6 +43,8 @@ class Settings:
     group: str | None = None
     launch: Mapping[str, Any] | None = None
     """How the command line started the study; what ``luthier resume`` starts again."""
+    code_changed: bool = False
+    """Continue although the program's or the metric's code is another now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ class Setup:
     @property
     def study_id(self) -> str:
         """Names the study in the store; the budget may be raised without making it another one."""
-        return content_hash({name: value for name, value in self.manifest.items() if name != "budget"})
+        changing = ("budget", "versions", "launch", "code")
+        return content_hash({name: value for name, value in self.manifest.items() if name not in changing})
 
     @property
     def scoring(self) -> tuple[Row, ...]:
@@ -102,7 +105,7 @@ class Setup:
             n_predictors=len(self.program.predictors),
             auto=auto if auto is not None else auto_for(evaluations),
             evaluations=evaluations,
-            largest_demo_set=LARGEST_DEMO_SET,
+            largest_demo_set=room_for_demos(cost.prompt_tokens * CHARACTERS_PER_TOKEN / max(cost.calls, 1.0)),
             sequential=self.task.is_local,
         )
 
@@ -146,8 +149,12 @@ def prepare(
         sizes=settings.sizes,
     )
     task, teacher, proposer = _lms(lms, program)
+    for lm in (task, teacher, proposer):
+        lm.check()
     if settings.budget is not None and settings.budget.usd is not None:
         _need_prices([task, teacher, proposer])
+    if settings.auto is not None and settings.auto not in EVALUATIONS:
+        raise ConfigError(f"auto={settings.auto!r}: must be one of {', '.join(EVALUATIONS)}, or None")
     if settings.concurrency < 1:
         raise ConfigError(f"concurrency={settings.concurrency}: must be at least 1")
     plain = {
@@ -184,7 +191,7 @@ def _lms(lms: Mapping[str, LM | str | None], program: Program) -> tuple[LM, LM, 
     def resolved(lm: LM | str) -> LM:
         lm = lm if isinstance(lm, LM) else LM(lm)
         # An embedded LM keeps one warm prefix per slot, so every predictor gets a slot of its own.
-        return lm.with_settings(slots=len(program.predictors)) if lm.is_local and lm.slots is None else lm
+        return lm.with_settings(slots=max(lm.slots, len(program.predictors))) if lm.is_local else lm
 
     given = lms.get("task")
     if given is None:

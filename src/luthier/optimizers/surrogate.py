@@ -100,8 +100,7 @@ class SurrogateSettings:
         wanted = self.minibatch or minibatch_size(facts.evaluations, facts.n_val, variables, closing)
         minibatch = min(wanted, facts.n_val)
         if self.full_every is not None:
-            full_evaluations = facts.evaluations / facts.n_val
-            trials = paper_trials(full_evaluations, facts.n_val, minibatch, self.full_every)
+            trials = paper_trials(facts.evaluations // facts.n_val, facts.n_val, minibatch, self.full_every)
             closing = 0
         else:
             trials = (facts.evaluations - closing * facts.n_val) // minibatch

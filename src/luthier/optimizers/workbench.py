@@ -8,21 +8,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.canonical import content_hash
-from luthier.errors import ProgramFailed, StudyPaused
+from luthier.errors import BudgetExhausted, ProgramFailed, StudyPaused
 from luthier.evaluation.data import Row
 from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.rollout import Job, Outcome, Rollout, outcome_json
 from luthier.lm.lm import LM
 from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.payloads import Choices, choices
+from luthier.optimizers.reserve import Reserve
 from luthier.program.candidate import Candidate
 from luthier.program.program import Program
 from luthier.propose.bootstrap import Bootstrapped, BootstrapSettings, DemoSet, bootstrap
 from luthier.propose.grounding import Grounding, GroundingSettings, ground
 from luthier.propose.instructions import InstructionPool, Proposal, propose_instructions
 from luthier.propose.proposer import Proposer
+from luthier.search.schedule import best_partial
 from luthier.search.space import Point
-from luthier.search.trial import Ask, Observation, Purpose, Strategy, Trial
+from luthier.search.trial import Ask, Observation, Purpose, Strategy, Trial, observation_json, observation_of
 from luthier.study.study import Study
 
 ERRORS_THAT_DROP = 3
@@ -43,6 +45,7 @@ class Workbench:
     teacher: LM
     proposer: Proposer
     facts: Facts
+    reserve: Reserve
     seed: int
     original: Candidate
     errors: Counter[str] = field(default_factory=Counter)
@@ -127,7 +130,32 @@ class Workbench:
             return await self.evaluate(choices, asks, first)
 
         prior = [self._baseline_trial(choices)]
-        return await self.study.loop(choices.space, strategy, evaluate, batch=batch, seed=self.seed, prior=prior)
+        trials = await self.study.loop(choices.space, strategy, evaluate, batch=batch, seed=self.seed, prior=prior)
+        self.reserve.release_closing()
+        ended = next(event for event in self.study.events if event["event"] == "loop_end")
+        return trials if ended["reason"] != "budget" else (*trials, *await self._close(choices, trials))
+
+    async def _close(self, choices: Choices, trials: Sequence[Trial]) -> list[Trial]:
+        """Score the most promising points in full although the budget ended the loop: that much was set aside."""
+
+        async def compute() -> dict[str, Any]:
+            closing: list[Trial] = []
+            room = self.reserve.closing // max(1, len(self.scoring))
+            try:
+                while len(closing) < room:
+                    history = (*trials, *closing)
+                    best = best_partial(history, (), shrunken=True)
+                    if best is None:
+                        break
+                    ask, number = Ask(best, self.scoring_ids, Purpose.FULL), history[-1].number + 1
+                    observed = await self.evaluate(choices, [ask], number)
+                    closing.append(Trial(number, ask, tuple(observed[0])))
+            except BudgetExhausted:
+                pass  # what was scored in full can be chosen; the original always was
+            return {"trials": [{"point": dict(trial.ask.point), "number": trial.number, "outcomes": [observation_json(o) for o in trial.observations]} for trial in closing]}
+
+        found = await self.study.step("closing", compute)
+        return [_trial(data, self.scoring_ids) for data in found["trials"]]
 
     async def evaluate(self, choices: Choices, asks: Sequence[Ask], first: int) -> list[list[Observation]]:
         """Run the rollouts of a batch of asks.
@@ -136,6 +164,8 @@ class Workbench:
             StudyPaused: rollouts stayed unscored even when tried again; nothing is told.
             ProgramFailed: user code fails whatever the prompts are.
         """
+        if any(ask.purpose is Purpose.FULL for ask in asks):
+            self.reserve.release_closing()
         jobs = [
             Job(choices.candidate(ask.point, self.original), example) for ask in asks for example in ask.examples
         ]
@@ -145,7 +175,8 @@ class Workbench:
         for ask in asks:
             part = rollouts[start : start + len(ask.examples)]
             start += len(ask.examples)
-            observations.append([_observation(ask.point, outcome_json(rollout)) for rollout in part])
+            observations.append([observation_of(ask.point, outcome_json(rollout)) for rollout in part])
+        self.reserve.keep([Trial(first, ask, tuple(seen)) for ask, seen in zip(asks, observations, strict=True)])
         return observations
 
     def may_be_chosen(self, candidate: Candidate) -> bool:
@@ -156,7 +187,7 @@ class Workbench:
         event = next(event for event in self.study.events if event["event"] == "baseline")
         point = choices.space.original
         observations = tuple(
-            _observation(point, outcome) for outcome in event["outcomes"] if outcome["value"] is not None
+            observation_of(point, outcome) for outcome in event["outcomes"] if outcome["value"] is not None
         )
         return Trial(0, Ask(point, self.scoring_ids, Purpose.FULL), observations)
 
@@ -198,16 +229,10 @@ async def scored_rollouts(evaluator: Evaluator, jobs: Sequence[Job]) -> list[Rol
     return rollouts
 
 
-def _observation(point: Point, outcome: Mapping[str, Any]) -> Observation:
-    return Observation(
-        point,
-        outcome["example"],
-        outcome["repeat"],
-        outcome["value"],
-        outcome["outcome"],
-        outcome["measures"],
-        outcome["cost"],
-    )
+def _trial(data: Mapping[str, Any], examples: tuple[str, ...]) -> Trial:
+    point = Point(data["point"])
+    observations = tuple(observation_of(point, outcome) for outcome in data["outcomes"])
+    return Trial(data["number"], Ask(point, examples, Purpose.FULL), observations)
 
 
 def _share_no_new_component(candidates: Sequence[Candidate], original: Candidate) -> bool:
