@@ -50,7 +50,9 @@ def test_the_answer_is_that_of_a_real_optuna_study(monkeypatch: pytest.MonkeyPat
     history = run(FullSchedule(RandomSearch(), problem.examples, 20), problem)
     ours = TPE(startup=1, adjust=False).suggest(problem.space, history, [], random.Random(8))
 
-    space = {v.name: optuna.distributions.CategoricalDistribution(range(4)) for v in problem.space.variables}
+    space: dict[str, optuna.distributions.BaseDistribution] = {
+        v.name: optuna.distributions.CategoricalDistribution(range(4)) for v in problem.space.variables
+    }
     sampler = tpe._sampler(random.Random(8).getrandbits(32))
     storage = optuna.storages.InMemoryStorage()
     monkeypatch.setattr(logging.getLogger("optuna"), "disabled", True)

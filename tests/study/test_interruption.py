@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luthier.errors import BudgetExhausted, ConfigError, JournalError, StudyPaused
+from luthier.search.random import RandomSearch
+from luthier.search.schedule import FullSchedule
+from luthier.search.trial import Ask, Observation
+from luthier.study.journal import read_journal, without_times
+from luthier.study.study import Study
+from tests.study import toy
+
+TRIALS = 30
+"""Trials of the studies that are killed."""
+
+
+def run(directory: Path, *, trials: int = 5, watch: toy.Watch = lambda asks, first: None) -> list[Any]:
+    with Study.open(directory, toy.MANIFEST) as study:
+        asyncio.run(toy.run_toy(study, trials=trials, watch=watch))
+    return timeless(directory)
+
+
+def timeless(directory: Path) -> list[Any]:
+    return list(without_times(read_journal(directory / "journal.jsonl")))
+
+
+def start(directory: Path, seconds: float) -> subprocess.Popen[str]:
+    command = [sys.executable, toy.__file__, str(directory), str(seconds), str(TRIALS)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "open\n"
+    return child
+
+
+def kill(child: subprocess.Popen[str]) -> None:
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+
+
+def test_a_study_killed_at_random_moments_and_resumed_has_the_journal_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    expected = run(tmp_path / "whole", trials=TRIALS)
+    rng = random.Random("kills")
+    lengths = set()
+    for number in range(12):
+        directory = tmp_path / str(number)
+        child = start(directory, 0.004)
+        time.sleep(rng.uniform(0, 0.25))
+        kill(child)
+        before = timeless(directory)
+        assert before == expected[: len(before)]
+        lengths.add(len(before))
+        assert run(directory, trials=TRIALS) == expected
+    assert len(lengths) > 3, "the kills should hit different moments"
+
+
+def test_a_study_killed_again_and_again_gets_there(tmp_path: Path) -> None:
+    expected = run(tmp_path / "whole", trials=TRIALS)
+    rng = random.Random("again")
+    for _ in range(5):
+        child = start(tmp_path / "killed", 0.004)
+        time.sleep(rng.uniform(0, 0.06))
+        kill(child)
+    assert run(tmp_path / "killed", trials=TRIALS) == expected
+
+
+def test_a_journal_cut_at_any_byte_is_continued_to_the_same_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    expected = run(tmp_path, trials=3)
+    journal = tmp_path / "journal.jsonl"
+    content = journal.read_bytes()
+    for end in range(len(content)):
+        journal.write_bytes(content[:end])
+        assert run(tmp_path, trials=3) == expected
+
+
+def test_only_the_unfinished_batch_is_evaluated_again_and_of_it_only_what_was_not_told(tmp_path: Path) -> None:
+    batches: list[tuple[int, int]] = []
+
+    def note(asks: Sequence[Ask], first: int) -> None:
+        batches.append((first, len(asks)))
+
+    run(tmp_path, watch=note)
+    assert batches == [(1, 2), (3, 2), (5, 1), (6, 1)]
+    journal = tmp_path / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    told = [i for i, line in enumerate(lines) if b'"event":"tell"' in line]
+    for cut, again in ((told[2], (3, 2)), (told[3], (4, 1)), (told[3] + 1, (5, 1))):
+        journal.write_bytes(b"".join(lines[:cut]))
+        batches.clear()
+        run(tmp_path, watch=note)
+        assert batches[0] == again
+
+
+def test_a_finished_study_is_read_not_run(tmp_path: Path) -> None:
+    run(tmp_path)
+
+    def refuse(asks: Sequence[Ask], first: int) -> None:
+        raise AssertionError("nothing is left to evaluate")
+
+    before = (tmp_path / "journal.jsonl").read_bytes()
+    run(tmp_path, watch=refuse)
+    assert (tmp_path / "journal.jsonl").read_bytes() == before
+
+
+def test_a_pause_leaves_the_batch_unfinished_and_it_is_taken_up_again(tmp_path: Path) -> None:
+    expected = run(tmp_path / "whole")
+    outages = iter([True, False, True])
+
+    def fail(asks: Sequence[Ask], first: int) -> None:
+        if next(outages, False):
+            raise StudyPaused("the server is away")
+
+    for _ in range(2):
+        with pytest.raises(StudyPaused):
+            run(tmp_path / "paused", watch=fail)
+    assert run(tmp_path / "paused", watch=fail) == expected
+
+
+def test_an_exhausted_budget_ends_the_loop_and_says_so(tmp_path: Path) -> None:
+    def stop(asks: Sequence[Ask], first: int) -> None:
+        if first > 2:
+            raise BudgetExhausted("no dollars left")
+
+    with Study.open(tmp_path, toy.MANIFEST) as study:
+        schedule = FullSchedule(RandomSearch(), toy.EXAMPLES, 6)
+
+        async def evaluate(asks: Sequence[Ask], first: int) -> list[list[Observation]]:
+            stop(asks, first)
+            return [[toy.observation(ask.point, e) for e in ask.examples] for ask in asks]
+
+        trials = asyncio.run(study.loop(toy.SPACE, schedule, evaluate, batch=2, seed=0))
+        end = study.events[-1]
+    assert [t.number for t in trials] == [0, 1, 2, 3][: len(trials)]
+    assert (end["event"], end["reason"], end["trials"]) == ("loop_end", "budget", len(trials))
+    with Study.open(tmp_path, toy.MANIFEST) as study:
+        assert asyncio.run(study.loop(toy.SPACE, schedule, evaluate, batch=2, seed=0)) == trials
+
+
+def test_a_trial_with_an_unscored_example_is_refused(tmp_path: Path) -> None:
+    async def evaluate(asks: Sequence[Ask], first: int) -> list[list[Observation]]:
+        return [[toy.observation(ask.point, e) for e in ask.examples[1:]] for ask in asks]
+
+    with Study.open(tmp_path, toy.MANIFEST) as study:
+        loop = study.loop(toy.SPACE, FullSchedule(RandomSearch(), toy.EXAMPLES, 6), evaluate, batch=2, seed=0)
+        with pytest.raises(ValueError, match="no observation for 1 of 4 examples"):
+            asyncio.run(loop)
+        assert [e["event"] for e in study.events] == ["manifest", "ask", "ask"]
+
+
+def test_a_strategy_that_asks_otherwise_than_the_journal_is_refused(tmp_path: Path) -> None:
+    def fail(asks: Sequence[Ask], first: int) -> None:
+        raise StudyPaused("away")
+
+    with pytest.raises(StudyPaused):
+        run(tmp_path, watch=fail)
+    with (
+        Study.open(tmp_path, toy.MANIFEST) as study,
+        pytest.raises(JournalError, match=r"trial [01]: the journal"),
+    ):
+        asyncio.run(_another_seed(study))
+
+
+async def _another_seed(study: Study) -> None:
+    async def evaluate(asks: Sequence[Ask], first: int) -> list[list[Observation]]:
+        raise AssertionError("must not come to that")
+
+    await study.loop(toy.SPACE, FullSchedule(RandomSearch(), toy.EXAMPLES, 6), evaluate, batch=2, seed=5)
+
+
+def test_a_second_writer_is_told_who_is_writing(tmp_path: Path) -> None:
+    child = start(tmp_path / "s", 0.02)
+    try:
+        with pytest.raises(ConfigError, match=f"process {child.pid} on "):
+            Study.open(tmp_path / "s", toy.MANIFEST)
+        assert read_journal(tmp_path / "s" / "journal.jsonl"), "readers are let in"
+    finally:
+        kill(child)
+    Study.open(tmp_path / "s", toy.MANIFEST).close()
+
+
+def test_two_studies_in_one_process_exclude_each_other_too(tmp_path: Path) -> None:
+    with Study.open(tmp_path, toy.MANIFEST), pytest.raises(ConfigError, match=f"process {os.getpid()}"):
+        Study.open(tmp_path, toy.MANIFEST)
+    Study.open(tmp_path, toy.MANIFEST).close()
