@@ -9,7 +9,7 @@ import aiohttp
 
 from luthier.errors import CallTimeout, ServerFault, Unreachable
 from luthier.lm.body import request_body
-from luthier.lm.layers.call import NeverSent
+from luthier.lm.faults import NeverSent
 from luthier.lm.providers import Address, is_loopback, without_credentials
 from luthier.lm.redact import redact
 from luthier.lm.reply import error_of, read_reply

@@ -327,7 +327,7 @@ class LM:
         if isinstance(self.model, str):
             from luthier.lm.local import weights_identity
 
-            return f"local:{weights_identity(self.model[len(_LOCAL) :])}"
+            return weights_identity(self.model[len(_LOCAL) :])
         from luthier.lm.callables import callable_identity
 
         return callable_identity(self.model)

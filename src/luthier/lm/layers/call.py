@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from luthier.errors import StudyPaused, Unreachable
+from luthier.errors import StudyPaused
+from luthier.lm.faults import NeverSent
 from luthier.lm.request import Completer, Completion, Request
 
 
@@ -26,10 +27,6 @@ class Layer(Protocol):
     async def complete(self, call: Call) -> Completion:
         """Return the completion, or raise an ``LMError``."""
         ...
-
-
-class NeverSent(Unreachable):
-    """The connection was never made, so the server cannot have worked, or bill."""
 
 
 class Gate:
