@@ -198,7 +198,7 @@ def _predictor(instruction: str) -> Predictor[..., Any]:
     from luthier.program.predictor import predict, predictor
 
     async def judge(example: str, prediction: str) -> bool:
-        return predict()  # type: ignore[no-any-return]
+        return predict()
 
     made: Predictor[..., Any] = predictor(name="judge", instruction=instruction, reasoning=True, output="passes")(judge)
     return made

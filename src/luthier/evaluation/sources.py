@@ -79,7 +79,7 @@ def _records(data: Any, where: str) -> Iterable[Any]:
     if hasattr(data, "to_dict") and hasattr(data, "iterrows"):  # pandas
         return _pandas_records(data)
     if hasattr(data, "column_names") and not isinstance(data, Mapping):  # Hugging Face, without importing it
-        return iter(data)
+        return list(data)
     if isinstance(data, Mapping):
         parts = ", ".join(map(str, data))
         raise DataError(f"{where} is a mapping ({parts}), but must be {_KINDS}; several parts go into lt.Splits(…)")

@@ -1,0 +1,212 @@
+"""``lt.evaluate`` and ``lt.aevaluate``: one candidate on a data set."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from luthier.budget import Budget, Ledger
+from luthier.errors import ConfigError, DataError, LuthierError
+from luthier.evaluation.data import Row, load_rows
+from luthier.evaluation.evaluator import Evaluator
+from luthier.evaluation.metrics import Metric
+from luthier.evaluation.rollout import Evaluation
+from luthier.evaluation.running import run_sync
+from luthier.evaluation.splits import Splits
+from luthier.lm.gateway import Gateway
+from luthier.lm.lm import LM
+from luthier.lm.store import Store
+from luthier.program.program import Program, discover
+
+if TYPE_CHECKING:
+    from luthier.program.candidate import Candidate
+
+
+def evaluate(  # noqa: PLR0913 - the public contract: three things to evaluate, and by-name settings
+    program: Callable[..., Any],
+    data: Any,
+    metric: Callable[..., Any],
+    *,
+    lm: LM | str | Callable[..., Any],
+    candidate: Candidate | None = None,
+    concurrency: int = 64,
+    repeats: int = 1,
+    budget: Budget | None = None,
+    inputs: Sequence[str] | None = None,
+    store: Store | str | os.PathLike[str] | None = None,
+) -> Evaluation:
+    """Run a program on every example of a data set and score it.
+
+    Ctrl-C stops new LM calls, gives those in flight 1.5 seconds, and raises ``KeyboardInterrupt``.
+
+    Args:
+        program: a function, sync or async, that calls predictors.
+        data: mappings, a JSONL(.gz) / CSV / Parquet path, a pandas or polars frame, or a Hugging Face data set.
+        metric: ``metric(example, prediction)`` or ``metric(example, prediction, trace)``.
+        lm: who answers.
+        candidate: the prompts; the original ones where left out.
+        concurrency: how many examples run at one time.
+        repeats: how often each example runs.
+        budget: what this may cost at most.
+        inputs: the columns that feed the program, where names alone do not decide.
+        store: a store, or its path; answers in it are not asked for again. ``LUTHIER_STORE`` where left out.
+
+    Raises:
+        UserError: the program, data, metric, LM, or candidate cannot be used; nothing was spent.
+        ProgramFailed: the metric raised, or the program did in the very first rollout.
+        AccessDenied, RequestRejected, StudyPaused: no call can go on.
+        BudgetExhausted: the next call does not fit the budget.
+    """
+    ready = _prepare(program, data, metric, lm, candidate, concurrency, repeats, budget, inputs, store)
+    return run_sync(ready.run, on_interrupt=ready.gateway.stop)
+
+
+async def aevaluate(  # noqa: PLR0913 - as ``evaluate``
+    program: Callable[..., Any],
+    data: Any,
+    metric: Callable[..., Any],
+    *,
+    lm: LM | str | Callable[..., Any],
+    candidate: Candidate | None = None,
+    concurrency: int = 64,
+    repeats: int = 1,
+    budget: Budget | None = None,
+    inputs: Sequence[str] | None = None,
+    store: Store | str | os.PathLike[str] | None = None,
+) -> Evaluation:
+    """Do what ``evaluate`` does; an async program and metric run on the caller's loop.
+
+    Raises:
+        LuthierError: as ``evaluate``.
+    """
+    ready = _prepare(program, data, metric, lm, candidate, concurrency, repeats, budget, inputs, store)
+    return await ready.run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """An evaluation with everything checked."""
+
+    evaluator: Evaluator
+    rows: Sequence[Row]
+    candidate: Candidate
+    repeats: int
+    gateway: Gateway
+    trouble: _Trouble
+    own_store: Store | None
+    """A store to be closed at the end, since it was opened for this."""
+
+    async def run(self) -> Evaluation:
+        ids = [row.id for row in self.rows]
+        work = asyncio.create_task(self.evaluator.evaluate(self.candidate, ids, repeats=self.repeats))
+        watch = asyncio.create_task(self._watch())
+        try:
+            await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                watch.result()
+            return await work
+        finally:
+            work.cancel()
+            watch.cancel()
+            await asyncio.wait({work, watch})
+            self.gateway.close()
+            if self.own_store is not None:
+                self.own_store.close()
+
+    async def _watch(self) -> None:
+        """Ask once, when the first calls fail, whether the server can be reached at all.
+
+        Retries wait ten minutes for a server that is down; one that was never there should be told at once.
+
+        Raises:
+            ConfigError: it cannot be reached, and nothing has succeeded so far.
+        """
+        await self.trouble.come()
+        try:
+            if not self.evaluator.proven:
+                await self.gateway.probe(self.evaluator.lm)
+        except ConfigError:
+            if not self.evaluator.proven:
+                raise
+        except LuthierError:
+            return  # the rollouts will meet it themselves
+
+
+def _prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
+    function: Callable[..., Any],
+    data: Any,
+    metric: Callable[..., Any],
+    lm: LM | str | Callable[..., Any],
+    candidate: Candidate | None,
+    concurrency: int,
+    repeats: int,
+    budget: Budget | None,
+    inputs: Sequence[str] | None,
+    store: Store | str | os.PathLike[str] | None,
+) -> _Ready:
+    program = function if isinstance(function, Program) else discover(function)
+    if isinstance(data, Splits):
+        raise DataError("an evaluation takes one data set, not lt.Splits: pass splits.val or splits.test")
+    if repeats < 1:
+        raise ConfigError(f"repeats={repeats}: every example must run at least once")
+    checked = Metric.of(metric)
+    rows = load_rows(data, program.parameters, inputs=inputs)
+    checked.check(rows[0].example)
+    if candidate is None:
+        candidate = program.original
+    else:
+        program.check(candidate)
+    used = _lm(lm, program, budget)
+    own = store if isinstance(store, Store) else _open(store)
+    trouble = _Trouble()
+    gateway = Gateway(store=own, ledger=_ledger(budget), on_fault=trouble.tell)
+    by_id = {row.id: row for row in rows}
+    evaluator = Evaluator(program, checked, by_id, used, gateway, concurrency=concurrency)
+    return _Ready(evaluator, rows, candidate, repeats, gateway, trouble, None if own is store else own)
+
+
+def _lm(lm: LM | str | Callable[..., Any], program: Program, budget: Budget | None) -> LM:
+    made = lm if isinstance(lm, LM) else LM(lm)
+    made.check()
+    if budget is not None and budget.usd is not None and made.price is None and made.leaves_machine is not None:
+        raise ConfigError(
+            f"a budget in dollars needs a price for {made.name}: pass price=lt.Price(input=…, output=…) in dollars "
+            "per million tokens, or limit lm_calls or tokens instead"
+        )
+    # An embedded LM keeps one warm prefix per slot, so every predictor gets a slot of its own.
+    return made.with_settings(slots=max(made.slots, len(program.predictors))) if made.is_local else made
+
+
+def _open(path: str | os.PathLike[str] | None) -> Store | None:
+    if path is None:
+        path = os.environ.get("LUTHIER_STORE") or None
+    return None if path is None else Store(path if path == ":memory:" else Path(path))
+
+
+def _ledger(budget: Budget | None) -> Ledger | None:
+    if budget is None:
+        return None
+    end = None if budget.seconds is None else time.monotonic() + budget.seconds
+    return Ledger(budget.limits, deadline=None if end is None else lambda: end - time.monotonic())
+
+
+class _Trouble:
+    """Tells a waiting loop that some call has failed; told on any thread."""
+
+    def __init__(self) -> None:
+        self._told = concurrent.futures.Future[None]()
+
+    def tell(self, sentence: str) -> None:
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # told before
+            self._told.set_result(None)
+
+    async def come(self) -> None:
+        """Return once a call has failed."""
+        await asyncio.wrap_future(self._told)

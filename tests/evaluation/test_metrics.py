@@ -1,0 +1,261 @@
+"""Metrics: what they compare, and what a user's metric may take and return."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pydantic
+import pytest
+
+import luthier as lt
+from luthier.errors import MetricError
+from luthier.evaluation.data import Example
+from luthier.evaluation.metrics import Metric
+from luthier.evaluation.rollout import Score
+from luthier.program.trace import Trace
+
+FLOWER = Example({"petal": 1.4, "species": "setosa"}, ["species"])
+TWO_LABELS = Example({"petal": 1.4, "species": "setosa", "id": 3}, ["species", "id"])
+
+
+class Species(enum.Enum):
+    SETOSA = "setosa"
+    VIRGINICA = "virginica"
+
+
+@dataclass
+class Answer:
+    species: str
+    why: str = ""
+
+
+class Model(pydantic.BaseModel):
+    species: str
+    why: str = ""
+
+
+def label(value: Any) -> Example:
+    return Example({"question": "?", "answer": value}, ["answer"])
+
+
+class TestExactMatch:
+    @pytest.mark.parametrize(
+        "prediction",
+        ["setosa", " setosa\n", Species.SETOSA, Answer("setosa"), Model(species="setosa"), {"species": "setosa"}],
+    )
+    def test_it_takes_what_programs_return(self, prediction: Any) -> None:
+        assert lt.exact_match(FLOWER, prediction) == 1.0
+        assert lt.exact_match("species")(TWO_LABELS, prediction) == 1.0
+
+    @pytest.mark.parametrize("prediction", ["Setosa", "virginica", Species.VIRGINICA, Answer("x"), None, 3])
+    def test_anything_else_is_wrong(self, prediction: Any) -> None:
+        assert lt.exact_match(FLOWER, prediction) == 0.0
+
+    def test_several_labels_want_a_name(self) -> None:
+        with pytest.raises(MetricError, match=r"several: species, id\. Name one: exact_match\('species'\)"):
+            lt.exact_match(TWO_LABELS, "setosa")
+
+    def test_no_label_is_told(self) -> None:
+        with pytest.raises(MetricError, match="there is none"):
+            lt.exact_match(Example({"a": 1}, []), "x")
+
+    def test_an_unknown_column_is_told(self) -> None:
+        with pytest.raises(MetricError, match="no column 'kind'; they have petal, species"):
+            lt.exact_match("kind")(FLOWER, "x")
+
+    def test_a_prediction_without_the_field_is_told(self) -> None:
+        with pytest.raises(MetricError, match="no field 'species'.*it has: kind"):
+            lt.exact_match(FLOWER, {"kind": "setosa"})
+
+    @pytest.mark.parametrize(("right", "given"), [(5, "5"), ("5", 5), (5, 5.0), (True, "true"), ("True", "True")])
+    def test_numbers_and_text_compare_as_text(self, right: Any, given: Any) -> None:
+        assert lt.exact_match(label(right), given) == 1.0
+
+    def test_any_of_several_right_answers_will_do(self) -> None:
+        assert lt.exact_match(label(["Paris", "paris"]), "paris") == 1.0
+        assert lt.exact_match(label(["Paris"]), "Rome") == 0.0
+        assert lt.exact_match(label([]), "Rome") == 0.0
+        assert lt.exact_match(label(["a", "b"]), ["a", "b"]) == 1.0
+        assert lt.exact_match(label(["a", "b"]), ["b", "a"]) == 0.0
+
+    def test_a_whole_mapping_is_compared_whole(self) -> None:
+        assert lt.exact_match("out")(Example({"out": {"x": 1}}, ["out"]), {"x": 1}) == 1.0
+
+    def test_it_is_shown_as_written(self) -> None:
+        assert repr(lt.exact_match) == "exact_match()"
+        assert repr(lt.exact_match(field="species")) == "exact_match('species')"
+
+    def test_an_unknown_setting_is_told(self) -> None:
+        with pytest.raises(MetricError, match="no setting 'fuzzy'"):
+            lt.exact_match("species", fuzzy=1)
+
+
+def test_normalized_match_ignores_case_punctuation_and_articles() -> None:
+    assert lt.normalized_match(label("The  Beatles!"), "beatles") == 1.0
+    assert lt.normalized_match(label("Beatles"), "The Rolling Stones") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("right", "given", "f1"),
+    [
+        ("the cat sat", "cat sat", 1.0),
+        ("a b c d", "b c x y", 0.5714285714285714),  # "a" is an article
+        ("x", "", 0.0),
+        ("the", "", 1.0),
+        ("red red blue", "red", 0.5),
+        (["Paris", "city of Paris"], "city of paris", 1.0),
+    ],
+)
+def test_token_f1_is_squads(right: Any, given: str, f1: float) -> None:
+    assert lt.token_f1(label(right), given) == pytest.approx(f1)
+
+
+@pytest.mark.parametrize(
+    ("right", "given", "found"),
+    [
+        ("Paris", "It is paris, France.", True),
+        ("no", "I know", False),
+        ("no", "No.", True),
+        ("city of light", "The City of Light!", True),
+        ("東京", "それは東京です", True),
+        ("x", "", False),
+    ],
+)
+def test_contains_looks_for_whole_words(right: str, given: str, found: bool) -> None:
+    assert lt.contains(label(right), given) == float(found)
+
+
+@pytest.mark.parametrize(
+    ("right", "given", "found"),
+    [
+        (42, "The answer is 42.", True),
+        ("#### 1,234", "so $1,234.00", True),
+        (3, "5-3", True),
+        (-3, "x = -3", True),
+        (-3, "x = −3", True),
+        (0.5, ".5", True),
+        (2000, "2e3", True),
+        (7, "7 of 9", False),
+        (7, "none", False),
+        (7, True, False),
+        (7, 7.0, True),
+    ],
+)
+def test_numeric_match_reads_the_last_number(right: Any, given: Any, found: bool) -> None:
+    assert lt.numeric_match(label(right), given) == float(found)
+
+
+def test_numeric_match_has_a_tolerance() -> None:
+    assert lt.numeric_match("answer", tolerance=0.1)(label(3.14), "3.2") == 1.0
+    assert lt.numeric_match(tolerance=0.01)(label(3.14), "3.2") == 0.0
+    with pytest.raises(MetricError, match="needs a number"):
+        lt.numeric_match(label("three"), "3")
+
+
+def scored(metric: Any, prediction: Any = "setosa", trace: Trace | None = None) -> Score:
+    score = Metric.of(metric).score(FLOWER, prediction, Trace() if trace is None else trace)
+    assert isinstance(score, Score)
+    return score
+
+
+class TestUsersMetrics:
+    @pytest.mark.parametrize(
+        ("returned", "value"),
+        [(True, 1.0), (False, 0.0), (0.25, 0.25), (1, 1.0), (np.float64(0.5), 0.5), (np.True_, 1.0)],
+    )
+    def test_a_bool_or_a_number_is_a_score(self, returned: Any, value: float) -> None:
+        assert scored(lambda example, prediction: returned) == Score(value)
+
+    def test_rounding_is_forgiven(self) -> None:
+        assert scored(lambda example, prediction: 0.1 + 0.2 + 0.7 + 1e-12).value == 1.0
+
+    def test_a_score_keeps_its_feedback_and_measures(self) -> None:
+        score = scored(lambda example, prediction: Score(True, "good", {"length": np.int64(3)}))
+        assert score == Score(1.0, "good", {"length": 3.0})
+        assert type(score.value) is float
+
+    @pytest.mark.parametrize(
+        "returned",
+        ["yes", None, float("nan"), 1.5, -0.1, [1], Score(2.0), Score(float("nan")), Score(1.0, measures={"a": "x"})],  # type: ignore[dict-item]
+    )
+    def test_anything_else_is_told_with_example_and_value(self, returned: Any) -> None:
+        with pytest.raises(MetricError, match=r"(?s)returned .*Return a bool.*species='setosa'"):
+            scored(lambda example, prediction: returned)
+
+    def test_a_trace_goes_only_where_it_has_no_default(self) -> None:
+        trace = Trace()
+
+        def three(example: Any, prediction: Any, trace: Trace) -> bool:
+            return trace is expected
+
+        def default(example: Any, prediction: Any, trace: Any = None) -> bool:
+            return trace is None
+
+        def keyword(example: Any, prediction: Any, *, trace: Trace) -> bool:
+            return trace is expected
+
+        expected = trace
+        for metric in (three, default, keyword):
+            assert scored(metric, trace=trace).value == 1.0
+        assert Metric.of(three).needs_trace
+        assert not Metric.of(default).needs_trace
+
+    @pytest.mark.parametrize(
+        "metric",
+        [
+            lambda: 1,
+            lambda example: 1,
+            lambda a, b, c, d: 1,
+            lambda a, b, *, lm: 1,
+            lambda a, b, c, *, trace: 1,
+            "exact_match",
+            Answer,
+        ],
+    )
+    def test_a_metric_of_the_wrong_shape_is_told(self, metric: Any) -> None:
+        with pytest.raises(MetricError, match=r"example, prediction"):
+            Metric.of(metric)
+
+    def test_metrics_may_be_objects_and_partials(self) -> None:
+        class Same:
+            def __call__(self, example: Any, prediction: Any) -> bool:
+                return bool(example.species == prediction)
+
+        def threshold(minimum: float, example: Any, prediction: Any) -> bool:
+            return len(prediction) > minimum
+
+        assert scored(Same()).value == 1.0
+        assert scored(partial(threshold, 3)).value == 1.0
+        assert Metric.of(Same()).name == "Same"
+
+    def test_a_metric_is_made_once(self) -> None:
+        metric = Metric.of(lt.exact_match)
+        assert Metric.of(metric) is metric
+        assert metric.is_quick
+
+    async def _half(self, example: Any, prediction: Any) -> float:
+        return 0.5
+
+    def test_an_async_metric_is_awaited(self) -> None:
+        import asyncio
+
+        metric = Metric.of(self._half)
+        assert metric.is_async
+        score = metric.score(FLOWER, "x", Trace())
+        assert isinstance(score, Awaitable)
+
+        async def wait() -> Score:
+            return await score
+
+        assert asyncio.run(wait()) == Score(0.5)
+
+    def test_what_can_be_checked_beforehand_is(self) -> None:
+        with pytest.raises(MetricError, match="several"):
+            Metric.of(lt.exact_match).check(TWO_LABELS)
+        Metric.of(lt.exact_match("id")).check(TWO_LABELS)
+        Metric.of(lambda example, prediction: True).check(TWO_LABELS)
