@@ -162,7 +162,7 @@ class TestBadData:
             load(path)
 
     def test_ragged_rows_are_told_by_number(self) -> None:
-        with pytest.raises(DataError, match="row 2: every row must have the columns.*lacks length.*has besides size"):
+        with pytest.raises(DataError, match=r"row 2: every row must have the columns.*lacks length.*has besides size"):
             load([ROWS[0], {"question": "x", "answer": "y", "size": 3}])
 
     def test_a_ragged_csv_line_is_told(self, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ class TestBadData:
             load({"train": ROWS, "test": ROWS})
 
     def test_values_that_json_cannot_hold_are_told_by_row_and_column(self) -> None:
-        with pytest.raises(DataError, match="data, row 2, column 'answer'.*type object"):
+        with pytest.raises(DataError, match=r"data, row 2, column 'answer'.*type object"):
             load([ROWS[0], {**ROWS[1], "answer": object()}])
         with pytest.raises(DataError, match="row 1, column 'length'"):
             load([{**ROWS[0], "length": float("nan")}])
@@ -230,7 +230,7 @@ class TestInputsAndLabels:
         def program(query: str) -> str:
             return query
 
-        with pytest.raises(DataError, match="parameter 'query' needs a column.*question, length, answer"):
+        with pytest.raises(DataError, match=r"parameter 'query' needs a column.*question, length, answer"):
             load_rows(ROWS, parameters_of(program))
 
     def test_a_column_that_would_feed_a_default_is_refused_as_a_leak(self) -> None:
@@ -267,7 +267,7 @@ class TestInputsAndLabels:
             load_rows(ROWS, ())
 
     def test_parts_must_have_the_same_columns(self) -> None:
-        with pytest.raises(DataError, match="val and train must have the same columns.*extra"):
+        with pytest.raises(DataError, match=r"val and train must have the same columns.*extra"):
             tables_of({"train": ROWS, "val": [{**ROWS[0], "extra": 1}]}, parameters_of(answer))
 
 

@@ -69,7 +69,7 @@ class TestExactMatch:
             lt.exact_match("kind")(FLOWER, "x")
 
     def test_a_prediction_without_the_field_is_told(self) -> None:
-        with pytest.raises(MetricError, match="no field 'species'.*it has: kind"):
+        with pytest.raises(MetricError, match=r"no field 'species'.*it has: kind"):
             lt.exact_match(FLOWER, {"kind": "setosa"})
 
     @pytest.mark.parametrize(("right", "given"), [(5, "5"), ("5", 5), (5, 5.0), (True, "true"), ("True", "True")])
@@ -175,7 +175,7 @@ class TestUsersMetrics:
         assert scored(lambda example, prediction: 0.1 + 0.2 + 0.7 + 1e-12).value == 1.0
 
     def test_a_score_keeps_its_feedback_and_measures(self) -> None:
-        score = scored(lambda example, prediction: Score(True, "good", {"length": np.int64(3)}))
+        score = scored(lambda example, prediction: Score(True, "good", {"length": np.float64(3)}))
         assert score == Score(1.0, "good", {"length": 3.0})
         assert type(score.value) is float
 

@@ -177,7 +177,7 @@ class TestGivenSplits:
     def test_equal_inputs_in_two_parts_are_told_with_the_example(self) -> None:
         rows = table(30)
         relabelled = {**rows[3], "label": "other"}
-        with pytest.raises(DataError, match="train and test must not share.*'text 3'"):
+        with pytest.raises(DataError, match=r"train and test must not share.*'text 3'"):
             split(Splits(rows[:10], rows[10:20], [*rows[20:], relabelled]), PROGRAM)
 
     def test_a_group_in_two_parts_is_told(self) -> None:

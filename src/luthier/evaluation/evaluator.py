@@ -166,8 +166,8 @@ class Evaluator:
                     return _Judged(prediction, None, error)
 
         inputs = fresh(dict(row.inputs))
-        in_place = self.metric.is_quick or (not self.metric.is_async and not self.program.is_async)
-        if in_place:
+        judged: _Judged
+        if self.metric.is_quick or (not self.metric.is_async and not self.program.is_async):
             judged = await run_program(self.program, inputs, run, judge)
         else:
             prediction = await run_program(self.program, inputs, run, _only_prediction)
