@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from luthier.program.signature import Signature
-from luthier.propose.fields import named_text, row_values, value_text
+from luthier.propose.fields import named_text, value_text
 
 if TYPE_CHECKING:
     from luthier.evaluation.data import Row
@@ -20,7 +20,8 @@ LIMIT = 1200
 
 _ECHO_WORDS = 7
 _QUOTE_WORDS = 8
-_ANSWER_WORDS = 4
+_PHRASE_WORDS, _NUMBER_WORDS = 4, 3
+"""A value of so many words is a quotation; one with numbers sooner."""
 _COMMON = 0.2
 """What stands in more than this share of rows belongs to the task, not to a row."""
 _MOST_ROWS, _MOST_WORDS = 1000, 400
@@ -40,8 +41,8 @@ _CODE = re.compile(
     r"^\s*(?:def \w+\(|class \w+[:(]|import \w+|from \w+ import |return\b.*[()]|print\(|#include)", re.MULTILINE
 )
 _HEADING = re.compile(
-    r"^\W*(?:dataset summary|program code|program description|module|task demos|previous instructions|"
-    r"basic instruction|current instruction|tip|proposed instruction|improved instruction|examples?)\s*:",
+    r"^\W*(?:dataset summary|program code|program description|task demos|previous instructions|"
+    r"basic instruction|current instruction|proposed instruction|improved instruction)\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
 _WORD = re.compile(r"\w+(?:[.,]\d+)*")
@@ -69,39 +70,39 @@ class TrainingText:
 
     runs: frozenset[int]
     """Hashes of runs of words that stand in few rows."""
+    phrases: frozenset[str]
+    """Whole values too short for a run, yet too long to be met by chance, normalised."""
     answers: frozenset[str]
-    """Longer label values, normalised."""
-    short_answers: frozenset[str]
     """All label values, normalised."""
 
     @staticmethod
-    def of(rows: Sequence[Row], hidden: frozenset[str] = frozenset(), texts: Iterable[str] = ()) -> TrainingText:
-        """Index rows (without private columns) and further texts, such as demos of inner predictors."""
+    def of(rows: Sequence[Row], texts: Iterable[str] = ()) -> TrainingText:
+        """Index rows, and further texts such as demos of inner predictors.
+
+        Private columns count, too: a proposer is not shown them, but whatever way one came, it must not stay.
+        """
         seen = rows[:_MOST_ROWS]
-        common = Counter[int]()
+        runs, phrases = Counter[int](), Counter[str]()
         for row in seen:
-            values = row_values(row, hidden)
-            both = set(_runs(_words(named_text(values))[:_MOST_WORDS], _QUOTE_WORDS))
-            for value in values.values():
-                both.update(_runs(_words(value_text(value))[:_MOST_WORDS], _QUOTE_WORDS))
-            common.update(both)
+            values = {**row.inputs, **row.labels}
+            words = [_words(value_text(value))[:_MOST_WORDS] for value in values.values()]
+            whole = _words(named_text(values))[:_MOST_WORDS]
+            runs.update({run for text in (whole, *words) for run in _runs(text, _QUOTE_WORDS)})
+            phrases.update({" ".join(text) for text in words if _telling(text)})
         limit = max(1.0, _COMMON * len(seen))
-        runs = {run for run, count in common.items() if count <= limit}
+        rare = {run for run, count in runs.items() if count <= limit}
         for text in texts:
-            runs.update(run for run in _runs(_words(text), _QUOTE_WORDS) if run not in common)
-        labels = Counter(
-            normalized(value_text(value)) for row in seen for name, value in row.labels.items() if name not in hidden
-        )
-        long = {text for text, count in labels.items() if len(text.split()) >= _ANSWER_WORDS and count <= limit}
-        return TrainingText(frozenset(runs), frozenset(long), frozenset(labels))
+            rare.update(run for run in _runs(_words(text), _QUOTE_WORDS) if run not in runs)
+        answers = frozenset(normalized(value_text(value)) for row in seen for value in row.labels.values())
+        return TrainingText(frozenset(rare), frozenset(p for p, n in phrases.items() if n <= limit), answers)
 
     def quoted(self, text: str, *, allowed: str = "") -> bool:
-        """Whether a text quotes a row, or a longer answer, that ``allowed`` does not quote itself."""
+        """Whether a text quotes a row, or a value of one, that ``allowed`` does not quote itself."""
         permitted = set(_runs(_words(allowed), _QUOTE_WORDS))
         if any(run in self.runs and run not in permitted for run in _runs(_words(text), _QUOTE_WORDS)):
             return True
         flat, free = f" {normalized(text)} ", f" {normalized(allowed)} "
-        return any(f" {answer} " in flat and f" {answer} " not in free for answer in self.answers)
+        return any(f" {phrase} " in flat and f" {phrase} " not in free for phrase in self.phrases)
 
 
 def check(
@@ -130,14 +131,14 @@ def check(
         return Fault.CUT
     if len(words) == 0:
         return Fault.EMPTY
+    if _echoes(text, original, meta_prompt):
+        return Fault.ECHO
     if len(text) > max(limit, 2 * len(original)):
         return Fault.TOO_LONG
     if fault := _wrong_kind(text, original, signature, training):
         return fault
     if _repeats(words):
         return Fault.REPETITION
-    if _echoes(text, original, meta_prompt):
-        return Fault.ECHO
     if training.quoted(text, allowed=f"{original}\n{_described(signature)}"):
         return Fault.QUOTE
     return Fault.DUPLICATE if normalized(text) == normalized(original) else None
@@ -157,9 +158,14 @@ def _wrong_kind(text: str, original: str, signature: Signature, training: Traini
     stripped = flat
     for field in signature.outputs:
         stripped = stripped.removeprefix(f"{normalized(field.name)} ")
-    if {flat, stripped} & (answers | training.short_answers):
+    if {flat, stripped} & (answers | training.answers):
         return Fault.ANSWER
     return Fault.EMPTY if len(flat.split()) < min(_LEAST_WORDS, len(original.split())) else None
+
+
+def _telling(words: Sequence[str]) -> bool:
+    least = _NUMBER_WORDS if any(word[0].isdigit() for word in words) else _PHRASE_WORDS
+    return least <= len(words) < _QUOTE_WORDS
 
 
 def _repeats(words: Sequence[str]) -> bool:

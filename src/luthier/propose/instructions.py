@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from luthier.program.candidate import Demo
 from luthier.program.signature import Signature
 from luthier.propose.bootstrap import DemoSet
 from luthier.propose.cleaning import clean, unfinished_thought
-from luthier.propose.fields import demo_text, private_names, signatures_of
+from luthier.propose.fields import demo_text, signatures_of
 from luthier.propose.grounding import Grounding, GroundingSettings, program_code
 from luthier.propose.guards import Fault, TrainingText, check, normalized
 from luthier.propose.history import format_history
@@ -106,15 +106,15 @@ async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
         LMError: the proposer could not answer.
         BudgetExhausted: a call does not fit the budget.
     """
-    signatures, hidden = signatures_of(program), private_names(program)
+    signatures = signatures_of(program)
     code = program_code(program) if settings.program_summary and not settings.small_lm and count > 1 else ""
     slots = [
         _Slot(signature, j, random.Random(f"{seed}/{name}/{j}"), *_demos_for(name, j, demo_sets, settings))
         for name, signature in signatures.items()
         for j in range(1, count)
     ]
-    training = TrainingText.of(rows, hidden, [demo_text(demo) for slot in slots for demo in slot.demos])
-    held = {name: [Proposal(name, signature.instruction)] for name, signature in signatures.items()}
+    training = TrainingText.of(rows, [demo_text(demo) for slot in slots for demo in slot.demos])
+    held = {name: {0: Proposal(name, signature.instruction)} for name, signature in signatures.items()}
     rejected = Counter[str]()
     for attempt in range(settings.tries):
         for slot in slots:
@@ -123,9 +123,9 @@ async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
         waiting = []
         for slot, answer in zip(slots, answers, strict=True):
             text = clean(answer.text)
-            fault = _fault(text, answer, slot, held[slot.name], training, settings)
+            fault = _fault(text, answer, slot, held[slot.name].values(), training, settings)
             if fault is None:
-                held[slot.name].append(Proposal(slot.name, text, slot.tip, slot.demo_set))
+                held[slot.name][slot.j] = Proposal(slot.name, text, slot.tip, slot.demo_set)
             else:
                 rejected[fault.value] += 1
                 waiting.append(slot)
@@ -135,7 +135,7 @@ async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
         for name, own in held.items()
         if len(own) < count
     ]
-    pool = {name: tuple(own) for name, own in held.items()}
+    pool = {name: tuple(own[j] for j in sorted(own)) for name, own in held.items()}
     return InstructionPool(pool, dict(sorted(rejected.items())), tuple(warnings))
 
 
@@ -209,7 +209,7 @@ def _fault(
     text: str,
     answer: Completion,
     slot: _Slot,
-    held: Sequence[Proposal],
+    held: Iterable[Proposal],
     training: TrainingText,
     settings: GroundingSettings,
 ) -> Fault | None:
