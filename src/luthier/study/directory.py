@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import platform
 import sys
 from pathlib import Path
 
@@ -72,7 +72,7 @@ class Lock:
         except OSError as error:
             os.close(self._handle)
             raise ConfigError(f"{path.parent} is being written by {_holder(path)}; wait for it or stop it") from error
-        note = json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode()
+        note = json.dumps({"pid": os.getpid(), "host": platform.node()}).encode()
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, note, 0) if sys.platform != "win32" else os.write(self._handle, note)
 
