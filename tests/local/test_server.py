@@ -46,6 +46,7 @@ class Server:
             os.write(2, b"GGML_ASSERT failed\\n")
             os.abort()
         seen = dict(vars(params), threads=params.cpuparams.n_threads, model=None, cpuparams=None, cpuparams_batch=None)
+        seen["spin"] = os.environ["GOMP_SPINCOUNT"]
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 self.send_response(200)
@@ -109,6 +110,14 @@ def test_it_serves_on_loopback_with_a_key_and_no_cors(model: Path) -> None:
     assert seen["cors_origins"] == ""
     assert (seen["n_parallel"], seen["n_ctx"], seen["threads"]) == (3, 6000, 1)
     assert seen["kv_unified"] and seen["cache_prompt"] and not seen["cache_idle_slots"]
+
+
+def test_its_threads_spin_briefly_unless_the_user_says_otherwise(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert health(local_server(str(model), slots=1))["spin"] == "2000"
+    close_servers()
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert health(local_server(str(model), slots=1))["spin"] == "7"
 
 
 def test_every_server_has_a_key_of_its_own_that_no_process_list_shows(model: Path) -> None:
