@@ -94,6 +94,12 @@ class TestProgramSummary:
         _, hidden = grounded(able, GroundingSettings(dataset_summary=False, traces=False), traces=(trace,))
         assert "9 x 9" in shown.texts[0] and "9 x 9" not in hidden.texts[0]
 
+    def test_a_program_without_readable_source_is_not_summarized(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(grounding_module, "program_code", lambda program: "")
+        found, gateway = grounded(able, ONLY_PROGRAM)
+        assert found.warnings == ("no program summary: the program's source cannot be read",)
+        assert len(found.roles) == 2 and not any("PROGRAM CODE" in text for text in gateway.texts)
+
     def test_a_module_without_a_role_is_warned_of(self) -> None:
         def forgetful(request: Request) -> str:
             return "" if "MODULE:\nspecies" in request.messages[0].text else able(request)

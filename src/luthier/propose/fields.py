@@ -70,7 +70,7 @@ def _hints(function: Any) -> dict[str, Any]:
     target = function if inspect.isroutine(function) else getattr(type(function), "__call__", function)  # noqa: B004
     try:
         return get_type_hints(target, include_extras=True)
-    except (NameError, TypeError, AttributeError):
+    except (NameError, TypeError, AttributeError, SyntaxError):
         # An annotation that cannot be resolved here; what the predictors' own fields say still holds.
         return dict(getattr(target, "__annotations__", {}))
 

@@ -191,8 +191,10 @@ async def _describe_program(
     ask: Proposer, program: Program, settings: GroundingSettings, traces: Sequence[Any]
 ) -> Grounding:
     small, code = settings.small_lm, program_code(program)
-    summary, warnings = "", []
-    if settings.program_summary:
+    summary, warnings = "", list[str]()
+    if settings.program_summary and not code:
+        warnings.append("no program summary: the program's source cannot be read")
+    elif settings.program_summary:
         run = trace_text(traces[0]) if settings.traces and traces else ""
         summary = await _fact(ask, meta_prompts.program_prompt(code, run, small=small), small=small)
         if not summary:

@@ -143,11 +143,9 @@ def role_prompt(signature: Signature, code: str, program: str, *, small: bool) -
     task = f"{signature.name}: it {_task(signature)}\nIts instruction: {signature.instruction or '(none)'}"
     if small:
         return f"One step of a program is called {task}\n\nIn one short sentence: what does this step do?"
-    about = f"PROGRAM DESCRIPTION:\n{program}\n\n" if program else ""
-    return (
-        f"PROGRAM CODE:\n{cut(code, _CODE)}\n\n{about}MODULE:\n{task}\n\n"
-        "Say in one or two sentences which role this module plays in the program."
-    )
+    about = f"PROGRAM CODE:\n{cut(code, _CODE)}\n\n" if code else ""
+    about += f"PROGRAM DESCRIPTION:\n{program}\n\n" if program else ""
+    return f"{about}MODULE:\n{task}\n\nSay in one or two sentences which role this module plays in the program."
 
 
 def cut(text: str, limit: int) -> str:
