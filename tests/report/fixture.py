@@ -20,8 +20,8 @@ PREDICTORS = {
 }
 INSTRUCTIONS = {
     "summarize_complaint": [
-        "Summarize the customer's complaint in a single sentence. Name the product part that failed, what the customer has already "
-        "tried, and what they ask for. Leave out greetings and anger.",
+        "Summarize the customer's complaint in a single sentence. Name the product part that failed, "
+        "what the customer has already tried, and what they ask for. Leave out greetings and anger.",
         "You are a support lead who triages hundreds of complaints a day. Read the complaint and write one sentence "
         "that another engineer could act on.",
         "Write the complaint as: <part> <failure>, tried <steps>, wants <remedy>.",
@@ -150,7 +150,10 @@ def _plan(scale: float) -> dict[str, Any]:
                 "seconds": round(count * 0.55),
             }
         )
-    total = {key: sum(phase[key] for phase in phases) for key in ("rollouts", "calls", "tokens", "usd", "seconds")}
+    total = {
+        key: sum(float(str(phase[key])) for phase in phases)
+        for key in ("rollouts", "calls", "tokens", "usd", "seconds")
+    }
     notes = ["6 of 26 trials are random start-up, the surrogate chooses 20."]
     return {
         "phases": phases,
@@ -163,14 +166,14 @@ def _plan(scale: float) -> dict[str, Any]:
 
 
 def _preparation(writer: Writer, rng: random.Random, train: list[str]) -> dict[str, dict[str, Any]]:
-    sets = []
+    drawn = []
     for size in SIZES:
         demos = {name: [_demo(rng, name, example) for example in rng.sample(train, size)] for name in PREDICTORS}
-        sets.append({"demos": demos, "kind": "bootstrapped" if size else "empty"})
+        drawn.append(demos)
     writer.add(
         "bootstrap",
         55.0,
-        sets=sets,
+        sets=[{"demos": demos, "kind": "mixed"} for demos in drawn],
         passes={"billing": 14, "hardware": 9, "software": 17, "shipping": 0},
         attempts={"billing": 26, "hardware": 25, "software": 24, "shipping": 25},
         warnings=["no rollout passed for the class 'shipping': its demos are completed from labels"],
@@ -197,7 +200,7 @@ def _preparation(writer: Writer, rng: random.Random, train: list[str]) -> dict[s
         texts = [original, *INSTRUCTIONS[name]]
         levels = [{"predictor": name, "instruction": text} for text in texts]
         payloads[f"{name}.instruction"] = {content_hash(level): level for level in levels}
-        demo_levels = [{"demos": {name: demo_set["demos"][name]}} for demo_set in sets]
+        demo_levels = [{"demos": {name: by_predictor[name]}} for by_predictor in drawn]
         payloads[f"{name}.demos"] = {content_hash(level): level for level in demo_levels}
     variables = [{"name": name, "levels": list(levels), "kind": "categorical"} for name, levels in payloads.items()]
     writer.add("space", 0.1, variables=variables, payloads=payloads)
@@ -251,18 +254,16 @@ def _search(
     gain: float,
 ) -> None:
     names = list(payloads)
-    best: dict[str, str] = {name: list(levels)[0] for name, levels in payloads.items()}
+    best: dict[str, str] = {name: next(iter(levels)) for name, levels in payloads.items()}
     target = {name: list(levels)[-1 if name.endswith("demos") else 1] for name, levels in payloads.items()}
     for number in range(1, trials + 1):
         reach = min(1.0, number / trials + 0.1)
-        point = {
-            name: target[name] if rng.random() < reach else rng.choice(list(payloads[name])) for name in names
-        }
+        point = {name: target[name] if rng.random() < reach else rng.choice(list(payloads[name])) for name in names}
         best = point if rng.random() < 0.5 else best
         start = number * 10 % len(val)
         examples = (val + val)[start : start + 10]
         _trial(writer, rng, number, point, target, examples, "explore", gain)
-    others = [{**target, names[0]: list(payloads[names[0]])[0]}, {**target, names[3]: list(payloads[names[3]])[2]}]
+    others = [{**target, names[0]: next(iter(payloads[names[0]]))}, {**target, names[3]: list(payloads[names[3]])[2]}]
     for offset, point in enumerate([target, *others], start=1):
         _trial(writer, rng, trials + offset, point, target, val, "full", gain)
     writer.add("loop_end", 0.1, trials=trials + 3, reason="done")
@@ -297,7 +298,7 @@ def _ending(
     writer: Writer, rng: random.Random, payloads: dict[str, dict[str, Any]], test: list[str], decision: str
 ) -> None:
     point = {name: list(levels)[-1 if name.endswith("demos") else 1] for name, levels in payloads.items()}
-    original = {name: list(levels)[0] for name, levels in payloads.items()}
+    original = {name: next(iter(levels)) for name, levels in payloads.items()}
     prompts = {}
     for name in PREDICTORS:
         instruction = payloads[f"{name}.instruction"][point[f"{name}.instruction"]]["instruction"]
@@ -331,11 +332,11 @@ def _verdict(writer: Writer, rng: random.Random, test: list[str], decision: str)
     difference = means[1] - means[0]
     low, high = difference - 0.093, difference + 0.088
     sentence = {
-        "adopt": f"On {len(test)} held-out examples the tuned prompts score {means[1]:.1%}, your original {means[0]:.1%}: "
-        f"better by {100 * difference:.1f} points (95 % interval {100 * low:+.1f} to {100 * high:+.1f}).",
+        "adopt": f"On {len(test)} held-out examples the tuned prompts score {means[1]:.1%}, "
+        f"your original {means[0]:.1%}: better by {100 * difference:.1f} points (95 % interval {100 * low:+.1f} to {100 * high:+.1f}).",
         "keep": f"Keep your original: on {len(test)} held-out examples the tuned prompts are not better.",
-        "undecided": f"On {len(test)} held-out examples the difference is {100 * difference:+.1f} points, too close to tell: "
-        "this many examples show differences from 15 points on.",
+        "undecided": f"On {len(test)} held-out examples the difference is {100 * difference:+.1f} points, too close "
+        "to tell: this many examples show differences from 15 points on.",
     }[decision]
     writer.add(
         "verdict",

@@ -88,10 +88,8 @@ def difference_bar(difference: float, low: float, high: float, detectable: float
     drawn: list[Child] = []
     if detectable:
         width = f"{100 * (x.share(detectable) - x.share(-detectable)):.3f}%"
-        drawn.append(
-            el("rect", el("title", f"smaller than ±{100 * detectable:.0f} points is hard to see with this many examples"),
-               x=x.x(-detectable), y=24, width=width, height=36, class_="blind", rx=3)
-        )  # fmt: skip
+        tip = el("title", f"smaller than ±{100 * detectable:.0f} points is hard to see with this many examples")
+        drawn.append(el("rect", tip, x=x.x(-detectable), y=24, width=width, height=36, class_="blind", rx=3))
     for tick in x.ticks(6):
         drawn.append(_line(x.x(tick), x.x(tick), 24, 60, "zero" if abs(tick) < 1e-12 else "grid"))
         drawn.append(_text(x.x(tick), 76, "0" if abs(tick) < 1e-12 else points(tick, 0), "middle"))
@@ -150,7 +148,9 @@ def _steps(
     values: Sequence[tuple[int, float]], x: Scale, y: Scale, height: int = _HEIGHT, kind: str = "best"
 ) -> list[Markup]:
     lines: list[Markup] = []
-    for (start, value), (end, following) in zip(values, [*values[1:], (values[-1][0] + 0.5, values[-1][1])], strict=True):
+    for (start, value), (end, following) in zip(
+        values, [*values[1:], (values[-1][0] + 0.5, values[-1][1])], strict=True
+    ):
         level, after = _y(y, value, height), _y(y, following, height)
         lines.append(_line(x.x(start), x.x(end), level, level, kind))
         if level != after:
@@ -159,7 +159,14 @@ def _steps(
 
 
 def _framed(
-    drawn: Sequence[Child], x: Scale, y: Scale, labels: Sequence[tuple[float, str]], summary: str, height: int, *, feet: bool
+    drawn: Sequence[Child],
+    x: Scale,
+    y: Scale,
+    labels: Sequence[tuple[float, str]],
+    summary: str,
+    height: int,
+    *,
+    feet: bool,
 ) -> Markup:
     whole = _TOP + height + (_FOOT if feet else 6)
     axis = el(

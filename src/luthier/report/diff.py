@@ -11,7 +11,7 @@ from luthier.report.html import Markup, el, join
 
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 _MOST_WORDS = 4000
-_LEAST_LIKENESS = 0.3
+_LEAST_KEPT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,9 @@ def runs(before: str, after: str) -> tuple[Run, ...]:
     """
     left, right = _tokens(before), _tokens(after)
     matcher = SequenceMatcher(None, left, right, autojunk=False)
-    if before != after and matcher.ratio() < _LEAST_LIKENESS:
+    if before != after and _kept(matcher, left, right) < _LEAST_KEPT:
         return (Run(before, after),)
-    cut = (
-        Run("".join(left[i1:i2]), "".join(right[j1:j2])) for _, i1, i2, j1, j2 in matcher.get_opcodes()
-    )
+    cut = (Run("".join(left[i1:i2]), "".join(right[j1:j2])) for _, i1, i2, j1, j2 in matcher.get_opcodes())
     return tuple(_merged(cut))
 
 
@@ -54,6 +52,17 @@ def side_by_side(before: str, after: str) -> tuple[Markup, Markup]:
 def _tokens(text: str) -> list[str]:
     words = _WORDS.findall(text)
     return words if len(words) <= _MOST_WORDS else text.splitlines(keepends=True)
+
+
+def _kept(matcher: SequenceMatcher[str], left: Sequence[str], right: Sequence[str]) -> float:
+    """Return the share of the shorter text's words that the other has, too: a longer prompt may still hold it all."""
+    shorter = min(_words(left), _words(right))
+    blocks = matcher.get_matching_blocks()
+    return sum(_words(left[block.a : block.a + block.size]) for block in blocks) / shorter if shorter else 0.0
+
+
+def _words(tokens: Sequence[str]) -> int:
+    return sum(token.strip() != "" and (token[0].isalnum() or len(token) > 1) for token in tokens)
 
 
 def _merged(parts: Iterable[Run]) -> Sequence[Run]:

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import datetime
 from typing import Any
+
+# Control characters break files and drive terminals; bidirectional overrides make text lie about its order.
+_UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def showable(text: object) -> str:
+    """Return a text without characters that do something other than show."""
+    return _UNSHOWABLE.sub("\ufffd", str(text))
 
 
 def percent(value: float | None, digits: int = 1) -> str:

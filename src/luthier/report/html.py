@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
-# Control characters break the file; bidirectional overrides make text lie about its order.
-_UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+from luthier.report.figures import showable
+
 _VOID = frozenset({"meta", "br", "circle", "line", "rect"})
 
 
@@ -18,14 +17,14 @@ class Markup(str):
     __slots__ = ()
 
 
-Child: TypeAlias = "str | Markup | None | Iterable[Child]"
+Child: TypeAlias = "str | Markup | Iterable[Child] | None"
 
 
 def escape(text: object) -> Markup:
     """Return a text as HTML, safe between tags and inside quoted attributes."""
     if isinstance(text, Markup):
         return text
-    return Markup(html.escape(_UNSHOWABLE.sub("\ufffd", str(text)), quote=True))
+    return Markup(html.escape(showable(text), quote=True))
 
 
 def el(tag: str, *children: Child, **attributes: object) -> Markup:

@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier.report.shrink import Tally, best_shrunken
 from luthier.report.spending import Amounts, Event, spending, total
-from luthier.report.summary import ORIGINAL, Summary, first, point_key, summary, trial_number, values
+from luthier.report.summary import ORIGINAL, Summary, first, point_key, summary, trial_number, unfolded, values
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +96,17 @@ class View:
     levels: Mapping[str, Mapping[str, Level]]
     """By variable, then by level's hash."""
     events: Sequence[Event]
+    paid: Mapping[str, Amounts]
+    """What was charged, by role, as the study's store has it; empty where there is no store."""
 
     def event(self, name: str) -> Event | None:
         """Return the first event of that name."""
         return first(self.events, name)
 
 
-def view(events: Sequence[Event]) -> View:
+def view(events: Sequence[Event], paid: Mapping[str, Amounts] | None = None) -> View:
     """Read a journal; what is not there yet is empty."""
+    events = unfolded(events)
     space = first(events, "space") or {}
     levels = _levels(space)
     return View(
@@ -116,6 +119,7 @@ def view(events: Sequence[Event]) -> View:
         outcomes=tuple(_outcomes(events)),
         levels=levels,
         events=events,
+        paid=paid or {},
     )
 
 

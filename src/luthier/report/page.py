@@ -8,6 +8,7 @@ from luthier.report.charts import difference_bar
 from luthier.report.figures import count, dollars, duration, moment, percent, points
 from luthier.report.html import Child, Markup, el
 from luthier.report.model import View
+from luthier.report.spending import total
 from luthier.report.style import CSS
 
 # No scripts, nothing fetched: what a model wrote cannot act, even if an escape were missed.
@@ -100,19 +101,27 @@ def _tiles(view: View) -> Markup:
         before, after = float(verdict["tokens_before"]), float(verdict["tokens_after"])
         factor = f"× {after / before:.2g}" if before else ""
         tiles.append(("tokens a call", f"{count(before)} → {count(after)}", factor))
+    spent, kind = (total(view.paid.values()), ", paid") if view.paid else (summary.spent, "")
     planned = f"of {summary.trials_planned} planned" if summary.trials_planned else ""
     tiles += [
         ("trials", count(summary.trials), planned),
-        ("program runs", count(summary.rollouts), f"of {count(summary.rollouts_planned)} planned" if summary.rollouts_planned else ""),
-        ("LM calls", count(summary.spent.calls), _limit(view, "lm_calls")),
-        ("tokens", count(summary.spent.tokens), _limit(view, "tokens")),
+        (
+            "program runs",
+            count(summary.rollouts),
+            f"of {count(summary.rollouts_planned)} planned" if summary.rollouts_planned else "",
+        ),
+        (f"LM calls{kind}", count(spent.calls), _limit(view, "lm_calls")),
+        (f"tokens{kind}", count(spent.tokens), _limit(view, "tokens")),
     ]
-    if summary.spent.usd is not None:
-        tiles.append(("price", dollars(summary.spent.usd), _limit(view, "usd")))
+    if spent.usd is not None:
+        tiles.append(("price", dollars(spent.usd), _limit(view, "usd")))
     tiles.append(("time", duration(summary.seconds), ""))
     return el(
         "div",
-        [el("div", el("span", name), el("b", value), el("small", note) if note else None) for name, value, note in tiles],
+        [
+            el("div", el("span", name), el("b", value), el("small", note) if note else None)
+            for name, value, note in tiles
+        ],
         class_="tiles",
     )
 
@@ -126,4 +135,7 @@ def _limit(view: View, name: str) -> str:
 
 def _footer(view: View) -> Markup:
     version = (view.manifest.get("versions") or {}).get("luthier", __version__)
-    return el("footer", f"luthier {version}. This file is all there is to the report: no script, nothing loaded from elsewhere.")
+    return el(
+        "footer",
+        f"luthier {version}. This file is all there is to the report: no script, nothing loaded from elsewhere.",
+    )

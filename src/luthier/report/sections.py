@@ -26,8 +26,8 @@ def search(view: View) -> Markup | None:
         return None
     fulls = sum(mark.full for mark in view.marks)
     lead = (
-        f"{plural(len(view.marks), 'evaluation')}, {fulls} of them on every validation example. Whiskers are one standard "
-        "error. “Best so far” is drawn towards the mean as far as noise demands, so it does not mistake luck for skill."
+        f"{plural(len(view.marks), 'evaluation')}, {fulls} of them on every validation example. Whiskers are one "
+        "standard error. “Best so far” is drawn towards the mean as far as noise demands, so it does not mistake luck for skill."
     )
     keys = [
         el("span", el("i", class_="key mini"), "minibatch"),
@@ -80,7 +80,9 @@ def _pair(pair: PromptPair, *, chosen: bool) -> Markup:
         el("pre", after or el("span", "(empty)", class_="soft")),
         tables.demos(pair.demos_after, label="Chosen"),
     )
-    return el("article", el("h3", el("code", pair.predictor)), el("div", left, right if chosen else None, class_="pair"))
+    return el(
+        "article", el("h3", el("code", pair.predictor)), el("div", left, right if chosen else None, class_="pair")
+    )
 
 
 def examples(view: View) -> Markup | None:
@@ -108,7 +110,10 @@ def effects(view: View) -> Markup | None:
     """What each predictor's change brings."""
     if not view.effects:
         return None
-    lead = "Each predictor of the chosen candidate was put back to its original, alone; bars show what that loses, on validation examples."
+    lead = (
+        "Each predictor of the chosen candidate was put back to its original, alone; "
+        "bars show what that loses, on validation examples."
+    )
     return section("What each change brings", lead, tables.effects(view.effects))
 
 
@@ -116,7 +121,10 @@ def candidates(view: View) -> Markup | None:
     """Candidates that were scored in full, and every instruction they chose from."""
     if not view.full:
         return None
-    lead = "Scored on every validation example. These scores are optimistic for the winner; the verdict above, from held-out examples, is not."
+    lead = (
+        "Scored on every validation example. These scores are optimistic for the winner; "
+        "the verdict above, from held-out examples, is not."
+    )
     return section("Candidates", lead, tables.full_rows(view.full))
 
 
@@ -155,11 +163,10 @@ def bootstrap(view: View) -> Markup | None:
     event = view.event("bootstrap")
     if event is None:
         return None
-    warnings = [el("p", str(text), class_="warning") for text in event.get("warnings") or ()]
     passes = event.get("passes") or {}
     lead = "Runs of the teacher on training examples; those that passed the metric became demos."
     body = tables.passes(passes, event.get("attempts") or {}) if passes else None
-    return section("Demos collected", lead, warnings, body)
+    return section("Demos collected", lead, body)
 
 
 def outcomes(view: View) -> Markup | None:
@@ -183,14 +190,17 @@ def costs(view: View) -> Markup | None:
             (
                 row.name,
                 _of(count(actual.rollouts) if actual else "–", _known(planned, "rollouts")),
-                _of(count(actual.amounts.calls) if actual else "–", _known(planned, "calls")),
-                _of(count(actual.amounts.tokens) if actual else "–", _known(planned, "tokens")),
+                _of(_asked(actual.amounts.calls) if actual else "–", _known(planned, "calls")),
+                _of(_asked(actual.amounts.tokens) if actual else "–", _known(planned, "tokens")),
                 _of(duration(actual.seconds) if actual else "–", duration(planned.get("seconds"))),
             )
         )
     table = tables.table(("phase", "program runs", "LM calls", "tokens", "time"), body, numbers=4)
     notes = [el("li", str(note)) for note in (plan or {}).get("notes") or ()]
-    lead = "What happened, with the plan below each number. Answers found in the store count here but cost nothing."
+    lead = (
+        "What happened, with the plan below each number. "
+        "Answers found in the store are counted by phase, but were not paid again."
+    )
     return section(
         "Cost",
         lead,
@@ -203,14 +213,15 @@ def costs(view: View) -> Markup | None:
 
 def _roles(view: View) -> Markup:
     lms = view.manifest.get("lms") or {}
-    roles = by_role(view.events)
-    rows = []
-    for role in dict.fromkeys([*roles, *lms]):
-        part, lm = roles.get(role, Amounts()), lms.get(role) or {}
-        price = dollars_for(part, lm.get("price"))
+    asked = by_role(view.events)
+    rows: list[list[Child]] = []
+    for role in dict.fromkeys([*lms, *asked, *view.paid]):
+        part, charged, lm = asked.get(role, Amounts()), view.paid.get(role), lms.get(role) or {}
+        price = charged.usd if charged is not None else dollars_for(part, lm.get("price"))
         name = el("code", lm["name"]) if lm.get("name") else "–"
-        rows.append((role, name, count(part.calls), count(part.prompt_tokens), count(part.completion_tokens), dollars(price)))
-    return tables.table(("role", "LM", "calls", "tokens in", "tokens out", "price"), rows, numbers=4)
+        bill = part if charged is None else charged
+        rows.append([role, name, count(bill.calls), count(bill.tokens), dollars(price)])
+    return tables.table(("role", "LM", "paid calls", "paid tokens", "price"), rows, numbers=3)
 
 
 def settings(view: View) -> Markup | None:
@@ -219,6 +230,7 @@ def settings(view: View) -> Markup | None:
     if not manifest:
         return None
     optimizer, data = manifest.get("optimizer") or {}, manifest.get("data") or {}
+    total = data.get("n", sum(int((data.get(part) or {}).get("n", 0)) for part in ("train", "val", "test")))
     split, plan = view.event("split") or {}, view.event("plan") or {}
     budget = {name: limit for name, limit in (manifest.get("budget") or {}).items() if limit is not None}
     sizes = ", ".join(f"{count(len(split[part]))} {part}" for part in ("train", "val", "test") if part in split)
@@ -227,14 +239,18 @@ def settings(view: View) -> Markup | None:
     rows: list[tuple[str, Child]] = [
         ("program", el("code", manifest.get("program", ""))),
         ("optimizer", _mapping(optimizer.get("name", ""), optimizer.get("settings") or {})),
-        ("data", f"{count(data.get('n'))} examples: {sizes}" if sizes else f"{count(data.get('n'))} examples"),
+        ("data", f"{plural(int(total), 'example')}: {sizes}" if sizes else plural(int(total), "example")),
         ("inputs, labels", f"{', '.join(data.get('inputs', ()))} → {', '.join(data.get('labels', ()))}"),
         ("budget", _mapping("", budget) if budget else "none"),
         ("left the machine", "nothing" if hosts == [] else ", ".join(hosts) if hosts else "–"),
         ("smallest gain it can show", percent(detectable, 0) if detectable is not None else "–"),
         ("seed, split seed", f"{manifest.get('seed')}, {manifest.get('split_seed')}"),
         ("in flight at most", count(manifest.get("concurrency"))),
-        *((f"LM, {role}", el("code", lm.get("identity", ""))) for role, lm in (manifest.get("lms") or {}).items() if lm),
+        *(
+            (f"LM, {role}", el("code", lm.get("identity", "")))
+            for role, lm in (manifest.get("lms") or {}).items()
+            if lm
+        ),
         ("versions", _mapping("", manifest.get("versions") or {})),
         ("code", _mapping("", manifest.get("code") or {})),
     ]
@@ -244,6 +260,11 @@ def settings(view: View) -> Markup | None:
 def _mapping(head: str, values: Mapping[str, object]) -> str:
     listed = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
     return ": ".join(text for text in (str(head), listed) if text)
+
+
+def _asked(amount: int) -> str:
+    # Steps that journal no bill (bootstrapping, proposing) show in the paid sums below.
+    return count(amount) if amount else "–"
 
 
 def _known(planned: Mapping[str, object], name: str) -> str:

@@ -116,6 +116,11 @@ footer{padding-top:6px;padding-bottom:40px;font-size:13px;color:var(--soft)}
 section,.hero{padding:18px 16px;border-radius:10px}.tiles{grid-template-columns:repeat(2,1fr)}
 .tiles b{font-size:17px}.chart{grid-template-columns:38px minmax(0,1fr);gap:6px}
 .facts div{grid-template-columns:8.5em minmax(0,1fr)}.field{grid-template-columns:1fr;gap:0}
-.bars td:nth-child(2){min-width:120px}th,td{padding:7px 5px}}
+thead{display:none}
+tr{display:flex;flex-wrap:wrap;gap:3px 20px;padding:11px 0;border-bottom:1px solid var(--line)}
+tbody tr:last-child{border-bottom:0}td,.bars td:nth-child(2){padding:0;border:0;width:auto}
+td:not(.num){flex:0 0 100%}.num{text-align:left}
+td[data-name]::before{content:attr(data-name);display:block;font-size:12px;color:var(--soft)}
+.scroll{margin:0}td .key{margin-right:5px}}
 @media print{body{background:#fff}section,.hero{break-inside:avoid;border-color:#ccc}}
 """)

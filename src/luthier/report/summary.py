@@ -86,6 +86,7 @@ class Summary:
 
 def summary(events: Sequence[Event]) -> Summary:
     """Return where the study that wrote these events stands; no events is a study that starts."""
+    events = unfolded(events)
     manifest = first(events, "manifest") or {}
     verdict = first(events, "verdict")
     done = first(events, "done")
@@ -102,7 +103,7 @@ def summary(events: Sequence[Event]) -> Summary:
         baseline=(first(events, "baseline") or {}).get("mean"),
         best=best_shrunken(tallies(events)),
         trials=sum(event["event"] == "tell" for event in events),
-        trials_planned=_trials_planned(plan, optimizer),
+        trials_planned=_trials_planned(events, plan, optimizer),
         rollouts=sum(outcome_count(event) for event in events),
         rollouts_planned=_whole(whole.get("rollouts")),
         spent=_spent(events, manifest),
@@ -112,6 +113,21 @@ def summary(events: Sequence[Event]) -> Summary:
         verdict=verdict,
         warnings=_warnings(events),
     )
+
+
+def unfolded(events: Iterable[Event]) -> list[Event]:
+    """Return the events with the trials of a ``closing`` step as asks and tells, like all others."""
+    flat: list[Event] = []
+    for event in events:
+        if event["event"] != "closing":
+            flat.append(event)
+            continue
+        for trial in event.get("trials", ()):
+            number, point, outcomes = trial.get("number", 0), trial.get("point", {}), trial.get("outcomes", ())
+            told = {"trial": number, "time": event.get("time", "")}
+            flat.append({**told, "event": "ask", "point": point, "examples": [], "purpose": "full"})
+            flat.append({**told, "event": "tell", "outcomes": outcomes})
+    return flat
 
 
 def first(events: Iterable[Event], name: str) -> Event | None:
@@ -193,13 +209,19 @@ def _spent(events: Sequence[Event], manifest: Event) -> Amounts:
     return Amounts(whole.calls, whole.prompt_tokens, whole.completion_tokens, whole.cached_tokens, usd)
 
 
-def _trials_planned(plan: Event, optimizer: Mapping[str, Any]) -> int | None:
+def _trials_planned(events: Sequence[Event], plan: Event, optimizer: Mapping[str, Any]) -> int | None:
     settings = optimizer.get("settings")
     settings = settings if isinstance(settings, Mapping) else {}
     trials = plan.get("trials", settings.get("trials"))
-    if trials is None:
+    if trials is not None:
+        return int(trials) + int(settings.get("closing") or 0)
+    # A plan counts program runs; the first ask tells how many make a trial.
+    explored = (len(event["examples"]) for event in events if event["event"] == "ask" and event["purpose"] == "explore")
+    minibatch, scoring = next(explored, 0), len((first(events, "baseline") or {}).get("outcomes", ()))
+    planned = {str(phase.get("name")): int(phase.get("rollouts") or 0) for phase in plan.get("phases", ())}
+    if not minibatch or not scoring or "search" not in planned:
         return None
-    return int(trials) + int(settings.get("closing") or 0)
+    return planned["search"] // minibatch + planned.get("full evaluations", 0) // scoring
 
 
 def _warnings(events: Iterable[Event]) -> tuple[str, ...]:

@@ -21,7 +21,18 @@ def table(head: Sequence[Child], rows: Sequence[Sequence[Child]], *, numbers: in
     width = len(head)
     classes = ["num" if index >= width - numbers else None for index in range(width)]
     top = el("tr", [el("th", cell, class_=name, scope="col") for cell, name in zip(head, classes, strict=True)])
-    body = [el("tr", [el("td", cell, class_=n) for cell, n in zip(row, classes, strict=True)]) for row in rows]
+    # Narrow screens stack the cells of a row, so every number carries its column's name.
+    names = [cell if isinstance(cell, str) else None for cell in head]
+    body = [
+        el(
+            "tr",
+            [
+                el("td", cell, class_=c, data_name=n if c else None)
+                for cell, c, n in zip(row, classes, names, strict=True)
+            ],
+        )
+        for row in rows
+    ]
     inner = el("table", el("thead", top), el("tbody", body), class_=class_ or None)
     return el("div", inner, class_="scroll")
 
@@ -76,10 +87,14 @@ def outcomes(rows: Sequence[OutcomeRow]) -> Markup:
             el("i", class_=kind, style=f"width:{100 * row.counts.get(kind, 0) / whole:.2f}%", title=KINDS[kind])
             for kind in kinds
         ]
-        body.append([row.label, el("div", shares, class_="stack"), *[count(row.counts.get(k, 0)) for k in kinds]])
+        body.append([row.label, el("div", shares, class_="stack"), *[_keyed(k, row.counts.get(k, 0)) for k in kinds]])
     head: list[Child] = ["rollouts", ""]
-    head += [[el("i", class_=f"key {kind}"), KINDS[kind]] for kind in kinds]
+    head += [KINDS[kind] for kind in kinds]
     return table(head, body, numbers=len(kinds), class_="bars")
+
+
+def _keyed(kind: str, n: int) -> list[Child]:
+    return [el("i", class_=f"key {kind}"), count(n)]
 
 
 def passes(passed: Mapping[str, int], attempted: Mapping[str, int]) -> Markup:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from luthier.report.model import view
 from luthier.report.page import page
+from luthier.report.paid import paid
 
 
 def write_report(study_dir: Path) -> Path:
@@ -19,7 +20,7 @@ def write_report(study_dir: Path) -> Path:
     from luthier.study.journal import read_journal
 
     directory = Path(study_dir)
-    text = page(view(read_journal(directory / "journal.jsonl")))
+    text = page(view(read_journal(directory / "journal.jsonl"), paid(directory / "store.sqlite")))
     target = directory / "report.html"
     # A reader may have the old report open: it is replaced whole, never half-written.
     draft = directory / "report.html.part"

@@ -1,0 +1,46 @@
+"""The command line's commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from luthier._version import __version__
+from luthier.cli import evaluating, looking, models, tuning
+
+app = typer.Typer(
+    name="luthier",
+    help="Tunes language-model programs: instructions and demonstrations of every stage, jointly, for a known price, "
+    "with an honest verdict.",
+    epilog="Exit codes: 0 adopt, or done; 10 keep; 11 undecided; 2 bad input; 3 the budget ended before the verdict; "
+    "4 stopped by infrastructure (resumable); 5 user code raised; 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"luthier {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def luthier(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Tune language-model programs."""
+
+
+app.command("demo")(tuning.demo)
+app.command("optimize")(tuning.optimize)
+app.command("evaluate")(evaluating.evaluate)
+app.command("resume")(tuning.resume)
+app.command("show")(looking.show)
+app.command("export")(looking.export)
+app.add_typer(models.app, name="models")

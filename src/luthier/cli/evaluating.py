@@ -1,0 +1,101 @@
+"""``evaluate``: score a program as it is, or with saved prompts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from luthier.cli import options as o
+from luthier.cli.console import emit, say
+from luthier.cli.exits import guarded
+from luthier.cli.launch import Launch, check_url
+from luthier.cli.tuning import columns
+from luthier.report.figures import count, percent, plural
+
+if TYPE_CHECKING:
+    from luthier.evaluation.rollout import Evaluation
+
+
+@guarded
+def evaluate(
+    program: o.Program,
+    data: o.Data,
+    metric: o.Metric,
+    lm: o.Task,
+    candidate: o.CandidateOption = None,
+    base_url: o.BaseUrl = None,
+    api_key_env: o.ApiKeyEnv = None,
+    price_in: o.PriceIn = None,
+    price_out: o.PriceOut = None,
+    temperature: o.Temperature = None,
+    max_tokens: o.MaxTokens = None,
+    endpoint: o.Endpoint = None,
+    budget_usd: o.BudgetUsd = None,
+    budget_calls: o.BudgetCalls = None,
+    budget_tokens: o.BudgetTokens = None,
+    budget_seconds: o.BudgetSeconds = None,
+    concurrency: o.Concurrency = 64,
+    repeats: o.Repeats = 1,
+    inputs: o.Inputs = None,
+    quiet: o.Quiet = False,
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Score a program on every example of a data set, as it is or with saved prompts."""
+    import luthier
+
+    launch = Launch(
+        program=program,
+        data=data,
+        metric=metric,
+        lm=lm,
+        budget_usd=budget_usd,
+        budget_calls=budget_calls,
+        budget_tokens=budget_tokens,
+        budget_seconds=budget_seconds,
+        base_url=check_url(base_url),
+        api_key_env=api_key_env,
+        price_in=price_in,
+        price_out=price_out,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        endpoint=endpoint,
+    )
+    arguments = launch.arguments()
+    settings: dict[str, Any] = {"lm": arguments["lm"], "concurrency": concurrency, "repeats": repeats}
+    if candidate is not None:
+        settings["candidate"] = luthier.Candidate.load(candidate)
+    if arguments["budget"] is not None:
+        settings["budget"] = arguments["budget"]
+    if inputs is not None:
+        settings["inputs"] = list(columns(inputs))
+    result = luthier.evaluate(arguments["program"], data, arguments["metric"], **settings)
+    if as_json:
+        emit(_json(result))
+    elif not quiet:
+        _say(result)
+
+
+def _json(result: Evaluation) -> dict[str, Any]:
+    return {
+        "mean": result.mean,
+        "stderr": result.stderr,
+        "n": result.n,
+        "outcomes": _outcomes(result),
+        "usage": result.usage,
+        "scores": result.scores,
+    }
+
+
+def _say(result: Evaluation) -> None:
+    wide = "" if result.stderr != result.stderr else f" ± {100 * result.stderr:.1f}"  # NaN below two examples
+    say(f"{percent(result.mean)}{wide} on {plural(result.n, 'example')}", style="bold")
+    others = {kind: n for kind, n in _outcomes(result).items() if n and kind != "scored"}
+    if others:
+        say(", ".join(f"{n} {kind}" for kind, n in others.items()))
+    say(f"{plural(result.usage.calls, 'LM call')}, {count(result.usage.tokens)} tokens")
+
+
+def _outcomes(result: Evaluation) -> dict[str, int]:
+    from luthier.evaluation.rollout import by_outcome
+
+    return by_outcome(result.rollouts)

@@ -1,0 +1,179 @@
+"""How a study was started from the command line: kept in its manifest, so that ``resume`` can start it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from luthier.cli.importing import load
+from luthier.errors import ConfigError, JournalError
+
+METRICS = ("exact_match", "normalized_match", "token_f1", "contains", "numeric_match")
+_PYTHON = "python:"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """The options of ``luthier optimize``, as JSON can hold them; keys of LMs only by the variable that has them."""
+
+    program: str
+    data: str
+    metric: str
+    lm: str
+    proposer_lm: str | None = None
+    teacher_lm: str | None = None
+    optimizer: str = "mipro"
+    auto: str | None = None
+    budget_usd: float | None = None
+    budget_calls: int | None = None
+    budget_tokens: int | None = None
+    budget_seconds: float | None = None
+    seed: int = 0
+    split_seed: int = 0
+    concurrency: int = 64
+    inputs: tuple[str, ...] = ()
+    group: str | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+    price_in: float | None = None
+    price_out: float | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    endpoint: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options that are set, as JSON."""
+        named = {name: list(value) if name == "inputs" else value for name, value in asdict(self).items()}
+        return {name: value for name, value in named.items() if value is not None and value != []}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Launch:
+        """Read options back.
+
+        Raises:
+            JournalError: an option is unknown (a newer luthier wrote it), or a needed one is missing.
+        """
+        known = {field.name for field in fields(Launch)}
+        if unknown := sorted(set(data) - known):
+            raise JournalError(f"the study was started with options this luthier does not know: {', '.join(unknown)}")
+        try:
+            return Launch(**{**data, "inputs": tuple(data.get("inputs", ()))})
+        except TypeError as error:
+            raise JournalError(f"the study's launch options are incomplete: {error}") from error
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of ``luthier.optimize``; imports the user's modules.
+
+        Raises:
+            UserError: an option names something that is not there.
+            ProgramFailed: a module of the user raised while it was imported.
+        """
+        return {
+            "program": load(self.program, "the program"),
+            "data": self.data,
+            "metric": metric_named(self.metric),
+            "lm": self.made(self.lm),
+            "proposer_lm": None if self.proposer_lm is None else self.made(self.proposer_lm),
+            "teacher_lm": None if self.teacher_lm is None else self.made(self.teacher_lm),
+            "optimizer": self.optimizer,
+            "auto": self.auto,
+            "budget": self.budget(),
+            "seed": self.seed,
+            "split_seed": self.split_seed,
+            "concurrency": self.concurrency,
+            "inputs": list(self.inputs) or None,
+            "group": self.group,
+            "launch": self.to_json(),
+        }
+
+    def budget(self) -> Any:
+        """Return the limits as a ``luthier.Budget``, None where there are none."""
+        from luthier.budget import Budget
+
+        limits = (self.budget_usd, self.budget_calls, self.budget_tokens, self.budget_seconds)
+        if all(limit is None for limit in limits):
+            return None
+        return Budget(
+            usd=self.budget_usd,
+            lm_calls=self.budget_calls,
+            tokens=self.budget_tokens,
+            seconds=self.budget_seconds,
+        )
+
+    def made(self, name: str) -> Any:
+        """Return the LM of that name with the options that concern it.
+
+        Raises:
+            ConfigError: the options do not fit it.
+        """
+        from luthier.lm.lm import LM, Price
+
+        settings: dict[str, Any] = {
+            option: getattr(self, option)
+            for option in ("temperature", "max_tokens", "endpoint")
+            if getattr(self, option) is not None
+        }
+        if name.startswith(_PYTHON):
+            return LM(load(name.removeprefix(_PYTHON), "the LM"), **settings)
+        if not name.startswith("local/"):
+            settings |= {"base_url": self.base_url, "api_key": self._api_key()}
+        if (self.price_in is None) != (self.price_out is None):
+            raise ConfigError("--price-in and --price-out belong together: dollars per million tokens in and out")
+        if self.price_in is not None and self.price_out is not None:
+            settings["price"] = Price(input=self.price_in, output=self.price_out)
+        return LM(name, **settings)
+
+    def _api_key(self) -> str | None:
+        import os
+
+        if self.api_key_env is None:
+            return None
+        key = os.environ.get(self.api_key_env)
+        if not key:
+            raise ConfigError(
+                f"--api-key-env {self.api_key_env}: there is no such environment variable, or it is empty"
+            )
+        return key
+
+
+def metric_named(name: str) -> Any:
+    """Return a built-in metric (``exact_match``, ``exact_match:field``), or the function a reference names.
+
+    Raises:
+        ConfigError: there is no such metric.
+        ProgramFailed: the user's module raised while it was imported.
+    """
+    head, _, field = name.partition(":")
+    if head in METRICS:
+        from luthier.evaluation import metrics
+
+        metric = getattr(metrics, head)
+        return metric(field) if field else metric
+    if ":" not in name:
+        raise ConfigError(
+            f"--metric {name}: write MODULE:FUNCTION, or one of {', '.join(METRICS)}, with :COLUMN if need be"
+        )
+    return load(name, "the metric")
+
+
+def check_url(url: str | None) -> str | None:
+    """Return a base URL that may be written to disk.
+
+    Raises:
+        ConfigError: it holds a password.
+    """
+    from urllib.parse import urlsplit
+
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        held = parts.username or parts.password
+    except ValueError as error:
+        raise ConfigError(f"--base-url {url}: {error}") from error
+    if held:
+        raise ConfigError(
+            "--base-url must hold no credentials: put the key in a variable and name it with --api-key-env"
+        )
+    return url

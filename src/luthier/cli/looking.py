@@ -1,0 +1,110 @@
+"""``show`` and ``export``: look at a study, also one that runs, and take its prompts elsewhere."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from luthier.cli import options as o
+from luthier.cli.console import emit, say
+from luthier.cli.exits import guarded
+from luthier.cli.exporting import FORMS, exported, prompts_of
+from luthier.cli.progress import Progress
+from luthier.cli.steps import spent, steps
+from luthier.errors import ConfigError
+from luthier.report.figures import duration
+from luthier.report.summary import Summary, summary
+
+_POLL_SECONDS = 0.5
+_MARKS = {"done": "✓", "now": "…", "todo": "·"}
+
+
+@guarded
+def show(
+    study_dir: o.StudyArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on showing until the study is done.")] = False,
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Show where a study stands, also one that runs in another terminal."""
+    if follow and not as_json:
+        _follow(study_dir)
+    events = _events(study_dir)
+    state = summary(events)
+    if as_json:
+        emit({**state.to_json(), "study_dir": study_dir, "report": _report(study_dir)})
+    else:
+        _print(study_dir, events, state)
+
+
+@guarded
+def export(
+    source: Annotated[Path, typer.Argument(metavar="STUDY_DIR|PROMPTS_DIR", help="A study, or saved prompts.")],
+    to: Annotated[str, typer.Option("--to", metavar="|".join(FORMS), help="The form.")] = "json",
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.")] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="The best found, whatever the verdict; else what the verdict recommends.")
+    ] = False,
+    program: Annotated[
+        str | None,
+        typer.Option(
+            "--program", metavar="MODULE:FUNCTION", help="With --to openai: render exactly as this program would."
+        ),
+    ] = None,
+    debug: o.Debug = False,
+) -> None:
+    """Write a study's prompts, or saved ones, as JSON, Markdown, or OpenAI messages."""
+    if to not in FORMS:
+        raise ConfigError(f"--to {to}: must be one of {', '.join(FORMS)}")
+    text = exported(prompts_of(source, best=best), to, program=program)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+        say(f"written to {output}")
+
+
+def _events(study_dir: Path) -> list[dict[str, Any]]:
+    from luthier.study.journal import read_journal
+
+    events = read_journal(study_dir / "journal.jsonl")
+    if not events:
+        raise ConfigError(f"{study_dir} holds no study: there is no journal.jsonl in it, or nothing in that yet")
+    return events
+
+
+def _follow(study_dir: Path) -> None:
+    _events(study_dir)
+    shown = 0
+    with Progress() as progress:
+        while True:
+            events = _events(study_dir)
+            for event in events[shown:]:
+                progress(event)
+            shown = len(events)
+            if events[-1]["event"] == "done":
+                return
+            time.sleep(_POLL_SECONDS)
+
+
+def _print(study_dir: Path, events: list[dict[str, Any]], state: Summary) -> None:
+    head = " · ".join(text for text in (state.program, state.optimizer, str(study_dir)) if text)
+    say(head, style="bold")
+    for step in steps(events, state):
+        text = step.text or (state.phase if step.state == "now" else "")
+        say(f"{_MARKS[step.state]} {step.name:<13} {text}", style="dim" if step.state == "todo" else "")
+    say(f"  {spent(state)}, {duration(state.seconds)}")
+    for warning in state.warnings:
+        say(f"! {warning}", style="yellow")
+    if not state.finished:
+        say(f"Not finished. If nothing runs it: luthier resume {study_dir}")
+    if (report := _report(study_dir)) is not None:
+        say(f"Report: {report}")
+
+
+def _report(study_dir: Path) -> Path | None:
+    report = study_dir / "report.html"
+    return report if report.exists() else None

@@ -1,0 +1,121 @@
+"""The options that commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_LM = "Language models"
+_BUDGET = "Budget (over all LMs together, resumes included)"
+_OUTPUT = "Output"
+
+Program = Annotated[
+    str, typer.Argument(metavar="MODULE:FUNCTION", help="The program; path/to/file.py:function works, too.")
+]
+StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="A study's directory.")]
+Data = Annotated[str, typer.Option("--data", metavar="PATH", help="Examples: a JSONL, CSV or Parquet file.")]
+Metric = Annotated[
+    str,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="MODULE:FUNCTION, or exact_match, normalized_match, token_f1, contains, numeric_match; "
+        "a label column after a colon, as in exact_match:species.",
+    ),
+]
+Task = Annotated[
+    str,
+    typer.Option(
+        "--lm",
+        metavar="NAME",
+        rich_help_panel=_LM,
+        help="Runs the program: openai/NAME, PROVIDER/NAME, local/NAME (embedded), or python:MODULE:FUNCTION.",
+    ),
+]
+Proposer = Annotated[
+    str | None,
+    typer.Option("--proposer-lm", metavar="NAME", rich_help_panel=_LM, help="Writes instructions; --lm if left out."),
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option("--teacher-lm", metavar="NAME", rich_help_panel=_LM, help="Makes demos; --lm if left out."),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option("--base-url", metavar="URL", rich_help_panel=_LM, help="Where an OpenAI-compatible server is."),
+]
+ApiKeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key-env", metavar="VARIABLE", rich_help_panel=_LM, help="The environment variable with its key."
+    ),
+]
+PriceIn = Annotated[
+    float | None,
+    typer.Option(
+        "--price-in",
+        metavar="USD",
+        min=0,
+        rich_help_panel=_LM,
+        help="Dollars per million tokens in; known ones are looked up.",
+    ),
+]
+PriceOut = Annotated[
+    float | None,
+    typer.Option("--price-out", metavar="USD", min=0, rich_help_panel=_LM, help="Dollars per million tokens out."),
+]
+Temperature = Annotated[
+    float | None, typer.Option("--temperature", metavar="T", min=0, rich_help_panel=_LM, help="Of sampling; default 0.")
+]
+MaxTokens = Annotated[
+    int | None, typer.Option("--max-tokens", metavar="N", min=1, rich_help_panel=_LM, help="Longest answer.")
+]
+Endpoint = Annotated[
+    str | None,
+    typer.Option("--endpoint", metavar="chat|completions", rich_help_panel=_LM, help="Which endpoint takes requests."),
+]
+Optimizer = Annotated[str, typer.Option("--optimizer", metavar="NAME", help="mipro, mipro/paper, and others.")]
+Auto = Annotated[
+    str | None,
+    typer.Option("--auto", metavar="light|medium|heavy", help="How much to search, where no budget says it."),
+]
+BudgetUsd = Annotated[
+    float | None, typer.Option("--budget-usd", metavar="USD", rich_help_panel=_BUDGET, help="Dollars.")
+]
+BudgetCalls = Annotated[
+    int | None, typer.Option("--budget-calls", metavar="N", rich_help_panel=_BUDGET, help="LM calls.")
+]
+BudgetTokens = Annotated[
+    int | None, typer.Option("--budget-tokens", metavar="N", rich_help_panel=_BUDGET, help="Tokens, in and out.")
+]
+BudgetSeconds = Annotated[
+    float | None, typer.Option("--budget-seconds", metavar="S", rich_help_panel=_BUDGET, help="Seconds.")
+]
+StudyOption = Annotated[
+    Path | None, typer.Option("--study-dir", metavar="DIR", help="Where the study is kept; runs/FUNCTION if left out.")
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the search.")]
+SplitSeed = Annotated[
+    int, typer.Option("--split-seed", metavar="N", help="Of the cut into train, validation, and held-out examples.")
+]
+Concurrency = Annotated[int, typer.Option("--concurrency", metavar="N", min=1, help="Program runs in flight at most.")]
+Inputs = Annotated[
+    str | None, typer.Option("--inputs", metavar="A,B", help="Columns that feed the program, where names do not say.")
+]
+Group = Annotated[
+    str | None, typer.Option("--group", metavar="COLUMN", help="Rows equal here stay on one side of every cut.")
+]
+CandidateOption = Annotated[
+    Path | None, typer.Option("--candidate", metavar="DIR", help="Saved prompts; the program's own if left out.")
+]
+Repeats = Annotated[int, typer.Option("--repeats", metavar="N", min=1, help="Runs of each example.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Show the plan and stop; nothing is called or written.")]
+CodeChanged = Annotated[
+    bool, typer.Option("--code-changed", help="Go on although the program's or metric's code changed.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=_OUTPUT, help="No progress.")]
+AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=_OUTPUT, help="The result as JSON on standard output.")]
+Debug = Annotated[bool, typer.Option("--debug", rich_help_panel=_OUTPUT, help="Show tracebacks.")]

@@ -1,0 +1,148 @@
+"""Live progress: a listener of events that draws on a terminal, prints lines elsewhere, or keeps quiet."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from luthier.cli.console import people
+from luthier.cli.steps import line, spent, steps
+from luthier.report.figures import count, duration, showable
+from luthier.report.summary import Summary, summary, trial_number
+
+_REDRAWS_PER_SECOND = 4.0
+_MARKS = {"done": Text("✓", style="green"), "todo": Text("·", style="dim")}
+
+
+class Progress:
+    """Pass it as ``on_event``; use it as a context manager around the study.
+
+    Args:
+        console: where to draw; standard error where None.
+        quiet: draw nothing.
+        live: redraw in place; None: where the console is a terminal.
+    """
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False, live: bool | None = None) -> None:
+        self._console = people() if console is None else console
+        self._quiet = quiet
+        self._live_wanted = self._console.is_terminal if live is None else live
+        self._live: Live | None = None
+        self._spinner = Spinner("dots")
+        # Guards all below: events come from the engine's and the user's threads, drawing happens on Rich's.
+        self._lock = threading.RLock()
+        self._events: list[Mapping[str, Any]] = []
+        self._purposes: dict[int, str] = {}
+        self._state = Summary()
+        self._running = 0
+        self._paid: Mapping[str, Any] = {}
+        self._began: tuple[float, int] | None = None
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Take note of an event."""
+        with self._lock:
+            if event.get("transient"):
+                self._note_transient(event)
+                return
+            self._events.append(event)
+            if event["event"] == "ask":
+                self._purposes[trial_number(event)] = str(event.get("purpose", ""))
+                return
+            self._running = 0
+            self._state = summary(self._events)
+            text = None if self._quiet or self._live_wanted else line(event, self._state, self._purposes)
+        if text is not None:
+            self._console.print(Text(showable(text)))
+
+    def pause(self) -> None:
+        """Stop drawing, so that something can be asked."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def resume(self) -> None:
+        """Draw from now on."""
+        if self._live_wanted and not self._quiet and self._live is None:
+            self._live = Live(
+                get_renderable=self.render,
+                console=self._console,
+                refresh_per_second=_REDRAWS_PER_SECOND,
+                transient=True,
+            )
+            self._live.start()
+
+    def __enter__(self) -> Progress:
+        self.resume()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.pause()
+        if self._live_wanted and not self._quiet and self._events:
+            self._console.print(self._steps(moving=False))
+
+    def render(self) -> RenderableType:
+        """Return the display as it is now."""
+        with self._lock:
+            if not self._events:
+                return Text("")
+            state = self._state
+            head = Text.assemble((state.program, "bold"), "  ", (state.optimizer, "dim"))
+            return Group(head, self._steps(moving=True), self._bar())
+
+    def _note_transient(self, event: Mapping[str, Any]) -> None:
+        if event["event"] != "rollout":
+            return
+        self._running += 1
+        paid = event.get("paid")
+        self._paid = paid if isinstance(paid, Mapping) else self._paid
+        if self._began is None:
+            self._began = (time.monotonic(), self._done - 1)
+
+    @property
+    def _done(self) -> int:
+        return self._state.rollouts + self._running
+
+    def _steps(self, *, moving: bool) -> Table:
+        table = Table.grid(padding=(0, 2))
+        for step in steps(self._events, self._state):
+            now = self._spinner if moving else Text("…", style="yellow")
+            text = step.text or (self._state.phase if step.state == "now" else "")
+            style = "dim" if step.state == "todo" else ""
+            table.add_row(_MARKS.get(step.state, now), Text(step.name, style=style), Text(showable(text), style=style))
+        return table
+
+    def _bar(self) -> RenderableType:
+        planned, done = self._state.rollouts_planned, self._done
+        runs = (
+            f"{count(done)} program runs"
+            if not planned
+            else f"{count(done)} of {count(max(planned, done))} program runs"
+        )
+        calls = f"{count(self._paid['lm_calls'])} LM calls paid" if "lm_calls" in self._paid else spent(self._state)
+        left = self._seconds_left()
+        facts = [runs, calls, *([f"about {duration(left)} left"] if left is not None else [])]
+        table = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=planned, completed=min(done, planned), width=30) if planned else Text("")
+        table.add_row(bar, Text(" · ".join(facts), style="dim"))
+        return table
+
+    def _seconds_left(self) -> float | None:
+        """Return the time left at the pace since this run began, which a resumed study's journal cannot tell."""
+        planned = self._state.rollouts_planned
+        if self._began is None or not planned or self._done >= planned:
+            return None
+        since, before = self._began
+        made, took = self._done - before, time.monotonic() - since
+        return (planned - self._done) * took / made if made >= 3 and took > 1 else None

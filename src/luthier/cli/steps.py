@@ -1,0 +1,109 @@
+"""A study as a short list of steps, each with what it came to: for the live display, plain lines, and ``show``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from luthier.report.figures import count, dollars, duration, percent, plural
+from luthier.report.summary import Summary, trial_number
+
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the main line."""
+
+    name: str
+    state: Literal["done", "now", "todo"]
+    text: str = ""
+
+
+_LINE = (
+    ("original", "baseline"),
+    ("demos", "bootstrap"),
+    ("instructions", "proposals"),
+    ("search", "loop_end"),
+    ("choice", "choice"),
+    ("verdict", "verdict"),
+)
+_OPTIONAL = ("bootstrap", "proposals")
+
+
+def steps(events: Sequence[Event], state: Summary) -> list[Step]:
+    """Return the steps of a study, done, going on, and to come."""
+    seen = {event["event"]: event for event in reversed(events)}
+    listed: list[Step] = []
+    going = state.finished
+    for name, event in _LINE:
+        if event in seen:
+            listed.append(Step(name, "done", _result(name, seen[event], state)))
+        elif event in _OPTIONAL and "space" in seen:
+            continue  # this optimizer has no such step
+        elif going:
+            listed.append(Step(name, "todo"))
+        else:
+            going = True
+            listed.append(Step(name, "now", _search(state) if name == "search" and state.trials else ""))
+    return listed
+
+
+def line(event: Event, state: Summary, purposes: Mapping[int, str]) -> str | None:
+    """Return one line about an event, None where it is not worth one."""
+    kind = event["event"]
+    if kind == "tell":
+        what = "full evaluation" if purposes.get(trial_number(event)) == "full" else "minibatch"
+        mean = event.get("mean")
+        best = f", best so far {percent(state.best)}" if state.best is not None else ""
+        return f"trial {_trials(state)}: {what} {percent(mean)}{best}; {spent(state)}"
+    for name, of in _LINE:
+        if of == kind:
+            return f"{name}: {_result(name, event, state)}"
+    return None
+
+
+def spent(state: Summary) -> str:
+    """Return what was used of the budget."""
+    limits = state.budget
+    parts = [_of(count(state.spent.calls), count(limits["lm_calls"]) if "lm_calls" in limits else None) + " LM calls"]
+    parts.append(_of(count(state.spent.tokens), count(limits["tokens"]) if "tokens" in limits else None) + " tokens")
+    if state.spent.usd:
+        parts.append(_of(dollars(state.spent.usd), dollars(limits["usd"]) if "usd" in limits else None))
+    if "seconds" in limits and state.seconds is not None:
+        parts.append(_of(duration(state.seconds), duration(limits["seconds"])))
+    return ", ".join(parts)
+
+
+def _result(name: str, event: Event, state: Summary) -> str:
+    if name == "original":
+        return f"{percent(event.get('mean'))} on {plural(len(event.get('outcomes', ())), 'validation example')}"
+    if name == "demos":
+        passed, runs = sum(event.get("passes", {}).values()), sum(event.get("attempts", {}).values())
+        return f"{count(passed)} of {plural(runs, 'run')} passed, {plural(len(event.get('sets', ())), 'set')}"
+    if name == "instructions":
+        made = sum(len(texts) for texts in event.get("predictors", {}).values())
+        rejected = sum(event.get("rejected", {}).values())
+        return f"{made} proposed" + (f", {rejected} turned away" if rejected else "")
+    if name == "search":
+        ended = " (the budget ended it)" if event.get("reason") == "budget" else ""
+        return f"{plural(state.trials, 'trial')}{ended}, best {percent(state.best)} on validation examples"
+    if name == "choice":
+        original = event.get("is_original", any(r.get("is_original") for r in event.get("table", ())[:1]))
+        return "the original stays" if original else f"a candidate with {percent(event.get('mean'))}"
+    return str(event.get("sentence") or event.get("decision") or "")
+
+
+def _search(state: Summary) -> str:
+    best = f", best so far {percent(state.best)}" if state.best is not None else ""
+    return f"trial {_trials(state)}{best}"
+
+
+def _trials(state: Summary) -> str:
+    planned = state.trials_planned
+    return count(state.trials) if planned is None else f"{count(state.trials)}/{count(max(planned, state.trials))}"
+
+
+def _of(used: str, limit: str | None) -> str:
+    return used if limit is None else f"{used} of {limit}"

