@@ -8,6 +8,10 @@ from typing import Any
 from luthier.canonical import content_hash
 
 
+class Private:
+    """Marks a field, as in ``Annotated[str, lt.Private]``: never in demos, proposals, or reports."""
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One input or output."""
@@ -38,12 +42,21 @@ class Signature:
     """The return annotation: how outputs become the value that the predictor returns."""
 
     @property
+    def line(self) -> str:
+        """The signature on one line, e.g. ``question: str -> answer: int``."""
+        inputs = ", ".join(f"{f.name}: {f.type_text}" for f in self.inputs)
+        outputs = ", ".join(f"{f.name}: {f.type_text}" for f in self.outputs)
+        return f"{inputs} -> {'reasoning, ' if self.reasoning else ''}{outputs}"
+
+    @property
     def fingerprint(self) -> str:
-        """Content hash over fields and types, not over the instruction: what a prompt depends on."""
-        return content_hash(
+        """The line and a content hash over fields and types, not over the instruction: what a prompt depends on."""
+        digest = content_hash(
             {
                 "inputs": [[f.name, f.type_text, f.description] for f in self.inputs],
                 "outputs": [[f.name, f.type_text, f.description] for f in self.outputs],
                 "reasoning": self.reasoning,
             }
         )
+        # The line stands in front so that an error about drift can show what changed.
+        return f"{self.line} # {digest}"

@@ -1,0 +1,208 @@
+"""One predictor call: from bound inputs to the LM and back, noted in the trace."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from luthier.errors import CandidateError, Unparseable
+from luthier.lm.request import Completion, Request
+from luthier.program.candidate import Demo, Prompt
+from luthier.program.context import Run
+from luthier.program.parse import parse
+from luthier.program.render import messages, render, text
+from luthier.program.trace import Call
+from luthier.program.values import result_to_outputs, value_to_json
+
+if TYPE_CHECKING:
+    from luthier.program.predictor import Predictor
+
+
+@dataclass(slots=True)
+class PendingCall:
+    """A predictor call whose body is running."""
+
+    predictor: Predictor[..., Any]
+    inputs: Mapping[str, Any]
+    run: Run
+    index: int
+    """The how-manieth call of this predictor in the run."""
+    answered: bool = False
+    """Whether ``lt.predict`` has made the call, so that the body's value is not the outputs."""
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt of the run's candidate, or the original.
+
+        Raises:
+            CandidateError: the prompt was made for another signature.
+        """
+        predictor = self.predictor
+        candidate = self.run.candidate
+        if candidate is None or predictor.name not in candidate.prompts:
+            return predictor.original
+        made_for = candidate.fingerprints.get(predictor.name)
+        if made_for is not None and made_for != predictor.fingerprint:
+            raise CandidateError(drift(predictor.name, made_for, predictor.fingerprint))
+        return candidate.prompts[predictor.name]
+
+
+pending_call: contextvars.ContextVar[PendingCall | None] = contextvars.ContextVar("luthier_call", default=None)
+"""The call whose body runs in this context."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPrompt:
+    """The current prompt of a predictor that makes its own call."""
+
+    predictor: Predictor[..., Any]
+    inputs: Mapping[str, Any]
+    instruction: str
+    demos: tuple[Demo, ...]
+
+    def messages(self, **inputs: Any) -> list[dict[str, str]]:
+        """Return chat messages as OpenAI-compatible clients take them; inputs left out are those of the call."""
+        turns = messages(self.predictor.signature, self._prompt, {**self.inputs, **inputs})
+        return [{"role": turn.role, "content": turn.text} for turn in turns]
+
+    def text(self, **inputs: Any) -> str:
+        """Return the prompt as one text for a base model to continue; inputs left out are those of the call."""
+        return text(self.predictor.signature, self._prompt, {**self.inputs, **inputs})
+
+    def parse(self, answer: str) -> Any:
+        """Return the value that an answer to these messages gives.
+
+        Raises:
+            Unparseable: the answer is not in the form asked.
+        """
+        return parse(self.predictor.signature, Completion(answer)).value
+
+    @property
+    def _prompt(self) -> Prompt:
+        return Prompt(self.instruction, self.demos)
+
+
+def call_lm(call: PendingCall) -> Any:
+    """Ask the LM, wait, and return the predictor's value.
+
+    Raises:
+        Unparseable, LMError, BudgetExhausted, StudyPaused: as they come.
+    """
+    request = _request(call)
+    run = call.run
+    if loop_is_running():
+        # Outside a study a notebook's cell may block its own loop; the engine has another one.
+        from luthier.lm.engine import engine
+
+        run.lm.identity  # noqa: B018 - found here, because hashing weights would hold up the engine
+        completion = engine().submit(run.gateway.complete(run.lm, request, run.role)).result()
+    else:
+        completion = run.gateway.complete_blocking(run.lm, request, run.role)
+    return _finish(call, completion)
+
+
+async def acall_lm(call: PendingCall) -> Any:
+    """Ask the LM and return the predictor's value.
+
+    Raises:
+        Unparseable, LMError, BudgetExhausted, StudyPaused: as they come.
+    """
+    request = _request(call)
+    completion = await call.run.gateway.complete(call.run.lm, request, call.run.role)
+    return _finish(call, completion)
+
+
+def record_own(call: PendingCall, value: Any) -> None:
+    """Note a call that the predictor's body made itself: what it returned is its outputs."""
+    outputs, reasoning = result_to_outputs(call.predictor.signature, value)
+    call.run.record(
+        Call(
+            call.predictor.name,
+            call.index,
+            _inputs_json(call),
+            outputs,
+            reasoning,
+            text=value if isinstance(value, str) else "",
+            finish_reason="stop",
+            usage=None,
+        )
+    )
+
+
+def record_unparseable(call: PendingCall, error: Unparseable) -> None:
+    """Note a call whose body could not read the answer."""
+    _record_failure(call, Completion(error.text, "other"), error)
+
+
+def drift(name: str, made_for: str, now: str) -> str:
+    """Say how a predictor's signature differs from the one its prompt was made for."""
+    before, after = made_for.rsplit(" # ", 1)[0], now.rsplit(" # ", 1)[0]
+    if before == after:
+        return f"the prompt of predictor {name!r} was made for other field descriptions of `{after}`"
+    return f"the prompt of predictor {name!r} was made for `{before}`, the program has `{after}`"
+
+
+def loop_is_running() -> bool:
+    """Whether an event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _request(call: PendingCall) -> Request:
+    call.answered = True
+    run, predictor = call.run, call.predictor
+    settings = predictor.settings
+    if run.temperature is not None:
+        settings = replace(settings, temperature=run.temperature)
+    request = render(predictor.signature, call.prompt, call.inputs, lm=run.lm, settings=settings)
+    if not request.temperature:
+        return request
+    number = run.sample(predictor.name, lambda: request.key(run.lm.identity))
+    return replace(request, sample=number)
+
+
+def _finish(call: PendingCall, completion: Completion) -> Any:
+    try:
+        parsed = parse(call.predictor.signature, completion)
+    except Unparseable as error:
+        _record_failure(call, completion, error)
+        raise
+    call.run.record(
+        Call(
+            call.predictor.name,
+            call.index,
+            _inputs_json(call),
+            parsed.outputs,
+            parsed.reasoning,
+            completion.text,
+            completion.finish_reason,
+            completion.usage,
+        )
+    )
+    return parsed.value
+
+
+def _record_failure(call: PendingCall, completion: Completion, error: Unparseable) -> None:
+    call.run.record(
+        Call(
+            call.predictor.name,
+            call.index,
+            _inputs_json(call),
+            None,
+            None,
+            completion.text,
+            completion.finish_reason,
+            completion.usage,
+            error=str(error),
+        )
+    )
+
+
+def _inputs_json(call: PendingCall) -> dict[str, Any]:
+    return {name: value_to_json(value) for name, value in call.inputs.items()}

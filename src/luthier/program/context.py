@@ -1,0 +1,100 @@
+"""The run that predictors find themselves in, carried by a context variable."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from luthier.canonical import uniform_order
+from luthier.program.candidate import Candidate
+from luthier.program.trace import Call, Trace
+from luthier.types import Role
+
+if TYPE_CHECKING:
+    from luthier.lm.gateway import Gateway
+    from luthier.lm.lm import LM
+    from luthier.program.predictor import Predictor
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a program: which LM answers, with which prompts, on whose behalf. Safe to share between threads."""
+
+    lm: LM
+    gateway: Gateway
+    candidate: Candidate | None = None
+    """None, or a predictor it does not name: the original prompt."""
+    role: Role = Role.TASK
+    repeat: int = 0
+    """Which repeat of this candidate on this example."""
+    example: str = ""
+    temperature: float | None = None
+    """Overrules every other temperature, as bootstrap rounds do."""
+    trace: Trace = field(default_factory=Trace)
+    known: frozenset[str] | None = None
+    """Names of the predictors that are known; None: nobody asks."""
+    on_new_predictor: Callable[[Predictor[..., Any]], None] | None = None
+    """Told, once per run, of each predictor whose name is not known."""
+    ambient: bool = False
+    """Outside a study: it may live as long as a service, so it keeps neither trace nor counts."""
+    _lock: Any = field(default_factory=threading.Lock, repr=False)
+    """Guards the counts and ``_met``: users may call predictors from threads of their own."""
+    _calls: dict[str, int] = field(default_factory=dict, repr=False)
+    _same: dict[str, int] = field(default_factory=dict, repr=False)
+    _met: set[str] = field(default_factory=set, repr=False)
+
+    def begin(self, predictor: Predictor[..., Any]) -> int:
+        """Number a call of a predictor, in order of start, and report the predictor if it is new."""
+        name = predictor.name
+        with self._lock:
+            index = self._calls.get(name, 0)
+            self._calls[name] = index + 1
+            new = self.known is not None and name not in self.known and name not in self._met
+            self._met.add(name)
+        if new and self.on_new_predictor is not None:
+            self.on_new_predictor(predictor)
+        return index
+
+    def sample(self, predictor: str, key: Callable[[], str]) -> int:
+        """Number the draw of a request above temperature 0.
+
+        It depends on the repeat, the predictor, and the how-manieth call with this same request it is, so a
+        minibatch and a full evaluation of one candidate share draws.
+        """
+        word = "" if self.ambient else key()
+        with self._lock:
+            count = self._same.get(f"{predictor}/{word}", 0)
+            self._same[f"{predictor}/{word}"] = count + 1
+        # 52 bits are exact in every JSON reader; 0 is for temperature 0.
+        return (uniform_order(f"{self.repeat}/{predictor}", str(count)) >> 12) | 1
+
+    def record(self, call: Call) -> None:
+        """Add a call that has ended to the trace."""
+        if not self.ambient:
+            self.trace.calls.append(call)
+
+    def judge(self) -> Run:
+        """Return the run for this run's metric: no candidate, a trace that nobody reads, the role of a judge."""
+        return Run(self.lm, self.gateway, role=Role.JUDGE, repeat=self.repeat, example=self.example)
+
+
+_current: contextvars.ContextVar[Run | None] = contextvars.ContextVar("luthier_run", default=None)
+
+
+def current_run() -> Run | None:
+    """Return the run of this context, None outside of any."""
+    return _current.get()
+
+
+@contextmanager
+def running(run: Run | None) -> Iterator[None]:
+    """Make ``run`` the current one inside the ``with`` block."""
+    token = _current.set(run)
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -1,0 +1,182 @@
+"""Grammars (GBNF) and JSON schemas that hold an answer to its form."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+from luthier.program.inspect_signature import REASONING
+from luthier.program.shape import Kind, Shape
+from luthier.program.signature import Signature
+from luthier.program.values import output_shapes
+
+# Bounded, so that a model that has lost its way cannot fill the whole answer with one number.
+_INTEGER = '"-"? [0-9] [0-9]{0,17}'
+_NUMBER = '"-"? [0-9] [0-9]{0,17} ("." [0-9] [0-9]{0,17})?'
+_LINE = r"[^\n] [^\n]*"
+_JSON_RULES = {
+    "string": r'"\"" ([^"\\\x00-\x1F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4}))* "\""',
+    "integer": _INTEGER,
+    "number": _NUMBER,
+    "value": 'object | array | string | number | "true" | "false" | "null"',
+    "object": r'"{" (string ":" " "? value ("," " "? string ":" " "? value)*)? "}"',
+    "array": r'"[" (value ("," " "? value)*)? "]"',
+}
+_NEEDS = {"value": ("object", "array", "string", "number"), "object": ("value",), "array": ("value",)}
+_INTEGER_TOKENS = 24
+
+
+def output_grammar(signature: Signature, *, completions: bool, json_form: bool) -> str | None:
+    """Return the GBNF grammar of an answer, None where every output is free text."""
+    shapes = output_shapes(signature)
+    if all(shape.kind is Kind.TEXT for shape in shapes.values()) and not json_form:
+        return None
+    rules = _Rules()
+    if json_form:
+        members = [(REASONING, "string")] if signature.reasoning else []
+        members += [(name, rules.json(shape)) for name, shape in shapes.items()]
+        root = rules.object(members)
+    else:
+        root = _sections(signature, shapes, rules, completions)
+    return rules.text(root)
+
+
+def longest_answer(signature: Signature) -> int | None:
+    """Return how many tokens the longest answer can take, None where nothing bounds it."""
+    if signature.reasoning or len(signature.outputs) != 1:
+        return None
+    shape = output_shapes(signature)[signature.outputs[0].name]
+    if shape.kind is Kind.INTEGER:
+        return _INTEGER_TOKENS
+    if shape.kind is not Kind.CHOICE:
+        return None
+    # No token is shorter than a byte; the space in front and the end of the answer take one each.
+    texts = [choice.text for choice in shape.choices] + (["none"] if shape.optional else [])
+    return max(len(text.encode()) for text in texts) + 2
+
+
+def output_schema(signature: Signature) -> dict[str, Any]:
+    """Return the JSON schema of the object that holds all outputs."""
+    shapes = output_shapes(signature)
+    properties: dict[str, Any] = {REASONING: {"type": "string"}} if signature.reasoning else {}
+    for field in signature.outputs:
+        properties[field.name] = schema_of(shapes[field.name], field.description)
+    return _object_schema(properties, list(properties))
+
+
+def schema_of(shape: Shape, description: str = "") -> dict[str, Any]:
+    """Return the JSON schema of one shape."""
+    match shape.kind:
+        case Kind.TEXT:
+            schema: dict[str, Any] = {"type": "string"}
+        case Kind.INTEGER:
+            schema = {"type": "integer"}
+        case Kind.NUMBER:
+            schema = {"type": "number"}
+        case Kind.CHOICE:
+            schema = {"enum": [choice.json for choice in shape.choices]}
+        case Kind.LIST:
+            assert shape.item is not None
+            schema = {"type": "array", "items": schema_of(shape.item)}
+        case Kind.MAPPING:
+            assert shape.item is not None
+            schema = {"type": "object", "additionalProperties": schema_of(shape.item)}
+        case Kind.RECORD:
+            properties = {m.name: schema_of(m.shape, m.description) for m in shape.members}
+            schema = _object_schema(properties, [m.name for m in shape.members])
+        case Kind.JSON:
+            schema = {}
+    if shape.optional:
+        schema = {"anyOf": [schema, {"type": "null"}]}
+    return {**schema, "description": description} if description else schema
+
+
+def _object_schema(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    # Servers that hold a model to a schema want every property required and no others allowed.
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+class _Rules:
+    """The rules of one grammar, as they are needed."""
+
+    def __init__(self) -> None:
+        self._needed: dict[str, None] = {}
+
+    def json(self, shape: Shape) -> str:
+        """Return an expression for a value as JSON."""
+        match shape.kind:
+            case Kind.TEXT:
+                body = self._named("string")
+            case Kind.INTEGER:
+                body = self._named("integer")
+            case Kind.NUMBER:
+                body = self._named("number")
+            case Kind.CHOICE:
+                body = " | ".join(_quoted(json.dumps(choice.json, ensure_ascii=False)) for choice in shape.choices)
+            case Kind.JSON:
+                body = self._named("value")
+            case Kind.RECORD:
+                body = self.object([(member.name, self.json(member.shape)) for member in shape.members])
+            case _:
+                body = self._container(shape)
+        return f'({body} | "null")' if shape.optional else f"({body})"
+
+    def object(self, members: list[tuple[str, str]]) -> str:
+        """Return an expression for an object with these members, in this order."""
+        if any(expression == "string" for _, expression in members):
+            self._named("string")
+        pairs = [_quoted(json.dumps(name, ensure_ascii=False) + ": ") + f" {body}" for name, body in members]
+        return '"{" ' + ' ", " '.join(pairs) + ' "}"'
+
+    def text(self, root: str) -> str:
+        """Return the grammar: the root and every rule it needs."""
+        lines = [f"root ::= {root}", *(f"{name} ::= {_JSON_RULES[name]}" for name in self._needed)]
+        return "\n".join(lines)
+
+    def _container(self, shape: Shape) -> str:
+        assert shape.item is not None
+        item = self.json(shape.item)
+        if shape.kind is Kind.LIST:
+            return f'"[" ({item} (", " {item})*)? "]"'
+        name = self._named("string")
+        return f'"{{" ({name} ": " {item} (", " {name} ": " {item})*)? "}}"'
+
+    def _named(self, name: str) -> str:
+        if name not in self._needed:
+            self._needed[name] = None
+            for other in _NEEDS.get(name, ()):
+                self._named(other)
+        return name
+
+
+def _sections(signature: Signature, shapes: dict[str, Shape], rules: _Rules, completions: bool) -> str:
+    names = [*([REASONING] if signature.reasoning else []), *shapes]
+    between = "\n" if completions else "\n\n"
+    parts = []
+    for position, name in enumerate(names):
+        label = f"{name}: " if len(names) > 1 else ""
+        # In the completion form the prompt ends with the first name and its colon.
+        first = " " if completions else label
+        lead = first if position == 0 else between + label
+        if lead:
+            parts.append(_quoted(lead))
+        parts.append(_section_value(shapes.get(name), rules))
+    return " ".join(parts)
+
+
+def _section_value(shape: Shape | None, rules: _Rules) -> str:
+    if shape is None or shape.kind is Kind.TEXT:
+        return _LINE
+    if shape.structured:
+        return rules.json(shape)
+    nothing = ' | "none"' if shape.optional else ""
+    if shape.kind is Kind.CHOICE:
+        return f"({' | '.join(_quoted(choice.text) for choice in shape.choices)}{nothing})"
+    return f"({_INTEGER if shape.kind is Kind.INTEGER else _NUMBER}{nothing})"
+
+
+@functools.cache
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+    return f'"{escaped}"'

@@ -1,0 +1,217 @@
+"""Values as JSON and back, and as the text that a language model reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+from collections.abc import Mapping, Set
+from typing import Any
+
+from luthier.program.shape import Choice, Kind, Shape, shape_of
+from luthier.program.signature import Signature
+
+
+def value_to_json(value: Any) -> Any:
+    """Return any value as JSON; what JSON cannot hold becomes its ``repr``."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, enum.Enum):
+        return value.value if isinstance(value.value, str) else value.name
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else repr(float(value))
+    if isinstance(value, Mapping):
+        return {str(key): value_to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [value_to_json(item) for item in value]
+    if isinstance(value, Set):
+        # A set has no order of its own; a stored answer is found again only if the text is always the same.
+        return sorted((value_to_json(item) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: value_to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return _foreign_to_json(value)
+
+
+def _foreign_to_json(value: Any) -> Any:
+    # pydantic models, numpy scalars and arrays: asked by method, so neither library is imported here.
+    for method, arguments in (("model_dump", {"mode": "json"}), ("tolist", {}), ("item", {})):
+        if callable(convert := getattr(type(value), method, None)):
+            converted = convert(value, **arguments)
+            if isinstance(converted, bool | int | float | str | list | dict):
+                return value_to_json(converted)
+    return repr(value)
+
+
+def json_to_value(annotation: Any, data: Any) -> Any:
+    """Return the value of a type that JSON stands for.
+
+    Raises:
+        ValueError: the JSON is not of that type.
+        SignatureError: the type is not supported.
+    """
+    return value_of(shape_of(annotation, strict=False), data)
+
+
+def value_of(shape: Shape, data: Any) -> Any:
+    """Return the value of a shape that JSON stands for; numbers and choices may be written as text.
+
+    Raises:
+        ValueError: the JSON is not of that shape.
+    """
+    if data is None:
+        if shape.optional or shape.kind is Kind.JSON:
+            return None
+        raise ValueError("it is null")
+    match shape.kind:
+        case Kind.TEXT:
+            if isinstance(data, str):
+                return data
+            if isinstance(data, int | float) and not isinstance(data, bool):
+                return json.dumps(data)
+            raise ValueError("it is no text")
+        case Kind.INTEGER | Kind.NUMBER:
+            return _number(shape.kind, data)
+        case Kind.CHOICE:
+            return choice_of(shape, data).value
+        case Kind.JSON:
+            return data
+        case _:
+            return _container(shape, data)
+
+
+def choice_of(shape: Shape, data: Any) -> Choice:
+    """Return the one choice that a JSON value stands for.
+
+    Raises:
+        ValueError: none, or more than one.
+    """
+    exact = [c for c in shape.choices if type(c.json) is type(data) and c.json == data]
+    if not exact and not isinstance(data, list | dict):
+        text = "true" if data is True else "false" if data is False else str(data)
+        exact = [c for c in shape.choices if c.text == text]
+        if not exact:
+            folded = text.strip().casefold()
+            exact = [c for c in shape.choices if folded in (c.text.casefold(), *(a.casefold() for a in c.aliases))]
+    if len(exact) != 1:
+        raise ValueError(f"it is not one of {', '.join(choice.text for choice in shape.choices)}")
+    return exact[0]
+
+
+def _number(kind: Kind, data: Any) -> Any:
+    if isinstance(data, str):
+        data = float(data) if kind is Kind.NUMBER else int(data)
+    if isinstance(data, bool) or not isinstance(data, int | float):
+        raise ValueError("it is no number")
+    try:
+        number = float(data)
+    except OverflowError as error:
+        if kind is Kind.INTEGER:
+            return data
+        raise ValueError("it is too large") from error
+    if not math.isfinite(number):
+        raise ValueError("it is no finite number")
+    if kind is Kind.NUMBER:
+        return number
+    if number != int(number):
+        raise ValueError("it is no whole number")
+    return int(data)
+
+
+def _container(shape: Shape, data: Any) -> Any:
+    if shape.kind is Kind.LIST:
+        if not isinstance(data, list):
+            raise ValueError("it is no list")
+        assert shape.item is not None and shape.make is not None
+        return shape.make([value_of(shape.item, item) for item in data])
+    if not isinstance(data, Mapping):
+        raise ValueError("it is no object")
+    if shape.kind is Kind.MAPPING:
+        assert shape.item is not None
+        return {str(key): value_of(shape.item, item) for key, item in data.items()}
+    return record_of(shape, data)
+
+
+def record_of(shape: Shape, data: Mapping[str, Any]) -> Any:
+    """Make a record from the JSON of its members.
+
+    Raises:
+        ValueError: a member is missing or wrong, or the class refuses them.
+    """
+    values = {}
+    for member in shape.members:
+        if member.name in data:
+            try:
+                values[member.name] = value_of(member.shape, data[member.name])
+            except ValueError as error:
+                raise ValueError(f"{member.name}: {error}") from error
+        elif member.required:
+            if not member.shape.optional:
+                raise ValueError(f"{member.name} is missing")
+            values[member.name] = None
+    assert shape.make is not None
+    try:
+        return shape.make(values)
+    except (TypeError, AssertionError, ArithmeticError) as error:  # a __post_init__ that refuses them
+        raise ValueError(str(error)) from error
+
+
+def output_shapes(signature: Signature) -> dict[str, Shape]:
+    """Return the shape of every output field, by name."""
+    return {field.name: shape_of(field.type, strict=False) for field in signature.outputs}
+
+
+def result_shape(signature: Signature) -> Shape | None:
+    """Return the shape of the value a predictor returns if it is a record that its outputs are members of."""
+    shape = shape_of(signature.result, strict=False)
+    if shape.kind is not Kind.RECORD or shape.optional:
+        return None
+    return shape
+
+
+def result_to_outputs(signature: Signature, value: Any) -> tuple[dict[str, Any], str | None]:
+    """Take the value that a predictor's own body returned apart into outputs and reasoning, as JSON."""
+    data = value_to_json(value)
+    if result_shape(signature) is None or not isinstance(data, dict):
+        return {signature.outputs[0].name: data}, None
+    reasoning = data.pop("reasoning", None) if signature.reasoning else None
+    names = {field.name for field in signature.outputs}
+    return {name: item for name, item in data.items() if name in names}, reasoning
+
+
+def input_text(data: Any) -> str:
+    """Return a JSON value as a predictor's input shows it: text as it is, lists as numbered lines, the rest as JSON."""
+    if isinstance(data, str):
+        return data
+    if data is None:
+        return "none"
+    if isinstance(data, bool | int | float):
+        return json.dumps(data)
+    if isinstance(data, list) and data:
+        return "\n".join(f"{number}. {_item_text(item)}" for number, item in enumerate(data, 1))
+    return json.dumps(data, ensure_ascii=False)
+
+
+def _item_text(item: Any) -> str:
+    text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
+    return text.replace("\n", "\n   ")
+
+
+def output_text(shape: Shape, data: Any) -> str:
+    """Return a JSON value as a predictor's answer writes it; structured values are JSON on one line."""
+    if shape.structured:
+        return json.dumps(data, ensure_ascii=False)
+    if data is None:
+        return "none"
+    if isinstance(data, str) and shape.kind is not Kind.CHOICE:
+        return data
+    if shape.kind is Kind.CHOICE:
+        try:
+            return choice_of(shape, data).text
+        except ValueError:
+            return data if isinstance(data, str) else json.dumps(data)
+    return json.dumps(data, ensure_ascii=False)

@@ -1,0 +1,201 @@
+"""Finds the predictors that a function reaches, without running it."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from luthier.program.predictor import BoundPredictor, Predictor
+
+_OWN_PROGRAMS = ("luthier.tasks", "luthier.cli")
+"""The only modules of luthier that hold programs; the rest is machinery."""
+_MAX_DEPTH = 4
+"""How deep containers and instances are looked into."""
+
+
+def find_predictors(function: Callable[..., Any]) -> list[Predictor[..., Any]]:
+    """Return the predictors reached through globals, closures, attributes, and called user functions."""
+    walk = _Walk(function)
+    walk.visit(function, 0)
+    return walk.predictors
+
+
+def find_functions(function: Callable[..., Any]) -> list[FunctionType]:
+    """Return the user functions reached, the function itself first, those of predictors included."""
+    walk = _Walk(function)
+    walk.visit(function, 0)
+    return walk.functions
+
+
+def unwrapped(function: Any) -> Any:
+    """Return what stands behind partials, bound methods, and decorators that say what they wrap; predictors stay."""
+    while not isinstance(function, Predictor | BoundPredictor):
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, MethodType):
+            function = function.__func__
+        elif isinstance(function, FunctionType) and "__wrapped__" in vars(function):
+            function = vars(function)["__wrapped__"]
+        else:
+            break
+    return function
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """Return ``file:line`` of a function."""
+    code = getattr(function, "__code__", None)
+    return "an unknown place" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
+
+
+class _Walk:
+    def __init__(self, start: Any) -> None:
+        self.predictors: list[Predictor[..., Any]] = []
+        self.functions: list[FunctionType] = []
+        self._seen: dict[int, Any] = {}  # holds what it has seen, so that no id is given out twice
+        self._package = _package(getattr(unwrapped(start), "__module__", None) or type(start).__module__)
+
+    def visit(self, thing: Any, depth: int, instance: Any = None) -> None:
+        """Look at one thing that user code mentions; ``instance`` is what a function's ``self`` is."""
+        if thing is None or isinstance(thing, str | bytes | int | float | ModuleType) or depth > _MAX_DEPTH:
+            return
+        if id(thing) in self._seen and instance is None:
+            return
+        self._seen[id(thing)] = thing
+        if isinstance(thing, FunctionType | Predictor | BoundPredictor | MethodType):
+            self._callable(thing, depth, instance)
+        else:
+            self._holder(thing, depth, instance)
+
+    def _callable(self, thing: Any, depth: int, instance: Any) -> None:
+        match thing:
+            case BoundPredictor():
+                self.visit(thing.predictor, depth)
+                self.visit(thing.instance, depth)
+            case Predictor():
+                if thing not in self.predictors:
+                    self.predictors.append(thing)
+                    self._function(thing.function, instance)
+            case MethodType():
+                self.visit(thing.__self__, depth)
+                self.visit(thing.__func__, depth, thing.__self__)
+            case _:
+                self._function(thing, instance)
+
+    def _holder(self, thing: Any, depth: int, instance: Any) -> None:
+        match thing:
+            case functools.partial():
+                for part in (thing.func, *thing.args, *thing.keywords.values()):
+                    self.visit(part, depth)
+            case staticmethod() | classmethod():
+                self.visit(thing.__func__, depth, instance)
+            case list() | tuple() | set() | frozenset():
+                self._all(thing, depth)
+            case dict():
+                self._all(thing.values(), depth)
+            case type():
+                if self._is_user(thing.__module__):
+                    self._all(vars(thing).values(), depth)
+            case _:
+                self._instance(thing, depth)
+
+    def _all(self, things: Any, depth: int) -> None:
+        for thing in list(things)[:1000]:
+            self.visit(thing, depth + 1)
+
+    def _instance(self, thing: Any, depth: int) -> None:
+        if not self._is_user(type(thing).__module__):
+            return
+        self._all(getattr(thing, "__dict__", {}).values(), depth)
+        call = inspect.getattr_static(type(thing), "__call__", None)
+        if isinstance(call, FunctionType | Predictor):
+            self.visit(call, depth, thing)
+
+    def _function(self, function: FunctionType | Any, instance: Any) -> None:
+        if function in self.functions and instance is None:
+            return
+        wrapped = vars(function).get("__wrapped__")
+        if wrapped is not None:
+            self.visit(wrapped, 0, instance)
+        if not self._is_user(function.__module__) and not self._is_user(getattr(wrapped, "__module__", None)):
+            return
+        if function not in self.functions:
+            self.functions.append(function)
+        for mentioned in _mentions(function, instance):
+            self.visit(mentioned.thing, 0, mentioned.owner)
+        for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            self.visit(default, 0)
+
+    def _is_user(self, module: str | None) -> bool:
+        if module is None:
+            return False
+        if module == "luthier" or module.startswith("luthier."):
+            return module.startswith(_OWN_PROGRAMS)
+        top = _package(module)
+        if top in (self._package, "__main__"):
+            return True
+        return top not in sys.stdlib_module_names and not _is_installed(top)
+
+
+class _Mention:
+    """Something that a function's code names, and the instance it is an attribute of."""
+
+    __slots__ = ("owner", "thing")
+
+    def __init__(self, thing: Any, owner: Any = None) -> None:
+        self.thing = thing
+        self.owner = owner
+
+
+def _mentions(function: FunctionType, instance: Any) -> Iterator[_Mention]:
+    names = dict(function.__globals__)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        try:
+            names[name] = cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+    first = function.__code__.co_varnames[:1]
+    yield from _mentions_of(function.__code__, names, {first[0]: instance} if first and instance is not None else {})
+
+
+def _mentions_of(code: CodeType, names: dict[str, Any], own: dict[str, Any]) -> Iterator[_Mention]:
+    """Follow every chain such as ``module.thing.method`` or ``self.stage`` as far as it can be followed."""
+    current: Any = None
+    follows = False
+    for step in dis.get_instructions(code):
+        if step.opname.startswith(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_FAST", "LOAD_CLASSDEREF")):
+            known = names if not step.opname.startswith("LOAD_FAST") else {}
+            name = step.argval if isinstance(step.argval, str) else ""
+            scope = own if name in own else known
+            follows = name in scope
+            current = scope.get(name)
+            if follows and scope is not own:
+                yield _Mention(current)
+        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and follows:
+            owner = current
+            try:
+                current = inspect.getattr_static(owner, step.argval)
+            except AttributeError:
+                follows = False
+                continue
+            is_part = isinstance(current, FunctionType | Predictor) and not isinstance(owner, type | ModuleType)
+            yield _Mention(current, owner if is_part else None)
+        elif step.opname not in ("PUSH_NULL", "CACHE", "PRECALL", "EXTENDED_ARG"):
+            follows = False
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _mentions_of(constant, names, own)
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _is_installed(package: str) -> bool:
+    file = getattr(sys.modules.get(package), "__file__", None)
+    return file is not None and any(part in ("site-packages", "dist-packages") for part in Path(file).parts)
