@@ -180,8 +180,12 @@ def test_a_blocking_call_answers_a_user_thread(world: World) -> None:
 
 def test_a_sync_callable_does_not_hold_up_others() -> None:
     async def scene() -> None:
+        def slow(request: Request) -> str:
+            time.sleep(0.1)
+            return "done"
+
         gateway = Gateway()
-        lm = LM(lambda request: time.sleep(0.1) or "done")
+        lm = LM(slow)
         requests = [Request(messages=(Message("user", str(n)),)) for n in range(20)]
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:

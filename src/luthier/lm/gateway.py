@@ -68,8 +68,8 @@ class Gateway:
         self._book = Book(store, study) if store is not None and ledger is not None else None
         self._policy = RetryPolicy() if retry is None else retry
         self._on_fault = on_fault
-        self._gate = Gate()
         self._engine = engine()
+        self._gate = Gate(self._engine.loop)
         self._stacks: dict[int, _Stack] = {}  # by id of the LM, which its stack keeps alive
         self._by_line: dict[Hashable, _Stack] = {}
         self._usage: dict[str, Usage] = {}
@@ -180,7 +180,9 @@ class Gateway:
         if lm.address is None:
             return
         short = replace(self._policy, give_up_after=_PROBE_PATIENCE)
-        retry = Retry(stack.charge, short, Breaker(short, Gate(), lm.name), self._gate, lambda error, wait: None)
+        retry = Retry(
+            stack.charge, short, Breaker(short, Gate(self._engine.loop), lm.name), self._gate, lambda error, wait: None
+        )
         request = _with_defaults(lm, _probe_request(lm))
         where = f"{lm.name} at {redact(lm.address.base_url)}"
         try:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from luthier.canonical import canonical_json
 from luthier.errors import ConfigError
 from luthier.lm.providers import Address, is_loopback, resolve, without_credentials
-from luthier.lm.redact import register_secret
+from luthier.lm.redact import redact, register_secret
 from luthier.lm.request import Completer, Completion, Request
 from luthier.types import Endpoint
 
@@ -360,4 +360,4 @@ def _says(model: object, attribute: str) -> bool:
 def _shown(name: str, value: Any) -> str:
     if name == "api_key":
         return "'…'"
-    return repr(without_credentials(value)) if name == "base_url" else repr(value)
+    return repr(without_credentials(value)) if name == "base_url" else redact(repr(value))

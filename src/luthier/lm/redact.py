@@ -24,7 +24,7 @@ _PATTERNS = (
     ),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=\-*]{6,}"), rf"\1 {_MASK}"),
     # The usual forms of keys, also half-masked by a server
-    (re.compile(r"\b(?:sk|pk|rk|gsk|key|hf|xai|AIza|ghp|tgp)[-_][A-Za-z0-9_\-*.]{8,}"), _MASK),
+    (re.compile(r"\b(?:sk|pk|rk|gsk|hf|xai|ghp|tgp)[-_][A-Za-z0-9_\-*.]{8,}"), _MASK),
     (re.compile(r"\bAIza[A-Za-z0-9_\-]{16,}"), _MASK),
 )
 

@@ -16,6 +16,7 @@ from luthier.lm.request import Completion, ToolCall, Usage
 
 _VERSION = 1
 _MEMORY = ":memory:"
+_CHECKED_BYTES = 64 << 20
 _WAIT_FOR_OTHERS = 30.0  # seconds, where studies share a store
 
 _TABLES = """
@@ -147,8 +148,12 @@ class Store:
             raise StoreError(f"{self.path} was written by a newer luthier (store version {version}).")
         self._database.executescript(_TABLES)
         self._database.execute(f"PRAGMA user_version = {_VERSION}")
-        if self._database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        if self._is_small() and self._database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise StoreError(f"{self.path} is damaged; move it away and run again (its answers will be paid again).")
+
+    def _is_small(self) -> bool:
+        # The check reads every page; in a large store damage is reported when it is met.
+        return self.path != _MEMORY and os.path.getsize(self.path) <= _CHECKED_BYTES
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,13 +33,27 @@ class Layer(Protocol):
 class Gate:
     """Open until something ends all calls; every layer that waits looks at it afterwards."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.reason: str | None = None
+        self._loop = loop
+        self._pausing: set[asyncio.Future[None]] = set()
 
     def shut(self, reason: str) -> None:
-        """Let nothing new through; the first reason stands."""
+        """Let nothing new through and wake who pauses; the first reason stands. Callable from any thread."""
         if self.reason is None:
             self.reason = reason
+            self._loop.call_soon_threadsafe(self._wake)
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but only while open."""
+        turn: asyncio.Future[None] = self._loop.create_future()
+        timer = self._loop.call_later(seconds, _finish, turn)
+        self._pausing.add(turn)
+        try:
+            await turn
+        finally:
+            timer.cancel()
+            self._pausing.discard(turn)
 
     def check(self) -> None:
         """Do nothing while open.
@@ -48,6 +63,15 @@ class Gate:
         """
         if self.reason is not None:
             raise StudyPaused(self.reason)
+
+    def _wake(self) -> None:
+        for turn in self._pausing:
+            _finish(turn)
+
+
+def _finish(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)
 
 
 class End:

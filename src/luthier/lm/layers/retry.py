@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Callable
@@ -25,7 +24,7 @@ class RetryPolicy:
     """The longest first wait, in seconds; each further one may be twice as long."""
     longest: float = 60.0
     give_up_after: float = 600.0
-    """Seconds from the first attempt of a call after which no further one is made."""
+    """Seconds from the first failure of a call after which no further attempt is made."""
     breaker_failures: int = 20
     """So many failures in a row …"""
     breaker_seconds: float = 120.0
@@ -44,19 +43,19 @@ class Breaker:
         self._gate = gate
         self._name = name
         self._failures = 0
-        self._quiet_since: float | None = None
+        self._failing_since = 0.0
 
     def succeeded(self) -> None:
         """Count a success."""
         self._failures = 0
-        self._quiet_since = time.monotonic()
 
-    def failed(self, started: float, error: Unavailable) -> None:
-        """Count a failure of an attempt begun at ``started``."""
+    def failed(self, error: Unavailable) -> None:
+        """Count a failure."""
+        now = time.monotonic()
+        if self._failures == 0:
+            self._failing_since = now  # not the last success: the line may have been idle since
         self._failures += 1
-        if self._quiet_since is None:
-            self._quiet_since = started
-        silent = time.monotonic() - self._quiet_since
+        silent = now - self._failing_since
         if self._failures >= self._policy.breaker_failures and silent >= self._policy.breaker_seconds:
             self._gate.shut(
                 f"{self._name} has not answered for {silent:.0f} s, {self._failures} failures in a row; "
@@ -88,18 +87,19 @@ class Retry:
             Unavailable: no attempt succeeded in time.
             StudyPaused: all calls end.
         """
-        started = time.monotonic()
         failures = 0
+        failing_since = 0.0
         while True:
             self._gate.check()
-            attempt_started = time.monotonic()
             try:
                 completion = await self._inner.complete(call)
             except Unavailable as error:
+                now = time.monotonic()
+                failing_since = failing_since if failures else now  # time spent waiting for a turn does not count
                 failures += 1
-                self._breaker.failed(attempt_started, error)
+                self._breaker.failed(error)
                 wait = self._wait(call, failures, error)
-                final = time.monotonic() + wait - started > self._policy.give_up_after
+                final = now + wait - failing_since >= self._policy.give_up_after
                 self._on_fault(error, None if final else wait)
                 self._gate.check()
                 if final:
@@ -107,7 +107,7 @@ class Retry:
             else:
                 self._breaker.succeeded()
                 return completion
-            await asyncio.sleep(wait)
+            await self._gate.pause(wait)
 
     def _wait(self, call: Call, failures: int, error: Unavailable) -> float:
         # Full jitter: anything from zero to the bound, so that callers who failed together do not return together.
