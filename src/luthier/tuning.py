@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from luthier.budget import Budget, Ledger
 from luthier.evaluation.running import run_sync
@@ -235,7 +235,7 @@ def _result(setup: Setup, study: Study, program: ProgramT) -> Result[ProgramT]:
         decision=verdict.decision,
         verdict=verdict,
         candidate=recommended,
-        program=bind(program, lm=setup.task, candidate=recommended),
+        program=cast(ProgramT, bind(program, lm=setup.task, candidate=recommended)),
         best=best,
         study_dir=study.directory,
         report=write_report(study.directory),

@@ -83,7 +83,7 @@ def test_an_output_that_cannot_be_typed(tmp_path: Path, lm: ScriptedLM) -> None:
         @lt.predictor
         def strange(number: str) -> Odd:
             """Be strange."""
-            return lt.predict()  # type: ignore[no-any-return]
+            return lt.predict()
 
         tune(tmp_path / "study", lm, program=lambda number: strange(number=number))
     assert lm.calls == 0

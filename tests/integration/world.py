@@ -19,13 +19,13 @@ CAREFUL = "carefully"
 @lt.predictor(stop=["#parity"])
 def parity(number: str) -> Literal["even", "odd"]:
     """Say whether the number is even."""
-    return lt.predict()  # type: ignore[no-any-return]
+    return lt.predict()
 
 
 @lt.predictor(stop=["#size"])
 def size(number: str) -> Literal["small", "large"]:
     """Say whether the number is small."""
-    return lt.predict()  # type: ignore[no-any-return]
+    return lt.predict()
 
 
 def describe(number: str) -> str:

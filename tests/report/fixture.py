@@ -47,7 +47,7 @@ class Writer:
 
     def add(self, event: str, seconds: float, **data: Any) -> None:
         self.now += timedelta(seconds=seconds)
-        self.events.append({"v": 1, "n": len(self.events), "event": event, "time": self.now.isoformat(), **data})
+        self.events.append({"v": 1, "seq": len(self.events), "event": event, "time": self.now.isoformat(), **data})
 
 
 def journal(*, decision: str = "adopt", trials: int = 26, seed: int = 3, until: str | None = None) -> list[Event]:
@@ -88,7 +88,7 @@ def study(directory: Path, events: Sequence[Mapping[str, Any]]) -> Path:
 
 def hostile(value: Any, poison: str) -> Any:
     """Return JSON with the poison in every text that a model or the data wrote."""
-    keep = {"event", "time", "v", "n", "decision", "purpose", "outcome", "kind", "trial"}
+    keep = {"event", "time", "v", "seq", "decision", "purpose", "outcome", "kind", "trial"}
     if isinstance(value, dict):
         return {
             (poison + key if key in PREDICTORS else key): (item if key in keep else hostile(item, poison))

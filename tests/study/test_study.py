@@ -52,7 +52,7 @@ def test_a_step_that_fails_leaves_nothing_and_runs_again(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("value", "error"),
-    [([1], TypeError), ({"x": math.nan}, ValueError), ({"x": object()}, TypeError), ({"n": 1}, ValueError)],
+    [([1], TypeError), ({"x": math.nan}, ValueError), ({"x": object()}, TypeError), ({"seq": 1}, ValueError)],
 )
 def test_a_result_that_a_journal_cannot_hold_is_refused_before_it_is_written(
     tmp_path: Path, value: Any, error: type[Exception]
@@ -80,7 +80,7 @@ def test_listeners_get_every_event_as_it_is_written_and_transient_ones(tmp_path:
     assert [event["event"] for event in heard] == ["manifest", "rollout", "done"]
     assert heard[1]["transient"] is True
     assert [heard[0], heard[2]] == read_journal(tmp_path / "journal.jsonl")
-    assert set(heard[2]) == {"v", "n", "event", "time", "decision"}
+    assert set(heard[2]) == {"v", "seq", "event", "time", "decision"}
 
 
 def test_another_study_is_refused_with_every_difference_named(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_torn_last_line_is_dropped_by_readers_and_cut_off_by_the_writer(tmp_pa
     journal.append("done", {})
     journal.close()
     content = path.read_bytes()
-    path.write_bytes(content + b'{"v":1,"n":2,"ev')
+    path.write_bytes(content + b'{"v":1,"seq":2,"ev')
     assert len(read_journal(path)) == 2
     assert path.read_bytes() != content
     Journal(path).close()
@@ -183,16 +183,16 @@ def test_a_torn_last_line_is_dropped_by_readers_and_cut_off_by_the_writer(tmp_pa
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b'{"v":1,"n":1', "line 2: damaged"),
+        (b'{"v":1,"seq":1', "line 2: damaged"),
         (b"\xff\xfe", "line 2: damaged"),
         (b"[]", "line 2: not an event"),
-        (b'{"v":2,"n":1,"event":"x"}', "version 2 is newer than this luthier reads"),
-        (b'{"v":1,"n":5,"event":"x"}', "lines were lost"),
+        (b'{"v":2,"seq":1,"event":"x"}', "version 2 is newer than this luthier reads"),
+        (b'{"v":1,"seq":5,"event":"x"}', "lines were lost"),
     ],
 )
 def test_damage_in_the_middle_is_an_error_that_names_the_line(tmp_path: Path, line: bytes, message: str) -> None:
     path = tmp_path / "journal.jsonl"
-    content = b'{"v":1,"n":0,"event":"manifest"}\n' + line + b'\n{"v":1,"n":2,"event":"done"}\n'
+    content = b'{"v":1,"seq":0,"event":"manifest"}\n' + line + b'\n{"v":1,"seq":2,"event":"done"}\n'
     path.write_bytes(content)
     for read in (read_journal, Journal):
         with pytest.raises(JournalError, match=message):
@@ -218,4 +218,4 @@ def test_a_full_disk_is_a_clear_error_and_leaves_the_journal_as_it_was(
                 study.append("done", {})
         assert (tmp_path / "journal.jsonl").read_bytes() == before
         study.append("done", {})
-    assert [event["n"] for event in read_journal(tmp_path / "journal.jsonl")] == [0, 1]
+    assert [event["seq"] for event in read_journal(tmp_path / "journal.jsonl")] == [0, 1]

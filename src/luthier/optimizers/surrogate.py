@@ -14,12 +14,9 @@ from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
 from luthier.search.halving import SuccessiveHalving
 from luthier.search.random import RandomSearch
-from luthier.search.schedule import MinibatchSchedule, batch_size, minibatch_size, paper_trials
+from luthier.search.schedule import MIN_TRIALS, MinibatchSchedule, batch_size, minibatch_size, paper_trials
 from luthier.search.tpe import TPE
 from luthier.search.trial import Strategy, Suggest
-
-FEWEST_TRIALS = 16
-"""Below this many minibatch trials a surrogate guides too few of them, and successive halving takes over."""
 
 SUMMARY_CALLS = 12
 """At most so many proposer calls ground the proposals (MIPRO App. C: eleven to summarize the data, one the program)."""
@@ -113,7 +110,7 @@ class SurrogateSettings:
             closing=closing,
             full_every=self.full_every,
             batch=1 if one_by_one else batch_size(minibatch, trials),
-            halving=self.trials is None and self.full_every is None and trials < FEWEST_TRIALS,
+            halving=self.trials is None and self.full_every is None and trials < MIN_TRIALS,
         )
 
     def plan(self, facts: Facts) -> SearchPlan:
@@ -147,6 +144,8 @@ class SurrogateSettings:
 
     def suggest(self, shape: Shape) -> Suggest:
         """Return what chooses points: multivariate TPE (MIPRO §3.2 "Surrogate")."""
+        if self.preset == "paper":
+            return TPE(startup=10, adjust=False, explore_only=True)
         return TPE(startup=shape.startup)
 
     def strategy(self, bench: Workbench) -> Strategy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from luthier.canonical import content_hash
@@ -78,7 +78,7 @@ class Workbench:
         """Gather the facts that the proposer is shown (MIPRO §3.1)."""
 
         async def compute() -> Any:
-            found = await ground(self.proposer, self.program, self.training, settings, self.seed)
+            found = await ground(self.proposer, self.program, self.training, self._fitting(settings), self.seed)
             return found.to_json()
 
         return Grounding.from_json(await self.study.step("grounding", compute))
@@ -96,7 +96,7 @@ class Workbench:
                 demo_sets,
                 self.training,
                 count=count,
-                settings=settings,
+                settings=self._fitting(settings),
                 seed=self.seed,
             )
             return pool.to_json()
@@ -178,6 +178,10 @@ class Workbench:
             observations.append([observation_of(ask.point, outcome_json(rollout)) for rollout in part])
         self.reserve.keep([Trial(first, ask, tuple(seen)) for ask, seen in zip(asks, observations, strict=True)])
         return observations
+
+    def _fitting(self, settings: GroundingSettings) -> GroundingSettings:
+        """Return the settings with short meta-prompts where the proposer is an embedded, hence small, model."""
+        return replace(settings, small_lm=settings.small_lm or self.proposer.lm.is_local)
 
     def may_be_chosen(self, candidate: Candidate) -> bool:
         """Whether the candidate has not been dropped for program errors."""

