@@ -22,7 +22,7 @@ def classify(text: str) -> str:
 
 
 PARAMETERS = tuple(inspect.signature(classify).parameters.values())
-PROGRAM: Any = SimpleNamespace(parameters=PARAMETERS)
+PROGRAM: Any = SimpleNamespace(function=classify)
 
 
 def table(n: int, classes: int = 3) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.budget import Budget, Ledger
 from luthier.errors import ConfigError, DataError, LuthierError
-from luthier.evaluation.data import Row, load_rows
+from luthier.evaluation.data import Row, load_rows, parameters_of
 from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Evaluation
@@ -157,7 +157,7 @@ def _prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
     if repeats < 1:
         raise ConfigError(f"repeats={repeats}: every example must run at least once")
     checked = Metric.of(metric)
-    rows = load_rows(data, program.parameters, inputs=inputs)
+    rows = load_rows(data, parameters_of(program), inputs=inputs)
     checked.check(rows[0].example)
     if candidate is None:
         candidate = program.original

@@ -6,11 +6,14 @@ import datetime
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.canonical import canonical_json, content_hash
 from luthier.errors import DataError
 from luthier.evaluation.sources import Columns, read_source
+
+if TYPE_CHECKING:
+    from luthier.program.program import Program
 
 FEW = 20
 """A label of at most so many distinct values counts as a class."""
@@ -173,6 +176,11 @@ def tables_of(
         made = [_row(columns, input_names, label_names, stratum, group, seen) for columns in rows]
         tables[where] = Table(tuple(made), input_names, label_names)
     return tables
+
+
+def parameters_of(program: Program) -> tuple[inspect.Parameter, ...]:
+    """Return all of a program's parameters; its own list leaves out ``**columns``, which takes any input."""
+    return tuple(inspect.signature(program.function).parameters.values())
 
 
 def fresh(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.canonical import uniform_order
 from luthier.errors import DataError
-from luthier.evaluation.data import Row, Table, load_table, tables_of
+from luthier.evaluation.data import Row, Table, load_table, parameters_of, tables_of
 
 if TYPE_CHECKING:
     from luthier.program.program import Program
@@ -109,7 +109,7 @@ def split(
         if sizes is not None:
             raise DataError("sizes and lt.Splits cannot be given together: the parts have their sizes already")
         return _given(data, program, inputs, group)
-    table = load_table(data, program.parameters, inputs=inputs, group=group)
+    table = load_table(data, parameters_of(program), inputs=inputs, group=group)
     n = len(table.rows)
     wanted = usual_sizes(n) if sizes is None else Sizes(*sizes)
     _check_sizes(wanted, n)
@@ -184,7 +184,7 @@ def _given(data: Splits, program: Program, inputs: Sequence[str] | None, group: 
     sources = {"train": data.train, "val": data.val}
     if data.test is not None and not (isinstance(data.test, Sequence) and not data.test):
         sources["test"] = data.test
-    tables = tables_of(sources, program.parameters, inputs=inputs, group=group)
+    tables = tables_of(sources, parameters_of(program), inputs=inputs, group=group)
     _check_disjoint(tables)
     train, val = tables["train"], tables["val"]
     test = tables["test"].rows if "test" in tables else ()
