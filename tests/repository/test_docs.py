@@ -1,0 +1,125 @@
+"""What the documents say runs, type-checks, and exists."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.lm.server import OpenAIServer
+from tests.repository.blocks import Block, blocks, documents, with_blocks
+from tests.repository.desk import answer, tickets
+from tests.repository.sources import ROOT, shown
+
+_SERVER_OF_THE_DOCUMENTS = "http://localhost:8000/v1"
+_SCRIPT = 'if __name__ == "__main__":'
+_PREAMBLE = 'import luthier as lt\nlm = lt.LM("my-model", base_url="{url}", api_key="none")\n'
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty folder with a data set, and the address of a server that every name leads to."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tickets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tickets(120)), encoding="utf-8")
+    with OpenAIServer(answer) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        yield server.url
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", with_blocks())
+def test_every_python_block_runs(document: str, desk: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType(re.sub(r"\W", "_", document))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(_PREAMBLE.format(url=desk), module.__dict__)
+    for block in blocks(ROOT / document):
+        if block.no_run is None:
+            _run(block, module, desk)
+
+
+def test_every_block_that_is_not_run_says_why() -> None:
+    for path in documents():
+        assert all(block.no_run is None or len(block.no_run) > 5 for block in blocks(path)), shown(path)
+
+
+@pytest.mark.slow
+def test_the_readme_type_checks_in_strict_mode(tmp_path: Path) -> None:
+    example, *guide = [block.code for block in blocks(ROOT / "README.md")]
+    (tmp_path / "example.py").write_text(example, encoding="utf-8")
+    (tmp_path / "guide.py").write_text("\n\n".join(guide), encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--config-file=",
+        f"--cache-dir={ROOT / '.mypy_cache' / 'docs'}",
+    ]
+    done = subprocess.run(
+        [*command, "example.py", "guide.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_first_example_has_twenty_lines_at_most() -> None:
+    example = blocks(ROOT / "README.md")[0].code
+    assert len([line for line in example.splitlines() if line.strip()]) <= 20
+
+
+def test_every_make_target_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {
+        name
+        for path in documents()
+        for name in re.findall(r"(?:^|`)make ([a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert named <= targets
+
+
+def test_every_relative_link_leads_somewhere() -> None:
+    dead = [
+        f"{shown(path)}: {target}"
+        for path in documents()
+        for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", path.read_text(encoding="utf-8"))
+        if not (path.parent / target).exists()
+    ]
+    assert not dead
+
+
+def test_every_file_of_the_readmes_tree_exists() -> None:
+    tree = next(block.code for block in blocks(ROOT / "README.md", "text") if block.code.startswith("src/luthier/"))
+    named = {
+        word
+        for line in tree.splitlines()
+        if line.startswith("  ")
+        for word in re.findall(r"\b\w+(?:\.py|/)(?=\s)", line)
+    }
+    assert named
+    assert not [name for name in named if not (ROOT / "src" / "luthier" / name).exists()]
+    packages = {f"{path.parent.name}/" for path in (ROOT / "src" / "luthier").glob("*/__init__.py")}
+    assert packages <= named
+
+
+def test_every_decision_record_is_numbered_and_short() -> None:
+    records = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert [path.name[:4] for path in records] == [f"{n:04}" for n in range(1, len(records) + 1)]
+    assert not [path.name for path in records if len(path.read_text(encoding="utf-8").splitlines()) > 40]
+
+
+def _run(block: Block, module: ModuleType, url: str) -> None:
+    """Run a block as a file of its own, so that predictors and reports find their source."""
+    code = block.code.replace(_SERVER_OF_THE_DOCUMENTS, url)
+    file = Path.cwd() / f"{module.__name__}_{block.line}.py"
+    file.write_text(code, encoding="utf-8")
+    if _SCRIPT in code:
+        runpy.run_path(str(file), run_name="__main__")
+    else:
+        exec(compile(code, str(file), "exec", dont_inherit=True), module.__dict__)
