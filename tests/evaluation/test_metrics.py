@@ -254,6 +254,21 @@ class TestUsersMetrics:
 
         assert asyncio.run(wait()) == Score(0.5)
 
+    def test_metrics_that_differ_have_identities_that_differ(self) -> None:
+        metrics: list[Any] = [
+            lt.exact_match,
+            lt.exact_match("species"),
+            lt.token_f1("species"),
+            lt.numeric_match,
+            lt.numeric_match(tolerance=0.1),
+            lt.judge("Is it kind?"),
+            lt.judge("Is it true?"),
+            lt.judge("Is it true?", lm=lt.LM(lambda request: "yes")),
+            lambda example, prediction: True,
+        ]
+        assert len({Metric.of(metric).identity for metric in metrics}) == len(metrics)
+        assert Metric.of(lt.exact_match("species")).identity == Metric.of(lt.exact_match(field="species")).identity
+
     def test_what_can_be_checked_beforehand_is(self) -> None:
         with pytest.raises(MetricError, match="several"):
             Metric.of(lt.exact_match).check(TWO_LABELS)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from luthier.canonical import canonical_json
+from luthier.canonical import canonical_json, content_hash
 from luthier.errors import MetricError, Unavailable, Unparseable
 from luthier.evaluation.compare import FieldMetric, contained, equal, numbers_agree, plain, same_words, token_overlap
 from luthier.evaluation.rollout import Score
@@ -73,6 +73,18 @@ class Metric:
     def is_quick(self) -> bool:
         """It is one of luthier's own and only compares values, so it may run on an event loop."""
         return isinstance(self.function, FieldMetric)
+
+    @property
+    def identity(self) -> str:
+        """Hash of its code and, for one of luthier's own, its settings: two metrics that differ have two."""
+        from luthier.program.source import code_hash
+
+        settings: list[Any] = []
+        if isinstance(self.function, FieldMetric):
+            settings = [self.name, self.function.field, self.function.options]
+        elif isinstance(self.function, Judge):
+            settings = [self.function.instruction, None if self.function.lm is None else self.function.lm.identity]
+        return content_hash([code_hash(self.function), settings])
 
     def check(self, example: Mapping[str, Any]) -> None:
         """Find what can be found wrong without a prediction.
