@@ -309,7 +309,10 @@ class TestRows:
         def program(question: str) -> str:
             return question
 
-        rows = [{"question": str(i), "id": i, "constant": 1, "kind": i % 3, "other": i % 2} for i in range(30)]
+        rows = [
+            {"question": str(i), "id": i, "constant": 1, "seldom": i if i > 25 else None, "kind": i % 3, "other": i % 2}
+            for i in range(30)
+        ]
         strata = [row.stratum for row in load_rows(rows, parameters_of(program))]
         assert strata == [str(i % 3) for i in range(30)]
 

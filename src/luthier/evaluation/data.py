@@ -288,8 +288,10 @@ def _plain(value: Any) -> Any:
 
 
 def _stratum_column(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str | None:
-    """Return the first label with few values; all-different values of a small data set are no classes."""
+    """Return the first label with few values; one with gaps, or all different in a small data set, has no classes."""
     for name in labels:
+        if any(row[name] is None for row in rows):
+            continue
         distinct = len({canonical_json(row[name]) for row in rows})
         if 2 <= distinct <= min(FEW, max(2, len(rows) // 2)):
             return name
