@@ -37,7 +37,7 @@ def answer(body: Mapping[str, Any]) -> str:
         demos = sum(message["role"] == "assistant" for message in messages)
         return _queue(asked, 1.0 if "carefully" in system else 0.5 + 0.08 * min(demos, 4))
     if "Reply with the complaint" in system:
-        return asked.split(": ", 1)[-1]
+        return str(asked).split(": ", 1)[-1]
     if "urgency" in system:
         return "reasoning: money is at stake\n\nurgency: high"
     if "JSON" in system:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,19 @@ from tests.repository.sources import PACKAGE, python_files, shown, tree
 
 FILE_LINES = 400
 FUNCTION_LINES = 80
-CORE_LINES = 7_000
+CORE_LINES = 11_000
+"""Of code: no blank lines, comments, or docstrings (docs/adr/0010)."""
 NOT_CORE = ("tasks", "report", "cli", "adapters")
 
+_NO_CODE = {
+    tokenize.ENCODING,
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
 _REASONED = re.compile(r"# noqa: BLE001 - \S+")
 
 
@@ -36,11 +47,10 @@ def test_no_function_is_longer_than_80_lines() -> None:
     assert not long, f"split these functions: {long}"
 
 
-def test_the_core_stays_under_7000_lines() -> None:
-    core = sum(
-        _lines(path) for path in python_files("src/luthier") if path.relative_to(PACKAGE).parts[0] not in NOT_CORE
-    )
-    assert core < CORE_LINES, f"the core has {core} lines; {CORE_LINES} is what one can read in a day"
+def test_the_core_stays_under_its_ceiling() -> None:
+    core = [path for path in python_files("src/luthier") if path.relative_to(PACKAGE).parts[0] not in NOT_CORE]
+    code = sum(_code_lines(path) for path in core)
+    assert code < CORE_LINES, f"the core has {code} lines of code; take something away (docs/adr/0010)"
 
 
 def test_a_blind_except_stands_only_at_a_named_boundary() -> None:
@@ -65,6 +75,18 @@ def test_every_parameter_and_result_is_typed() -> None:
 
 def _lines(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def _code_lines(path: Path) -> int:
+    lines: set[int] = set()
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type not in _NO_CODE:
+                lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines.difference_update(range(node.lineno, (node.end_lineno or 0) + 1))
+    return len(lines)
 
 
 def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
