@@ -221,11 +221,14 @@ class Predictor(Generic[P, R]):
             twin._signature = replace(self._signature, name=name)
         return twin
 
-    def same_as(self, other: Predictor[..., Any]) -> bool:
-        """Whether another predictor is this one made again, as ``named`` inside a loop does."""
-        return self is other or (
-            self._function is other._function and self.name == other.name and self._spec == other._spec
-        )
+    def __eq__(self, other: object) -> bool:
+        # What `named` makes again in every run of a loop is one predictor.
+        if not isinstance(other, Predictor):
+            return NotImplemented
+        return self._function is other._function and self.name == other.name and self._spec == other._spec
+
+    def __hash__(self) -> int:
+        return hash((id(self._function), self.name))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the predictor in the current run.

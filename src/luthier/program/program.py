@@ -136,7 +136,7 @@ def _sorted(predictors: Iterable[AnyPredictor]) -> tuple[AnyPredictor, ...]:
     by_name: dict[str, AnyPredictor] = {}
     for predictor in predictors:
         other = by_name.setdefault(predictor.name, predictor)
-        if not other.same_as(predictor):
+        if other != predictor:
             raise DiscoveryError(
                 f"two predictors are called {predictor.name!r}: {place_of(other.function)} and "
                 f"{place_of(predictor.function)}; rename one with name=... or .named(...)"
