@@ -77,6 +77,8 @@ def value(annotation: Any, answer: str, finish: FinishReason = "stop", *, reason
         (str, '{"answer": "Paris"}', "Paris"),
         (str, "\n  two\n  lines", "two\nlines"),
         (str, "<think>\nanswer: no\n</think>\nParis", "Paris"),
+        (str, "Dear Ann,\nAnswer: none yet.", "Dear Ann,\nAnswer: none yet."),
+        (str, 'Send {"answer": 1} to it.', 'Send {"answer": 1} to it.'),
         (int, "42", 42),
         (int, "1,234,567.", 1234567),
         (int, "The answer is 42.", 42),
@@ -101,6 +103,7 @@ def value(annotation: Any, answer: str, finish: FinishReason = "stop", *, reason
         (list[str], 'Here:\n```json\n["a", "b"]\n```', ["a", "b"]),
         (list[str], "- a\n- b", ["a", "b"]),
         (list[int], '["1", 2]', [1, 2]),
+        (list[str], 'As in [1]: {"answer": ["a"]}', ["a"]),
         (tuple[str, ...], '["a"]', ("a",)),
         (list[Mood], '["good"]', [Mood.GOOD]),
         (dict[str, int], '{"a": 1}', {"a": 1}),
@@ -180,7 +183,7 @@ def test_outputs_are_json() -> None:
     assert parse(returning(Stars).signature, Completion('{"stars": "4"}')).outputs == {"stars": 4}
 
 
-annotations = st.sampled_from(
+kinds = st.sampled_from(
     [
         str,
         int,
@@ -207,7 +210,7 @@ pieces = st.lists(
 ).map("".join)
 
 
-@given(annotations, pieces | st.text(), st.sampled_from(["stop", "length"]), st.booleans())
+@given(kinds, pieces | st.text(), st.sampled_from(["stop", "length"]), st.booleans())
 def test_any_text_at_all_is_read_or_unparseable(annotation: Any, answer: str, finish: Any, reasoning: bool) -> None:
     with contextlib.suppress(Unparseable):
         json.dumps(
@@ -258,3 +261,9 @@ def test_what_json_cannot_hold_becomes_its_repr() -> None:
         "c": {"stars": 1, "words": []},
         "4": "b'x'",
     }
+
+
+def test_brackets_in_the_reasoning_are_no_answer() -> None:
+    answer = ' see [1] and [2]\nanswer: ["a"]'
+    parsed = parse(returning(list[str], reasoning=True).signature, Completion(answer))
+    assert (parsed.reasoning, parsed.value) == ("see [1] and [2]", ["a"])

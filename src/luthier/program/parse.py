@@ -94,17 +94,10 @@ def _normalized(shape: Shape, data: Any) -> Any:
 def _from_json(
     signature: Signature, shapes: Mapping[str, Shape], text: str
 ) -> tuple[dict[str, Any], str | None] | None:
-    """Return outputs and reasoning from the one JSON value in the text, None where it holds none of them."""
-    wanted = [data for data in _json_values(text) if _fits(shapes, data)]
-    distinct = [data for position, data in enumerate(wanted) if data not in wanted[:position]]
-    if len(distinct) > 1:
-        raise ValueError("it gives several answers")
-    if not distinct:
+    """Return outputs and reasoning from the one JSON object that holds them, None where there is none."""
+    data = _answer_object(signature, shapes, text)
+    if data is None:
         return None
-    data = distinct[0]
-    if not _has_names(shapes, data):
-        (name,) = shapes
-        return {name: _normalized(shapes[name], data)}, None
     keys = {key.casefold(): key for key in data}
     outputs = {}
     required = _required(signature)
@@ -121,33 +114,39 @@ def _from_json(
     return outputs, reasoning if isinstance(reasoning, str) else None
 
 
+def _answer_object(signature: Signature, shapes: Mapping[str, Shape], text: str) -> dict[str, Any] | None:
+    values = list(_json_values(text))
+    names = {name.casefold() for name in shapes}
+    if len(values) == 1 and _is_whole(text) and _keys(values[0]) & names:
+        # All there is, so it is the answer, if an incomplete one.
+        found: dict[str, Any] = values[0]
+        return found
+    if not signature.reasoning and [shape.kind for shape in shapes.values()] == [Kind.TEXT]:
+        return None  # an object in the middle of a text is part of the text
+    required = {name.casefold() for name in _required(signature)} or names
+    wanted = [data for data in values if _keys(data) >= required]
+    if any(data != wanted[0] for data in wanted):
+        raise ValueError("it gives several answers")
+    return wanted[0] if wanted else None
+
+
+def _keys(data: Any) -> set[str]:
+    return {key.casefold() for key in data} if isinstance(data, dict) else set()
+
+
+def _is_whole(text: str) -> bool:
+    return text[:1] == "{" and text[-1:] == "}"
+
+
 def _required(signature: Signature) -> set[str]:
     record = result_shape(signature)
     if record is None:
         return {field.name for field in signature.outputs}
-    return {member.name for member in record.members if member.required}
-
-
-def _fits(shapes: Mapping[str, Shape], data: Any) -> bool:
-    if _has_names(shapes, data):
-        return True
-    if len(shapes) != 1:
-        return False
-    (shape,) = shapes.values()
-    if shape.kind is Kind.LIST:
-        return isinstance(data, list)
-    return shape.structured and (isinstance(data, dict) or shape.kind is Kind.JSON)
-
-
-def _has_names(shapes: Mapping[str, Shape], data: Any) -> bool:
-    # One name is enough: an object that has some of the outputs and lacks others is an answer, if an incomplete one.
-    if not isinstance(data, dict):
-        return False
-    names = {name.casefold() for name in shapes}
-    return any(isinstance(key, str) and key.casefold() in names for key in data)
+    return {member.name for member in record.members if member.required and member.name != REASONING}
 
 
 _DECODER = json.JSONDecoder()
+_START = re.compile(r"[\[{]")
 _MAX_STARTS = 64
 
 
@@ -155,7 +154,7 @@ def _json_values(text: str) -> Iterator[Any]:
     """Yield the JSON objects and lists at the top level of a text."""
     position = 0
     for _ in range(_MAX_STARTS):
-        match = re.compile(r"[\[{]").search(text, position)
+        match = _START.search(text, position)
         if match is None:
             return
         try:
@@ -173,7 +172,8 @@ def _from_text(
     signature: Signature, shapes: Mapping[str, Shape], text: str, cut: bool
 ) -> tuple[dict[str, Any], str | None]:
     names = [*([REASONING] if signature.reasoning else []), *shapes]
-    sections = _sections(names, text)
+    only_text = len(names) == 1 and shapes[names[0]].kind is Kind.TEXT
+    sections = _sections(names, text, only_leading=only_text)
     required = _required(signature)
     outputs = {}
     for name, shape in shapes.items():
@@ -189,8 +189,11 @@ def _from_text(
     return outputs, sections.get(REASONING) if signature.reasoning else None
 
 
-def _sections(names: list[str], text: str) -> dict[str, str]:
-    """Return the text of each field, in the order of the text; text before all names belongs to the first field."""
+def _sections(names: list[str], text: str, *, only_leading: bool) -> dict[str, str]:
+    """Return the text of each field, in the order of the text; text before all names belongs to the first field.
+
+    ``only_leading`` reads a name at the very start only: elsewhere it is part of a text that is the whole answer.
+    """
     label = re.compile(
         rf"^[ ]?[*_#`\"' ]{{0,6}}({'|'.join(map(re.escape, names))})[*_`\"']{{0,3}}[ ]*:[*_]{{0,3}}[ \t]*",
         re.IGNORECASE | re.MULTILINE,
@@ -198,6 +201,8 @@ def _sections(names: list[str], text: str) -> dict[str, str]:
     spelled = {name.casefold(): name for name in names}
     # Lines of an indented value are part of it, whatever they look like.
     marks = [m for m in label.finditer(text) if not m.group().startswith("  ")]
+    if only_leading:
+        marks = [mark for mark in marks[:1] if mark.start() == 0]
     before = text[: marks[0].start()] if marks else text
     found: dict[str, str] = {}
     if before.strip() and (not marks or spelled[marks[0].group(1).casefold()] != names[0]):

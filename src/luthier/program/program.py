@@ -114,7 +114,10 @@ def find_program(function: Callable[..., Any], predictors: Sequence[AnyPredictor
     if not callable(function):
         raise DiscoveryError(f"a program is a function, not {function!r}")
     found = find_predictors(function) if predictors is None else [_unbound(p) for p in predictors]
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise DiscoveryError(f"{function!r} does not say what parameters it has; wrap it in a function") from error
     named = tuple(p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
     return Program(function, _sorted(found), _is_async(function), named, _name(function))
 

@@ -31,7 +31,7 @@ def code_hash(function: Callable[..., Any]) -> str:
         reached = [inner]
     if not reached:
         return content_hash(repr(type(function)))
-    parts = sorted({f"{one.__qualname__}\n{_normalized(one)}" for one in reached})
+    parts = sorted({_normalized(one) for one in reached})
     return content_hash(parts)
 
 
