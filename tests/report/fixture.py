@@ -63,7 +63,7 @@ def journal(*, decision: str = "adopt", trials: int = 26, seed: int = 3, until: 
         31.2,
         mean=sum(outcome["value"] for outcome in first) / len(val),
         stderr=0.064,
-        examples=60,
+        n=60,
         outcomes=first,
         counts={"scored": 58, "unparseable": 2, "error": 0, "unscored": 0},
         usage={"lm_calls": 120, "prompt_tokens": 21_960, "completion_tokens": 4_310},
@@ -333,7 +333,8 @@ def _verdict(writer: Writer, rng: random.Random, test: list[str], decision: str)
     low, high = difference - 0.093, difference + 0.088
     sentence = {
         "adopt": f"On {len(test)} held-out examples the tuned prompts score {means[1]:.1%}, "
-        f"your original {means[0]:.1%}: better by {100 * difference:.1f} points (95 % interval {100 * low:+.1f} to {100 * high:+.1f}).",
+        f"your original {means[0]:.1%}: better by {100 * difference:.1f} points "
+        f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}).",
         "keep": f"Keep your original: on {len(test)} held-out examples the tuned prompts are not better.",
         "undecided": f"On {len(test)} held-out examples the difference is {100 * difference:+.1f} points, too close "
         "to tell: this many examples show differences from 15 points on.",
@@ -347,7 +348,7 @@ def _verdict(writer: Writer, rng: random.Random, test: list[str], decision: str)
         difference=difference,
         low=low,
         high=high,
-        examples=len(test),
+        n=len(test),
         level=0.95,
         smallest_detectable=0.151,
         fixed=fixed,

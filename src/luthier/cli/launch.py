@@ -114,14 +114,14 @@ class Launch:
             for option in ("temperature", "max_tokens", "endpoint")
             if getattr(self, option) is not None
         }
-        if name.startswith(_PYTHON):
-            return LM(load(name.removeprefix(_PYTHON), "the LM"), **settings)
-        if not name.startswith("local/"):
-            settings |= {"base_url": self.base_url, "api_key": self._api_key()}
         if (self.price_in is None) != (self.price_out is None):
             raise ConfigError("--price-in and --price-out belong together: dollars per million tokens in and out")
         if self.price_in is not None and self.price_out is not None:
             settings["price"] = Price(input=self.price_in, output=self.price_out)
+        if name.startswith(_PYTHON):
+            return LM(load(name.removeprefix(_PYTHON), "the LM"), **settings)
+        if not name.startswith("local/"):
+            settings |= {"base_url": self.base_url, "api_key": self._api_key()}
         return LM(name, **settings)
 
     def _api_key(self) -> str | None:

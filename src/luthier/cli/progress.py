@@ -117,6 +117,8 @@ class Progress:
     def _steps(self, *, moving: bool) -> Table:
         table = Table.grid(padding=(0, 2))
         for step in steps(self._events, self._state):
+            if step.name == "verdict" and step.state == "done":
+                continue  # it has the last word, and is said there
             now = self._spinner if moving else Text("…", style="yellow")
             text = step.text or (self._state.phase if step.state == "now" else "")
             style = "dim" if step.state == "todo" else ""

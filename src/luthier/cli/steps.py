@@ -58,7 +58,7 @@ def line(event: Event, state: Summary, purposes: Mapping[int, str]) -> str | Non
         mean = event.get("mean")
         best = f", best so far {percent(state.best)}" if state.best is not None else ""
         return f"trial {_trials(state)}: {what} {percent(mean)}{best}; {spent(state)}"
-    for name, of in _LINE:
+    for name, of in _LINE[:-1]:  # the verdict has the last word, and is said there
         if of == kind:
             return f"{name}: {_result(name, event, state)}"
     return None
@@ -68,7 +68,9 @@ def spent(state: Summary) -> str:
     """Return what was used of the budget."""
     limits = state.budget
     parts = [_of(count(state.spent.calls), count(limits["lm_calls"]) if "lm_calls" in limits else None) + " LM calls"]
-    parts.append(_of(count(state.spent.tokens), count(limits["tokens"]) if "tokens" in limits else None) + " tokens")
+    if state.spent.tokens or "tokens" in limits:  # a callable LM may send no bill
+        limit = count(limits["tokens"]) if "tokens" in limits else None
+        parts.append(_of(count(state.spent.tokens), limit) + " tokens")
     if state.spent.usd:
         parts.append(_of(dollars(state.spent.usd), dollars(limits["usd"]) if "usd" in limits else None))
     if "seconds" in limits and state.seconds is not None:

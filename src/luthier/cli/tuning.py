@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,14 +49,12 @@ def demo(
         )
     control = found.against_control
     beside = {"mean": found.control.mean, "demos": found.control_demos, "difference": control}
-    if not quiet:
-        sentence = (
-            f"Beside it, {found.control_demos} labelled demos and no search: {percent(found.control.mean)}; "
-            f"tuned minus that: {points(control.difference)} points ({points(control.low)} to {points(control.high)})."
-        )
-        say(sentence)
-        say("Your own program: luthier optimize MODULE:FUNCTION --data FILE --metric exact_match:COLUMN --lm NAME")
-    _end(found.result, as_json=as_json, quiet=quiet, more={"control": beside})
+    remarks = (
+        f"Beside it, {found.control_demos} labelled demos and no search: {percent(found.control.mean)}; "
+        f"tuned minus that: {points(control.difference)} points ({points(control.low)} to {points(control.high)}).",
+        "Your own program: luthier optimize MODULE:FUNCTION --data FILE --metric exact_match:COLUMN --lm NAME",
+    )
+    _end(found.result, as_json=as_json, quiet=quiet, more={"control": beside}, remarks=remarks)
 
 
 @guarded
@@ -215,7 +213,14 @@ def _resumable(directory: Path, command: str, study: Callable[[], Any]) -> Any:
         raise
 
 
-def _end(result: Result[Any], *, as_json: bool, quiet: bool, more: Mapping[str, Any] | None = None) -> None:
+def _end(
+    result: Result[Any],
+    *,
+    as_json: bool,
+    quiet: bool,
+    more: Mapping[str, Any] | None = None,
+    remarks: Sequence[str] = (),
+) -> None:
     decision: str | None = result.decision
     if as_json:
         emit(
@@ -231,6 +236,8 @@ def _end(result: Result[Any], *, as_json: bool, quiet: bool, more: Mapping[str, 
     if not quiet:
         sentence = getattr(result.verdict, "sentence", "")
         say(str(sentence) or f"Decision: {decision}", style="bold")
+        for remark in remarks:
+            say(remark)
         say(f"Report:  {result.report}")
         say(f"Prompts: {Path(result.study_dir) / 'prompts'}")
     raise typer.Exit(code_of_decision(decision))

@@ -13,6 +13,7 @@ from luthier.report.style import CSS
 
 # No scripts, nothing fetched: what a model wrote cannot act, even if an escape were missed.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_METHODS = {"tango": "Tango's score interval", "resampling": "studentised resampling"}
 _BADGES = {"adopt": "Adopt", "keep": "Keep your original", "undecided": "Undecided"}
 
 
@@ -68,14 +69,26 @@ def _hero(view: View) -> Markup:
     if verdict is not None and None not in (verdict.get("difference"), verdict.get("low"), verdict.get("high")):
         low, high, level = float(verdict["low"]), float(verdict["high"]), float(verdict.get("level") or 0.95)
         parts.append(difference_bar(float(verdict["difference"]), low, high, verdict.get("smallest_detectable")))
-        method = f", {verdict['method']}" if verdict.get("method") else ""
+        method = str(verdict.get("method") or "")
+        method = f" ({_METHODS.get(method, method)})" if method else ""
         caption = (
             f"Paired difference, in points, with its {100 * level:.3g} % interval{method}. "
             "Shaded: gains too small for this many examples to show reliably."
         )
         parts.append(el("p", caption, class_="caption"))
-    warnings = [el("p", text, class_="warning") for text in summary.warnings]
-    return el("div", parts, _tiles(view), warnings, class_=f"hero {kind if kind in _BADGES else 'open'}")
+    return el(
+        "div", parts, _tiles(view), _warnings(summary.warnings), class_=f"hero {kind if kind in _BADGES else 'open'}"
+    )
+
+
+def _warnings(texts: tuple[str, ...]) -> Markup | None:
+    """Warnings stay in sight, but many of them are folded: the verdict is the headline."""
+    if not texts:
+        return None
+    if len(texts) == 1:
+        return el("p", texts[0], class_="warning")
+    items = el("ul", [el("li", text) for text in texts])
+    return el("details", el("summary", f"{len(texts)} warnings"), items, class_="warning")
 
 
 def _unfinished(view: View) -> str:
@@ -97,11 +110,10 @@ def _tiles(view: View) -> Markup:
         tiles.append(("score, held out", f"{percent(before)} → {percent(after)}", f"{points(after - before)} points"))
     elif summary.baseline is not None:
         tiles.append(("score, validation", percent(summary.baseline), "the original"))
-    if verdict.get("tokens_before") is not None and verdict.get("tokens_after") is not None:
+    if verdict.get("tokens_before") and verdict.get("tokens_after") is not None:
         before, after = float(verdict["tokens_before"]), float(verdict["tokens_after"])
-        factor = f"× {after / before:.2g}" if before else ""
-        tiles.append(("tokens a call", f"{count(before)} → {count(after)}", factor))
-    spent, kind = (total(view.paid.values()), ", paid") if view.paid else (summary.spent, "")
+        tiles.append(("tokens a call", f"{count(before)} → {count(after)}", f"× {after / before:.2g}"))
+    spent, kind = (total(view.paid.values()), ", charged") if view.paid else (summary.spent, "")
     planned = f"of {summary.trials_planned} planned" if summary.trials_planned else ""
     tiles += [
         ("trials", count(summary.trials), planned),

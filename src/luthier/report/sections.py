@@ -12,7 +12,6 @@ from luthier.report.html import Child, Markup, el
 from luthier.report.model import PromptPair, View
 from luthier.report.phases import phase_rows
 from luthier.report.spending import Amounts, by_role, dollars_for
-from luthier.report.summary import held_out
 
 
 def section(title: str, lead: Child, *body: Child) -> Markup:
@@ -26,8 +25,9 @@ def search(view: View) -> Markup | None:
         return None
     fulls = sum(mark.full for mark in view.marks)
     lead = (
-        f"{plural(len(view.marks), 'evaluation')}, {fulls} of them on every validation example. Whiskers are one "
-        "standard error. “Best so far” is drawn towards the mean as far as noise demands, so it does not mistake luck for skill."
+        f"{plural(len(view.marks), 'evaluation')}, {fulls} of them on every validation example. "
+        "Whiskers are one standard error. “Best so far” is drawn towards the mean as far as noise demands, "
+        "so it does not mistake luck for skill."
     )
     keys = [
         el("span", el("i", class_="key mini"), "minibatch"),
@@ -43,9 +43,15 @@ def search(view: View) -> Markup | None:
         el("p", "trial", class_="axis-name"),
         el("h3", f"LM calls so far: {count(view.marks[-1].calls)}"),
         cost_chart(view.marks, [mark.calls for mark in view.marks], "LM calls"),
-        el("h3", f"Tokens so far: {count(view.marks[-1].tokens)}"),
-        cost_chart(view.marks, [mark.tokens for mark in view.marks], "tokens"),
+        _tokens(view),
     )
+
+
+def _tokens(view: View) -> list[Child]:
+    tokens = [mark.tokens for mark in view.marks]
+    if not tokens[-1]:
+        return []  # the LM sends no bill
+    return [el("h3", f"Tokens so far: {count(tokens[-1])}"), cost_chart(view.marks, tokens, "tokens")]
 
 
 def prompts(view: View) -> Markup | None:
@@ -88,10 +94,10 @@ def _pair(pair: PromptPair, *, chosen: bool) -> Markup:
 def examples(view: View) -> Markup | None:
     """Examples fixed and broken."""
     verdict = view.summary.verdict
-    if verdict is None:
+    if verdict is None or not verdict.get("n"):
         return None
     fixed, broken = verdict.get("fixed") or (), verdict.get("broken") or ()
-    n = held_out(verdict)
+    n = int(verdict.get("n") or 0)
     lead = (
         f"Of {plural(n, 'held-out example')}, {count(len(fixed))} scored higher with the chosen prompts, "
         f"{count(len(broken))} lower, {count(n - len(fixed) - len(broken))} the same."
@@ -221,7 +227,7 @@ def _roles(view: View) -> Markup:
         name = el("code", lm["name"]) if lm.get("name") else "–"
         bill = part if charged is None else charged
         rows.append([role, name, count(bill.calls), count(bill.tokens), dollars(price)])
-    return tables.table(("role", "LM", "paid calls", "paid tokens", "price"), rows, numbers=3)
+    return tables.table(("role", "LM", "calls charged", "tokens charged", "price"), rows, numbers=3)
 
 
 def settings(view: View) -> Markup | None:

@@ -45,6 +45,7 @@ padding-top:18px;border-top:1px solid var(--line)}
 .tiles b{font-size:19px;font-weight:600;line-height:1.35;white-space:nowrap}
 .warning{margin:14px 0 0!important;padding:8px 14px;border-left:3px solid var(--warn);background:var(--openbg);
 border-radius:0 6px 6px 0;font-size:14px}
+.warning ul{margin:6px 0 2px;padding-left:1.3em}.warning summary{padding:0}
 .warn{color:var(--warn)}
 svg{display:block;overflow:visible}
 svg text{font-size:12px;fill:var(--soft)}

@@ -62,9 +62,8 @@ class Summary:
         """Return the summary as JSON."""
         verdict = None
         if self.verdict is not None:
-            skip = {"v", "n", "event", "time", "outcomes_before", "outcomes_after"}
+            skip = {"v", "seq", "event", "time", "outcomes_before", "outcomes_after"}
             verdict = {name: value for name, value in self.verdict.items() if name not in skip}
-            verdict["examples"] = held_out(self.verdict)
         return {
             "program": self.program,
             "optimizer": self.optimizer,
@@ -179,12 +178,6 @@ def outcome_count(event: Event) -> int:
     if event["event"] == "bootstrap" and isinstance(attempts, Mapping):
         return int(sum(attempts.values()))
     return sum(len(event.get(name, ())) for name in ("outcomes", "outcomes_before", "outcomes_after"))
-
-
-def held_out(verdict: Event) -> int:
-    """Return how many held-out examples a verdict rests on."""
-    # "n" numbers the event itself, so the count has a name of its own.
-    return int(verdict.get("examples") or len(verdict.get("outcomes_after", ())))
 
 
 def elapsed(events: Sequence[Event]) -> float | None:
