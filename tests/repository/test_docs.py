@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,18 @@ def test_the_readme_leads_from_a_program_to_a_deployed_one(desk: str, monkeypatc
     assert Path("runs/tickets/report.html").exists()
     undocumented = _undocumented(Path("runs/tickets/journal.jsonl"))
     assert not undocumented, f"tell of these in docs/events.md: {undocumented}"
+
+
+@pytest.mark.slow
+def test_the_readmes_command_line_tunes_the_same_program(desk: str) -> None:
+    Path("triage.py").write_text(blocks(ROOT / "README.md")[1].code, encoding="utf-8")
+    shell = "".join(block.code for block in blocks(ROOT / "README.md", "sh"))
+    lines = [line for line in shell.replace("\\\n", " ").splitlines() if line.startswith("luthier ")]
+    assert lines
+    for line in lines:
+        words = shlex.split(line.replace(_SERVER_OF_THE_DOCUMENTS, desk))[1:]
+        done = subprocess.run([sys.executable, "-m", "luthier", *words], capture_output=True, text=True, check=False)
+        assert done.returncode in (0, 10, 11), done.stderr
 
 
 def test_every_block_that_is_not_run_says_why() -> None:

@@ -10,7 +10,7 @@ from tests.repository.sources import ROOT, pyproject, shown, text_files
 
 # Written in two halves, so that this file does not find itself.
 _MACHINE = [
-    "/" + "root/",
+    "/" + "root/.",
     "/" + "work/",
     "/" + "tmp/brief",
     "/" + "opt/",
