@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -173,6 +174,24 @@ def test_resume_starts_the_same_call_again_with_a_raised_budget(fake: Fake, here
     assert {name: first[name] for name in same} == {name: second[name] for name in same}
 
 
+def test_the_demo_shows_its_control_and_the_way_to_ones_own_program(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from luthier.evaluation.stats import PairedDifference
+    from luthier.tasks import demo
+
+    result = FakeResult("adopt", here, here / "report.html", {"low": 0.2, "n": 60})
+    against = PairedDifference(0.1, -0.02, 0.22, 60, (), (), "tango")
+    found = SimpleNamespace(result=result, control=SimpleNamespace(mean=0.8), control_demos=18, against_control=against)
+    monkeypatch.setattr(demo, "run_demo", lambda *_, **__: found)
+    monkeypatch.setattr("luthier.cli.models.fetch", lambda *_, **__: here)
+    ended = run("demo", "--json")
+    assert ended.exit_code == 0, ended.output
+    assert "18 labelled demos and no search: 80.0 %; tuned minus that: +10.0 points" in ended.stderr
+    assert "luthier optimize MODULE:FUNCTION" in ended.stderr
+    assert json.loads(ended.stdout)["control"]["difference"]["low"] == -0.02
+
+
 def test_a_study_started_from_python_is_not_resumed_from_the_command_line(here: Path) -> None:
     events = journal(until="baseline")
     del events[0]["launch"]
@@ -202,6 +221,13 @@ def test_show_works_at_any_moment_of_a_study(tmp_path: Path, until: str | None) 
     assert ended.exit_code == 0, ended.output
     assert ("Not finished" in ended.stderr) is (until is not None)
     assert json.loads(run("show", str(directory), "--json").stdout)["finished"] is (until is None)
+
+
+def test_show_can_write_the_report_of_an_unfinished_study(tmp_path: Path) -> None:
+    directory = study(tmp_path / "s", journal(until="tell"))
+    ended = run("show", str(directory), "--report")
+    assert "report.html" in ended.stderr
+    assert "not finished" in (directory / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", [["show"], ["resume"], ["export"]])

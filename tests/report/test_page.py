@@ -154,6 +154,17 @@ def test_a_study_too_small_for_a_verdict_says_so(tmp_path: Path) -> None:
     assert "Of 0 held-out examples" not in page.text
 
 
+def test_where_the_original_stays_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    events = journal(decision="keep")
+    for event in events:
+        if event["event"] == "choice":
+            event["point"] = next(row["point"] for row in event["table"] if row["is_original"])
+    html = rendered(tmp_path, events)
+    assert (
+        "they stay" in html and "Chosen" not in Page(html).text.partition("Score by trial")[0].partition("Prompts")[2]
+    )
+
+
 def test_the_plan_stands_beside_what_happened(tmp_path: Path) -> None:
     page = Page(rendered(tmp_path, journal()))
     assert "baseline 60 plan 60" in page.text

@@ -15,6 +15,7 @@ from luthier.cli.exporting import FORMS, exported, prompts_of
 from luthier.cli.progress import Progress
 from luthier.cli.steps import spent, steps
 from luthier.errors import ConfigError
+from luthier.report import write_report
 from luthier.report.figures import duration
 from luthier.report.summary import Summary, summary
 
@@ -26,6 +27,7 @@ _MARKS = {"done": "✓", "now": "…", "todo": "·"}
 def show(
     study_dir: o.StudyArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on showing until the study is done.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Write report.html as things stand now.")] = False,
     as_json: o.AsJson = False,
     debug: o.Debug = False,
 ) -> None:
@@ -33,6 +35,8 @@ def show(
     if follow and not as_json:
         _follow(study_dir)
     events = _events(study_dir)
+    if report:
+        write_report(study_dir)
     state = summary(events)
     if as_json:
         emit({**state.to_json(), "study_dir": study_dir, "report": _report(study_dir)})

@@ -210,6 +210,7 @@ def _resumable(directory: Path, command: str, study: Callable[[], Any]) -> Any:
     except (LuthierError, KeyboardInterrupt) as error:
         if (directory / "journal.jsonl").exists():
             error.add_note(f"Go on with: {command}")
+            error.add_note(f"Look at it with: luthier show {directory} --report")
         raise
 
 

@@ -13,7 +13,11 @@ from luthier.report.style import CSS
 
 # No scripts, nothing fetched: what a model wrote cannot act, even if an escape were missed.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-_METHODS = {"tango": "Tango's score interval", "resampling": "studentised resampling"}
+_METHODS = {
+    "tango": "Tango's score interval",
+    "resampling": "studentised resampling",
+    "bound": "bounded by the score interval",
+}
 _BADGES = {"adopt": "Adopt", "keep": "Keep your original", "undecided": "Undecided"}
 
 

@@ -58,10 +58,14 @@ def prompts(view: View) -> Markup | None:
     """Original and chosen prompts side by side."""
     if not view.prompts:
         return None
-    chosen = view.event("choice") is not None
+    choice = view.event("choice")
+    stays = any(row.original and row.chosen for row in view.full)
+    chosen = choice is not None and not stays
     keep = view.summary.decision in ("keep", "undecided")
     lead = (
-        "The study has not chosen yet: these are the original prompts."
+        "No candidate did better on validation examples: these are your original prompts, and they stay."
+        if stays
+        else "The study has not chosen yet: these are the original prompts."
         if not chosen
         else "Left what you have, right the best that was found (the recommendation is to keep what you have)."
         if keep
@@ -195,7 +199,7 @@ def costs(view: View) -> Markup | None:
         body.append(
             (
                 row.name,
-                _of(count(actual.rollouts) if actual else "–", _known(planned, "rollouts")),
+                _of(_asked(actual.rollouts) if actual else "–", _known(planned, "rollouts")),
                 _of(_asked(actual.amounts.calls) if actual else "–", _known(planned, "calls")),
                 _of(_asked(actual.amounts.tokens) if actual else "–", _known(planned, "tokens")),
                 _of(duration(actual.seconds) if actual else "–", duration(planned.get("seconds"))),
@@ -222,11 +226,14 @@ def _roles(view: View) -> Markup:
     asked = by_role(view.events)
     rows: list[list[Child]] = []
     for role in dict.fromkeys([*lms, *asked, *view.paid]):
-        part, charged, lm = asked.get(role, Amounts()), view.paid.get(role), lms.get(role) or {}
-        price = charged.usd if charged is not None else dollars_for(part, lm.get("price"))
+        lm = lms.get(role) or {}
+        # Without the store only journaled bills are known, and a role may have none.
+        bill = view.paid.get(role, Amounts()) if view.paid else asked.get(role)
         name = el("code", lm["name"]) if lm.get("name") else "–"
-        bill = part if charged is None else charged
-        rows.append([role, name, count(bill.calls), count(bill.tokens), dollars(price)])
+        numbers = ["–", "–", "–"]
+        if bill is not None:
+            numbers = [count(bill.calls), count(bill.tokens), dollars(dollars_for(bill, lm.get("price")))]
+        rows.append([role, name, *numbers])
     return tables.table(("role", "LM", "calls charged", "tokens charged", "price"), rows, numbers=3)
 
 
