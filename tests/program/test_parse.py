@@ -159,6 +159,8 @@ def test_what_would_have_to_be_guessed_is_unparseable(annotation: Any, answer: s
 def test_a_cut_answer_counts_only_where_its_value_is_complete() -> None:
     assert value(Literal["setosa", "virginica"], "setosa", "length") == "setosa"
     assert value(Stars, '{"stars": 5} and', "length") == Stars(stars=5)
+    with pytest.raises(Unparseable, match="cut off by its length limit before answer"):
+        value(Opinion, "reasoning: so it goes on and", "length")
     for annotation, answer in [(str, "Par"), (int, "4"), (Literal["very", "very good"], "very"), (list[str], '["a"')]:
         with pytest.raises(Unparseable):
             value(annotation, answer, "length")

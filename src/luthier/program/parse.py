@@ -168,6 +168,9 @@ def _json_values(text: str) -> Iterator[Any]:
 # --- text ----------------------------------------------------------------------------------------------------------
 
 
+_CUT = "it was cut off by its length limit"
+
+
 def _from_text(
     signature: Signature, shapes: Mapping[str, Shape], text: str, cut: bool
 ) -> tuple[dict[str, Any], str | None]:
@@ -179,7 +182,7 @@ def _from_text(
     for name, shape in shapes.items():
         if name not in sections:
             if name in required:
-                raise ValueError(f"{name} is missing")
+                raise ValueError(f"{_CUT} before {name}" if cut else f"{name} is missing")
             continue
         # Only the last section can be the one that was cut.
         try:
@@ -233,7 +236,7 @@ def _read(shape: Shape, text: str, cut: bool) -> Any:
     if shape.kind is Kind.CHOICE:
         return _read_choice(shape, text, cut)
     if cut:
-        raise ValueError("it was cut off by its length limit")
+        raise ValueError(_CUT)
     if shape.optional and _bare(text).casefold() in _NOTHING:
         return None
     if not text:
@@ -268,7 +271,7 @@ def _read_choice(shape: Shape, text: str, cut: bool) -> Any:
             return None
         raise ValueError(f"it is not one of {', '.join(choice.text for choice in shape.choices)}")
     if cut and any(c is not whole and c.text.casefold().startswith(whole.text.casefold()) for c in shape.choices):
-        raise ValueError("it was cut off by its length limit")
+        raise ValueError(_CUT)
     return whole.json
 
 
