@@ -28,16 +28,21 @@ def answer(body: Body) -> str:
     return world.answer(Request(endpoint=Endpoint.CHAT, messages=messages, stop=tuple(stop)))
 
 
-def run(directory: Path, base_url: str, *, kill_after: float | None = None) -> bool:
-    """Run the study in a child; return whether it came to its end before it was killed."""
-    command = [sys.executable, "-m", "tests.integration.killable", str(directory), base_url]
+def run(directory: Path, server: OpenAIServer, *, kill_after: int | None = None) -> bool:
+    """Run the study in a child; return whether it came to its end before it was killed.
+
+    It is killed after so many new requests, which come while others are in flight and events are being written.
+    """
+    begin = len(server.requests)
+    command = [sys.executable, "-m", "tests.integration.killable", str(directory), server.url]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as child:
-        try:
-            _, errors = child.communicate(timeout=kill_after)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.communicate()
-            return False
+        while child.poll() is None:
+            if kill_after is not None and len(server.requests) - begin >= kill_after:
+                child.kill()
+                child.communicate()
+                return False
+            time.sleep(0.002)
+        _, errors = child.communicate()
     assert child.returncode == 0, errors.decode()
     return True
 
@@ -57,25 +62,19 @@ def without_times(value: Any) -> Any:
 @pytest.mark.timeout(400)
 def test_a_study_killed_twenty_times_ends_with_the_journal_of_an_uninterrupted_one(tmp_path: Path) -> None:
     with OpenAIServer(answer, latency=0.01) as server:
-        started = time.monotonic()
-        assert run(tmp_path / "whole", server.url)
-        whole = time.monotonic() - started
+        assert run(tmp_path / "whole", server)
         bodies = [canonical_json(body) for body in server.requests]
         asked_once, repeated = set(bodies), len(bodies) - len(set(bodies))
         server.requests.clear()
-        rng, kills = random.Random("kills"), 0
-        # A killed study starts anew from what it has, so the moments to kill at are spread over a run's beginning, too.
-        while kills < KILLS:
-            if run(tmp_path / "killed", server.url, kill_after=rng.uniform(0.4, 0.4 + whole / 3)):
-                break
-            kills += 1
-        if not (tmp_path / "killed" / "report.html").exists():
-            assert run(tmp_path / "killed", server.url)
+        rng = random.Random("kills")
+        for _ in range(KILLS):
+            moment = rng.randint(2, 2 * len(bodies) // (KILLS + 4))
+            assert not run(tmp_path / "killed", server, kill_after=moment), "it ended before all kills were made"
+        assert run(tmp_path / "killed", server)
         asked = [canonical_json(body) for body in server.requests]
-    assert kills >= 5
     assert journal(tmp_path / "killed") == journal(tmp_path / "whole")
     assert set(asked) == asked_once
     # Only what was in flight at a kill may be asked again, and the probe.
     again = len(asked) - len(set(asked)) - repeated
-    assert again <= kills * (IN_FLIGHT + 1)
+    assert again <= KILLS * (IN_FLIGHT + 1)
 

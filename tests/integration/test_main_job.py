@@ -26,7 +26,7 @@ def tune(directory: Path, *, lm: lt.LM | None = None, **settings: Any) -> lt.Res
 def test_every_optimizer_finds_better_prompts_and_proves_it_on_held_out_examples(
     tmp_path: Path, optimizer: str
 ) -> None:
-    result = tune(tmp_path / "study", optimizer=optimizer, auto="light")
+    result = tune(tmp_path / "study", optimizer=optimizer, auto="medium")
     assert result.decision == "adopt", result.verdict.sentence
     assert result.verdict.low > 0
     assert result.verdict.n == 120

@@ -29,10 +29,9 @@ def lm() -> ScriptedLM:
     return ScriptedLM(world.answer)
 
 
-def tune(directory: Path, lm: ScriptedLM, program: Callable[..., Any] = world.describe, **given: Any) -> Any:
-    given = {"data": world.rows(100), "metric": lt.exact_match("answer"), **given}
-    data, metric = given.pop("data"), given.pop("metric")
-    return lt.optimize(program, data, metric, lm=given.pop("lm", lt.LM(lm)), study_dir=directory, **given)
+def tune(directory: Path, scripted: ScriptedLM, program: Callable[..., Any] = world.describe, **given: Any) -> Any:
+    given = {"data": world.rows(100), "metric": lt.exact_match("answer"), "lm": lt.LM(scripted), **given}
+    return lt.optimize(program, given.pop("data"), given.pop("metric"), study_dir=directory, **given)
 
 
 def without_column() -> list[dict[str, Any]]:

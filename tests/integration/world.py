@@ -73,7 +73,9 @@ def asked_for(request: Request) -> str | None:
 
 
 def proposal(text: str, sample: int) -> str:
-    """Write an instruction; a third of them ask for care, which helps."""
+    """Write an instruction, a third of which ask for care, which helps; or a summary, if that is asked for."""
+    if not any(marker in text for marker in ("proposed instruction", "better instruction")):
+        return "Numbers, each with two words on what it is."
     draw = uniform_order("proposal", f"{text}/{sample}")
     manner = (CAREFUL, "quickly", "in one word")[draw % 3]
     return f"Look at the number {manner} and judge it (way {draw % 997})."

@@ -14,7 +14,7 @@ from luthier.search.schedule import (
     trials_for,
 )
 from luthier.search.space import Point
-from luthier.search.standing import standings
+from luthier.search.standing import predicted_best, standings
 from luthier.search.trial import Ask, Observation, Purpose, Trial
 from tests.search.worlds import run, world
 
@@ -87,7 +87,9 @@ def test_ours_closes_with_the_most_promising_points() -> None:
     assert purposes(history) == "e" * 14 + "FFF"
     before = standings([t for t in history if t.prior or t.ask.purpose is EXPLORE])
     ranked = [point for point in before if point != problem.space.original]
-    assert [t.ask.point for t in history[-3:]] == ranked[:3]
+    combined = predicted_best(history[:-3], problem.space)
+    assert history[-3].ask.point == combined, "the point of the best levels comes first"
+    assert [t.ask.point for t in history[-2:]] == [point for point in ranked if point != combined][:2]
     assert all(t.ask.examples == problem.examples for t in history[-3:])
 
 

@@ -32,4 +32,5 @@ class BayesianBootstrap(SurrogateSettings):
         """Search; the trials returned include the full evaluations."""
         bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
         choices = await bench.space(demo_sets=bootstrapped.sets, frozen=self.frozen)
-        return await bench.loop(choices, self.strategy(bench), batch=self.shape(bench.facts).batch)
+        strategy = self.strategy(bench, choices.anchors(bootstrapped.sets))
+        return await bench.loop(choices, strategy, batch=self.shape(bench.facts).batch)

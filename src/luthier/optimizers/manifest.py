@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +11,7 @@ from luthier._version import __version__
 from luthier.budget import Budget
 from luthier.canonical import content_hash
 from luthier.evaluation.data import Row
+from luthier.evaluation.metrics import Metric
 from luthier.evaluation.splits import Split
 from luthier.lm.lm import LM
 from luthier.optimizers.optimizer import Optimizer
@@ -21,7 +22,7 @@ from luthier.program.signature import Signature
 def manifest(
     *,
     program: Program,
-    metric: Callable[..., Any],
+    metric: Metric,
     split: Split,
     lms: Mapping[str, LM],
     optimizer: Optimizer,
@@ -36,7 +37,7 @@ def manifest(
         "optimizer": {"name": optimizer.name, "settings": _settings(optimizer)},
         **settings,
         "budget": None if budget is None else asdict(budget),
-        "code": {"program": code_hash(program.function), "metric": code_hash(metric)},
+        "code": {"program": code_hash(program.function), "metric": metric.identity},
         "data": {
             "train": _data(split.train),
             "val": _data(split.val),

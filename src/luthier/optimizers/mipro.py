@@ -50,12 +50,13 @@ class MIPRO(SurrogateSettings):
     async def run(self, bench: Workbench) -> Sequence[Trial]:
         """Search; the trials returned include the full evaluations."""
         bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
-        grounding = await bench.ground(self.grounding)
+        grounding = await bench.ground(self.grounding, bootstrapped.traces)
         instructions = await bench.propose(
             grounding, bootstrapped.sets, self.grounding, count=self.instruction_count(bench.facts)
         )
         choices = await bench.space(instructions=instructions, demo_sets=bootstrapped.sets, frozen=self.frozen)
-        return await bench.loop(choices, self.strategy(bench), batch=self.shape(bench.facts).batch)
+        strategy = self.strategy(bench, choices.anchors(bootstrapped.sets))
+        return await bench.loop(choices, strategy, batch=self.shape(bench.facts).batch)
 
     def bootstrap_settings(self, facts: Facts) -> BootstrapSettings:
         """Return how demo sets are collected."""

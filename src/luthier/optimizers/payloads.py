@@ -37,6 +37,23 @@ class Choices:
                 candidate = candidate.with_demos(predictor, [Demo.from_json(demo) for demo in demos])
         return candidate
 
+    def anchors(self, demo_sets: Sequence[DemoSet]) -> tuple[Point, ...]:
+        """Return the original instructions with each demo set for all predictors at once, the largest sets first.
+
+        They are what random search over demo sets would try, so a search that begins with them starts
+        where labelled few-shot ends.
+        """
+        points = []
+        for demo_set in sorted(demo_sets, key=lambda made: -sum(len(demos) for demos in made.demos.values())):
+            levels = dict(self.space.original)
+            for predictor, demos in demo_set.demos.items():
+                payload = {"demos": {predictor: [demo.to_json() for demo in demos]}}
+                variable, level = f"{predictor}.demos", content_hash(_without_provenance(payload))
+                if level in self.payloads.get(variable, {}):
+                    levels[variable] = level
+            points.append(Point(levels))
+        return tuple(point for point in dict.fromkeys(points) if point != self.space.original)
+
     def to_json(self) -> dict[str, Any]:
         """Return the choices as JSON, for the journal."""
         return {"variables": self.space.to_json(), "payloads": {v: dict(levels) for v, levels in self.payloads.items()}}

@@ -148,6 +148,7 @@ def prepare(
         split_seed=settings.split_seed,
         sizes=settings.sizes,
     )
+    checked.check(rows.val[0].example)
     task, teacher, proposer = _lms(lms, program)
     for lm in (task, teacher, proposer):
         lm.check()
@@ -177,7 +178,7 @@ def prepare(
         study_dir=settings.study_dir if settings.study_dir is not None else _default_directory(program),
         manifest=manifest(
             program=program,
-            metric=metric,
+            metric=checked,
             split=rows,
             lms={"task": task, "teacher": teacher, "proposer": proposer},
             optimizer=recipe,

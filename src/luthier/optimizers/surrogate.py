@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -15,6 +16,7 @@ from luthier.propose.bootstrap import BootstrapSettings
 from luthier.search.halving import SuccessiveHalving
 from luthier.search.random import RandomSearch
 from luthier.search.schedule import MIN_TRIALS, MinibatchSchedule, batch_size, minibatch_size, paper_trials
+from luthier.search.space import Point
 from luthier.search.tpe import TPE
 from luthier.search.trial import Strategy, Suggest
 
@@ -148,8 +150,13 @@ class SurrogateSettings:
             return TPE(startup=10, adjust=False, explore_only=True)
         return TPE(startup=shape.startup)
 
-    def strategy(self, bench: Workbench) -> Strategy:
-        """Return TPE under the minibatch schedule, or successive halving where trials are few."""
+    def strategy(self, bench: Workbench, anchors: Sequence[Point] = ()) -> Strategy:
+        """Return TPE under the minibatch schedule, or successive halving where trials are few.
+
+        Args:
+            bench: what the strategy searches on.
+            anchors: points to begin with, in place of as many random ones; the paper preset has none.
+        """
         shape = self.shape(bench.facts)
         parts = blocks(bench.scoring, shape.minibatch, bench.seed)
         if shape.halving:
@@ -169,4 +176,5 @@ class SurrogateSettings:
             closing=shape.closing,
             first_full=self.preset == "paper",
             batch=shape.batch,
+            anchors=() if self.preset == "paper" else tuple(anchors[: shape.startup]),
         )

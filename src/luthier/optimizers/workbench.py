@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from luthier.evaluation.data import Row
 from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.rollout import Job, Outcome, Rollout, outcome_json
 from luthier.lm.lm import LM
+from luthier.lm.request import total_usage
 from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.payloads import Choices, choices
 from luthier.optimizers.reserve import Reserve
@@ -72,16 +73,18 @@ class Workbench:
             )
             return found.to_json()
 
-        return Bootstrapped.from_json(await self.study.step("bootstrap", compute))
+        return Bootstrapped.from_json(await self._metered_step("bootstrap", compute))
 
-    async def ground(self, settings: GroundingSettings) -> Grounding:
+    async def ground(self, settings: GroundingSettings, traces: Sequence[Any] = ()) -> Grounding:
         """Gather the facts that the proposer is shown (MIPRO §3.1)."""
 
         async def compute() -> Any:
-            found = await ground(self.proposer, self.program, self.training, self._fitting(settings), self.seed)
+            found = await ground(
+                self.proposer, self.program, self.training, self._fitting(settings), self.seed, traces=traces
+            )
             return found.to_json()
 
-        return Grounding.from_json(await self.study.step("grounding", compute))
+        return Grounding.from_json(await self._metered_step("grounding", compute))
 
     async def propose(
         self, grounding: Grounding, demo_sets: Sequence[DemoSet], settings: GroundingSettings, *, count: int
@@ -101,7 +104,7 @@ class Workbench:
             )
             return pool.to_json()
 
-        return InstructionPool.from_json(await self.study.step("proposals", compute)).predictors
+        return InstructionPool.from_json(await self._metered_step("proposals", compute)).predictors
 
     async def space(
         self,
@@ -178,6 +181,27 @@ class Workbench:
             observations.append([observation_of(ask.point, outcome_json(rollout)) for rollout in part])
         self.reserve.keep([Trial(first, ask, tuple(seen)) for ask, seen in zip(asks, observations, strict=True)])
         return observations
+
+    async def _metered_step(self, name: str, compute: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """Record a step together with the calls and tokens it asked for.
+
+        Asked for, not paid: after an interruption a step asks again for what it asked before, and the journal
+        must not depend on which of its answers the store already had.
+        """
+
+        async def metered() -> dict[str, Any]:
+            gateway = self.evaluator.gateway
+            before = total_usage(list(gateway.requested.values()))
+            result = await compute()
+            after = total_usage(list(gateway.requested.values()))
+            usage = {
+                "lm_calls": after.calls - before.calls,
+                "prompt_tokens": after.prompt_tokens - before.prompt_tokens,
+                "completion_tokens": after.completion_tokens - before.completion_tokens,
+            }
+            return {**result, "usage": usage}
+
+        return await self.study.step(name, metered)
 
     def _fitting(self, settings: GroundingSettings) -> GroundingSettings:
         """Return the settings with short meta-prompts where the proposer is an embedded, hence small, model."""

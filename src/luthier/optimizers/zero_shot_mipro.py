@@ -45,7 +45,7 @@ class ZeroShotMIPRO(SurrogateSettings):
         count = self.shape(bench.facts).candidates
         shown = BootstrapSettings(sizes=(0, *(DEMOS_SHOWN,) * (count - 1)), completed=self.preset != "paper")
         bootstrapped = await bench.bootstrap(shown)
-        grounding = await bench.ground(self.grounding)
+        grounding = await bench.ground(self.grounding, bootstrapped.traces)
         instructions = await bench.propose(grounding, bootstrapped.sets, self.grounding, count=count)
         choices = await bench.space(instructions=instructions, frozen=self.frozen)
         return await bench.loop(choices, self.strategy(bench), batch=self.shape(bench.facts).batch)

@@ -19,6 +19,7 @@ LIMIT = 1200
 """Characters; an original longer than half of it allows twice its own length."""
 
 _ECHO_WORDS = 7
+_COPY_WORDS = 5
 _QUOTE_WORDS = 8
 _PHRASE_WORDS, _NUMBER_WORDS = 4, 3
 """A value of so many words is a quotation; one with numbers sooner."""
@@ -112,6 +113,7 @@ def check(
     signature: Signature,
     meta_prompt: str,
     training: TrainingText,
+    facts: str = "",
     finish_reason: str = "stop",
     limit: int = LIMIT,
 ) -> Fault | None:
@@ -123,6 +125,7 @@ def check(
         signature: of the predictor.
         meta_prompt: the wording of the meta-prompt, without what it was filled with.
         training: what must not be quoted.
+        facts: the whole meta-prompt; a proposal that mostly copies it says nothing new.
         finish_reason: why the proposer stopped.
         limit: the longest proposal, in characters.
     """
@@ -131,7 +134,7 @@ def check(
         return Fault.CUT
     if len(words) == 0:
         return Fault.EMPTY
-    if _echoes(text, original, meta_prompt):
+    if _echoes(text, original, meta_prompt) or _copies(words, facts, original):
         return Fault.ECHO
     if len(text) > max(limit, 2 * len(original)):
         return Fault.TOO_LONG
@@ -176,8 +179,18 @@ def _repeats(words: Sequence[str]) -> bool:
 def _echoes(text: str, original: str, meta_prompt: str) -> bool:
     if _HEADING.search(text) and not _HEADING.search(original):
         return True
+    opening = normalized(meta_prompt.split("\n")[0])
+    if opening and normalized(text).startswith(opening):
+        return True
     ours = set(_runs(_words(meta_prompt), _ECHO_WORDS)) - set(_runs(_words(original), _ECHO_WORDS))
     return any(run in ours for run in _runs(_words(text), _ECHO_WORDS))
+
+
+def _copies(words: Sequence[str], facts: str, original: str) -> bool:
+    """Whether half of a text's runs of words are copied from the meta-prompt, the original instruction apart."""
+    runs = list(_runs(words, _COPY_WORDS))
+    copied = set(_runs(_words(facts), _COPY_WORDS)) - set(_runs(_words(original), _COPY_WORDS))
+    return len(runs) >= _COPY_WORDS and sum(run in copied for run in runs) >= len(runs) / 2
 
 
 def _described(signature: Signature) -> str:

@@ -218,6 +218,7 @@ def _fault(
         original=slot.signature.instruction,
         signature=slot.signature,
         meta_prompt=slot.prompt.wording,
+        facts=slot.prompt.text,
         training=training,
         finish_reason="length" if unfinished_thought(answer.text) else answer.finish_reason,
         limit=settings.max_characters,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from luthier.search.space import Point, Space
-from luthier.search.standing import fully_evaluated, seen_examples, standings
+from luthier.search.standing import fully_evaluated, predicted_best, seen_examples, standings
 from luthier.search.trial import Ask, Purpose, Suggest, Trial, in_order
 
 MIN_MINIBATCH, MAX_MINIBATCH = 6, 25
@@ -78,6 +78,7 @@ class MinibatchSchedule:
         closing: full evaluations at the end.
         first_full: whether the first full evaluation follows the first trial, not the S-th.
         batch: how many asks are evaluated side by side.
+        anchors: points to begin with, before ``suggest`` chooses.
     """
 
     suggest: Suggest
@@ -88,6 +89,7 @@ class MinibatchSchedule:
     closing: int = 0
     first_full: bool = False
     batch: int = 1
+    anchors: tuple[Point, ...] = ()
 
     def ask(self, space: Space, history: Sequence[Trial], pending: Sequence[Ask], rng: random.Random) -> Ask | None:
         """Return a full evaluation where one is due, else a minibatch trial, else a closing full evaluation."""
@@ -101,7 +103,7 @@ class MinibatchSchedule:
             point = self._explore(space, history, pending, rng)
             if point is not None:
                 return Ask(point, self._minibatch(point, history), Purpose.EXPLORE)
-        return self._close(history, pending)
+        return self._close(space, history, pending)
 
     def _full_is_due(self, history: Sequence[Trial], pending: Sequence[Ask]) -> bool:
         if self.full_every is None:
@@ -119,6 +121,10 @@ class MinibatchSchedule:
     def _explore(
         self, space: Space, history: Sequence[Trial], pending: Sequence[Ask], rng: random.Random
     ) -> Point | None:
+        asked = {trial.ask.point for trial in history} | {ask.point for ask in pending}
+        anchor = next((point for point in self.anchors if point not in asked), None)
+        if anchor is not None:
+            return anchor
         in_blocks = {example for block in self.blocks for example in block}
         return self.suggest.suggest(space, history, pending, rng, closed_points(history, pending, in_blocks))
 
@@ -128,12 +134,18 @@ class MinibatchSchedule:
         seen = seen_examples(history).get(point, set())
         return tuple(islice(_unseen(self.blocks, block, seen), len(self.blocks[block])))
 
-    def _close(self, history: Sequence[Trial], pending: Sequence[Ask]) -> Ask | None:
+    def _close(self, space: Space, history: Sequence[Trial], pending: Sequence[Ask]) -> Ask | None:
         if any(ask.purpose is Purpose.EXPLORE for ask in pending):
             return None  # they may be the best
-        if _full_since_last_explore(history, pending) >= self.closing:
+        closed = _full_since_last_explore(history, pending)
+        if closed >= self.closing:
             return None
         best = best_partial(history, pending, shrunken=True)
+        if closed == 0 and self.closing > 1:
+            # One full evaluation goes to the point that combines the best levels, met together or not.
+            combined = predicted_best(history, space)
+            if combined is not None and combined not in fully_evaluated(history, pending):
+                best = combined
         return None if best is None else Ask(best, self.examples, Purpose.FULL)
 
 

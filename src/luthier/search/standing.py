@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from luthier.search.space import Point
+from luthier.search.space import Point, Space
 from luthier.search.trial import Ask, Purpose, Trial
 
 if TYPE_CHECKING:
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 _EXAMPLE_SHRINKAGE = 1.0
 """Prior observations of an average example: examples differ much, so they are trusted soon."""
-_POINT_SHRINKAGE = 8.0
-"""Prior observations of an average point: points differ little, so a lucky few examples must not win."""
+_LEVEL_SHRINKAGE = 8.0
+"""Prior observations of an average level of a variable: what a level brings is shared by all points that have it."""
+_POINT_SHRINKAGE = 16.0
+"""Prior observations of a point that is the sum of its levels: a lucky few examples must not win."""
 _SWEEPS = 30
 
 
@@ -47,6 +49,23 @@ def standings(history: Sequence[Trial]) -> dict[Point, Standing]:
         for point, mine in values.items()
     ]
     return {row.point: row for row in sorted(rows, key=lambda row: -row.shrunk)}
+
+
+def predicted_best(history: Sequence[Trial], space: Space) -> Point | None:
+    """Return the point whose levels, each by itself, stand best; a level never seen counts as an average one.
+
+    None before anything was observed. Ties go to the level that comes first, so to the original's.
+    """
+    cells = _cells(history)
+    if not cells:
+        return None
+    levels = _fit(cells).levels
+    return Point(
+        {
+            variable.name: max(variable.levels, key=lambda level: levels.get((variable.name, level), 0.0))
+            for variable in space.variables
+        }
+    )
 
 
 def adjusted_means(history: Sequence[Trial]) -> list[float]:
@@ -87,10 +106,16 @@ class _Effects:
     level: float
     points: Mapping[Point, float]
     examples: Mapping[str, float]
+    levels: Mapping[tuple[str, str], float]
+    """By variable and level."""
 
 
 def _fit(cells: Mapping[_Cell, float]) -> _Effects:
-    """Fit value = level + point + example by backfitting, both effects shrunk towards zero by their counts."""
+    """Fit value = mean + example + one effect per variable's level + what is the point's own, by backfitting.
+
+    Every effect is shrunk towards zero by its count. So credit goes to levels, from all points that share them,
+    and only what levels cannot explain is credited to a point by itself.
+    """
     import numpy as np
 
     points = {point: i for i, point in enumerate(dict.fromkeys(point for point, _, _ in cells))}
@@ -98,17 +123,59 @@ def _fit(cells: Mapping[_Cell, float]) -> _Effects:
     rows = np.fromiter((points[point] for point, _, _ in cells), dtype=np.intp, count=len(cells))
     columns = np.fromiter((examples[example] for _, example, _ in cells), dtype=np.intp, count=len(cells))
     values = np.fromiter(cells.values(), dtype=float, count=len(cells))
-    of_point, of_example = np.zeros(len(points)), np.zeros(len(examples))
-    level = float(values.mean())
+    # Groups of cells: by example, by the level of each variable, and by point.
+    groups = [(columns, len(examples), _EXAMPLE_SHRINKAGE)]
+    factors = _factors(list(points))
+    groups += [(factor.of_point[rows], len(factor.levels), _LEVEL_SHRINKAGE) for factor in factors]
+    groups.append((rows, len(points), _POINT_SHRINKAGE))
+    effects = [np.zeros(count) for _, count, _ in groups]
+    mean = float(values.mean())
+    residual = values - mean
     for _ in range(_SWEEPS):
-        of_example = _shrunk_means(columns, values - level - of_point[rows], len(examples), _EXAMPLE_SHRINKAGE)
-        of_point = _shrunk_means(rows, values - level - of_example[columns], len(points), _POINT_SHRINKAGE)
-        level = float((values - of_point[rows] - of_example[columns]).mean())
+        for i, (index, count, shrinkage) in enumerate(groups):
+            residual += effects[i][index]
+            effects[i] = _shrunk_means(index, residual, count, shrinkage)
+            residual -= effects[i][index]
+        shift = float(residual.mean())
+        mean += shift
+        residual -= shift
+    of_example = effects[0]
+    of_point = effects[-1] + sum(
+        (effect[factor.of_point] for effect, factor in zip(effects[1:-1], factors, strict=True)),
+        np.zeros(len(points)),
+    )
     return _Effects(
-        level,
+        mean,
         dict(zip(points, of_point.tolist(), strict=True)),
         dict(zip(examples, of_example.tolist(), strict=True)),
+        {
+            (factor.name, level): float(effect[i])
+            for effect, factor in zip(effects[1:-1], factors, strict=True)
+            for i, level in enumerate(factor.levels)
+        },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Factor:
+    """A variable on which the observed points differ."""
+
+    name: str
+    levels: tuple[str, ...]
+    of_point: NDArray[np.intp]
+    """Each point's level, as an index."""
+
+
+def _factors(points: Sequence[Point]) -> list[_Factor]:
+    import numpy as np
+
+    found = []
+    for name in points[0]:
+        index = {level: i for i, level in enumerate(dict.fromkeys(point[name] for point in points))}
+        if len(index) > 1:
+            of_point = np.array([index[point[name]] for point in points], dtype=np.intp)
+            found.append(_Factor(name, tuple(index), of_point))
+    return found
 
 
 def _shrunk_means(
