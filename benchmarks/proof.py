@@ -1,4 +1,4 @@
-"""The long proofs with a real LM: ``make proof``. Every run is a study, so an interrupted proof goes on where it stopped.
+"""The long proofs with a real LM: ``make proof``. Every run is a study, so an interrupted proof goes on.
 
 Usage: proof.py [demo | iris | all] [--seeds 1 2 3] [--peer-python PATH]
 """
@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import luthier as lt
-from luthier.evaluation.data import load_rows
-from luthier.evaluation.stats import paired, wilson
+from luthier.evaluation.stats import wilson
 from luthier.lm.local import local_server
 from luthier.optimizers.joint_random_search import JointRandomSearch
 from luthier.optimizers.labeled_few_shot import LabeledFewShot
@@ -170,7 +169,9 @@ def peer(task: str, method: str, settings: dict[str, int], seed: int, python: Pa
         "after": found["after"]["values"],
         "unreadable_before": found["before"]["unreadable"],
         "unreadable_after": found["after"]["unreadable"],
-        **{name: found[name] for name in ("lm_calls", "prompt_tokens", "completion_tokens", "demos", "seconds", "dspy")},
+        **{
+            name: found[name] for name in ("lm_calls", "prompt_tokens", "completion_tokens", "demos", "seconds", "dspy")
+        },
     }
 
 

@@ -19,7 +19,7 @@ def main() -> None:
     """Tune, then score original and tuned on the test rows."""
     job = json.load(sys.stdin)
     random.seed(job["seed"])  # noqa: TID251 - DSPy draws from the global generators
-    np.random.seed(job["seed"])  # noqa: NPY002
+    np.random.seed(job["seed"])
     lm = dspy.LM(
         f"openai/{job['model']}",
         api_base=job["base_url"],

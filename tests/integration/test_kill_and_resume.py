@@ -1,4 +1,4 @@
-"""Kill a study anywhere and run it again: the same journal as an uninterrupted one, and no stored answer asked for twice."""
+"""Kill a study anywhere and run it again: the journal of an uninterrupted one, no stored answer asked for twice."""
 
 from __future__ import annotations
 
@@ -77,4 +77,3 @@ def test_a_study_killed_twenty_times_ends_with_the_journal_of_an_uninterrupted_o
     # Only what was in flight at a kill may be asked again, and the probe.
     again = len(asked) - len(set(asked)) - repeated
     assert again <= KILLS * (IN_FLIGHT + 1)
-

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import luthier as lt
+from luthier.canonical import uniform_order
 from luthier.lm.doubles import ScriptedLM
 from tests.integration import world
 
@@ -55,7 +56,7 @@ def test_equal_programs_are_kept_not_adopted(tmp_path: Path) -> None:
         return world.answer(request) if world.asked_for(request) is None else "odd"
 
     def metric(example: Mapping[str, Any], prediction: str) -> bool:
-        return world.uniform_order("coin", example["number"]) % 2 == 0
+        return uniform_order("coin", example["number"]) % 2 == 0
 
     lm = lt.LM(ScriptedLM(unmoved))
     result = lt.optimize(world.describe, world.rows(200), metric, lm=lm, study_dir=tmp_path / "s", auto="light")

@@ -13,11 +13,13 @@ from luthier.search.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class BayesianBootstrap(SurrogateSettings):
-    """Bayesian Bootstrap::
+    """Bayesian Bootstrap.
 
-        demo sets  ← bootstrap(teacher, train)    N sets
-        space      ← demo set, per predictor
-        trials, full evaluations, and choice as in MIPRO
+    The steps, in order::
+
+    demo sets  ← bootstrap(teacher, train)    N sets
+    space      ← demo set, per predictor
+    trials, full evaluations, and choice as in MIPRO
     """
 
     label: ClassVar[str] = "bayesian-bootstrap"

@@ -18,7 +18,9 @@ from luthier.search.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class BootstrapRandomSearch:
-    """Bootstrap Random Search::
+    """Bootstrap Random Search.
+
+    The steps, in order::
 
         demo sets  ← bootstrap(teacher, train)    N sets over all predictors, from the same traces
         space      ← one variable: the set

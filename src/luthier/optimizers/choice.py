@@ -24,9 +24,7 @@ def choose(bench: Workbench, choices: Choices, trials: Sequence[Trial]) -> dict[
     full = {trial.ask.point: trial for trial in trials if set(trial.ask.examples) == set(bench.scoring_ids)}
     ranked = sorted(full, key=lambda point: (-full[point].mean, point != original, full[point].number))
     chosen = next(
-        point
-        for point in ranked
-        if point == original or bench.may_be_chosen(choices.candidate(point, bench.original))
+        point for point in ranked if point == original or bench.may_be_chosen(choices.candidate(point, bench.original))
     )
     candidate = choices.candidate(chosen, bench.original)
     return {

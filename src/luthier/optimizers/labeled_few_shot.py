@@ -16,7 +16,9 @@ from luthier.search.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class LabeledFewShot:
-    """Labelled few-shot::
+    """Labelled few-shot.
+
+    The steps, in order::
 
         demo set ← K training examples, balanced by label, completed where a predictor is not the last
         score it in full; return it, or the original where that is better

@@ -117,7 +117,12 @@ class Line:
         return verdict_event(before, after, look=look, groups=groups, same=is_original, seed=self.setup.settings.seed)
 
     async def _insight(
-        self, evaluator: Evaluator, chosen: Candidate, choices: Choices, choice: Mapping[str, Any], trials: Sequence[Trial]
+        self,
+        evaluator: Evaluator,
+        chosen: Candidate,
+        choices: Choices,
+        choice: Mapping[str, Any],
+        trials: Sequence[Trial],
     ) -> dict[str, Any]:
         """What each predictor's change brings; skipped where there is one predictor or the budget is used up."""
         if choice["is_original"] or len(self.setup.program.predictors) < 2:

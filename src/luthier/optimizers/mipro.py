@@ -16,7 +16,9 @@ from luthier.search.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class MIPRO(SurrogateSettings):
-    """MIPRO, in the order in which it happens::
+    """MIPRO.
+
+    The steps, in order::
 
         demo sets     ← bootstrap(teacher, train)            N sets, from rollouts that passed
         grounding     ← summarize(data, program)

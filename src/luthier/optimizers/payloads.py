@@ -20,7 +20,7 @@ TIED = "demos"
 class Choices:
     """A search space together with what each level stands for.
 
-    ``payloads[variable][level]`` is ``{"predictor": …, "instruction": str}`` or ``{"demos": {predictor: [demo, …]}}``, in JSON.
+    ``payloads[variable][level]`` is ``{"predictor": …, "instruction": …}`` or ``{"demos": {predictor: [demo, …]}}``.
     """
 
     space: Space

@@ -155,7 +155,16 @@ class Workbench:
                     closing.append(Trial(number, ask, tuple(observed[0])))
             except BudgetExhausted:
                 pass  # what was scored in full can be chosen; the original always was
-            return {"trials": [{"point": dict(trial.ask.point), "number": trial.number, "outcomes": [observation_json(o) for o in trial.observations]} for trial in closing]}
+            return {
+                "trials": [
+                    {
+                        "point": dict(trial.ask.point),
+                        "number": trial.number,
+                        "outcomes": [observation_json(o) for o in trial.observations],
+                    }
+                    for trial in closing
+                ]
+            }
 
         found = await self.study.step("closing", compute)
         return [_trial(data, self.scoring_ids) for data in found["trials"]]
@@ -169,9 +178,7 @@ class Workbench:
         """
         if any(ask.purpose is Purpose.FULL for ask in asks):
             self.reserve.release_closing()
-        jobs = [
-            Job(choices.candidate(ask.point, self.original), example) for ask in asks for example in ask.examples
-        ]
+        jobs = [Job(choices.candidate(ask.point, self.original), example) for ask in asks for example in ask.examples]
         rollouts = await scored_rollouts(self.evaluator, jobs)
         self._watch_errors(rollouts)
         observations, start = [], 0

@@ -18,7 +18,9 @@ DEMOS_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class ZeroShotMIPRO(SurrogateSettings):
-    """0-shot MIPRO::
+    """0-shot MIPRO.
+
+    The steps, in order::
 
         demo sets     ← bootstrap(teacher, train)            shown to the proposer, never to the task LM
         grounding     ← summarize(data, program)

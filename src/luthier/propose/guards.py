@@ -106,7 +106,7 @@ class TrainingText:
         return any(f" {phrase} " in flat and f" {phrase} " not in free for phrase in self.phrases)
 
 
-def check(
+def check(  # noqa: PLR0913 - one argument per thing to be held against
     text: str,
     *,
     original: str,

@@ -1,4 +1,4 @@
-"""The demo: MIPRO tunes a program of two predictors on Iris with the embedded LM, in minutes, and says what it gained."""
+"""The demo: MIPRO tunes a program of two predictors on Iris with the embedded LM, in minutes, and shows the gain."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def run_demo(
 
 
 def labelled_few_shot(result: lt.Result[Any]) -> tuple[Candidate, int]:
-    """Return the original with the first of the largest labelled demo sets on ``species``, and how many demos it has."""
+    """Return the original with the first of the largest demo sets on ``species``, and that set's size."""
     bootstrapped = next(event for event in result.events if event["event"] == "bootstrap")
     sets = [demo_set["demos"].get("species", []) for demo_set in bootstrapped["sets"]]
     largest = max(sets, key=len)
