@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +131,7 @@ def ours(task: str, method: str, optimizer: Any, seed: int) -> dict[str, Any]:
         "decision": verdict["decision"],
         "test": event["split"]["test"],
         "before": [outcome["value"] for outcome in verdict["outcomes_before"]],
-        "after": values_of(find(result.events, "choice"), verdict),
+        "after": [outcome["value"] for outcome in verdict["outcomes_after"]],
         "unreadable_before": sum(o["outcome"] == "unparseable" for o in verdict["outcomes_before"]),
         "unreadable_after": sum(o["outcome"] == "unparseable" for o in verdict["outcomes_after"]),
         "evaluations": sum(len(e["outcomes"]) for e in told),
@@ -175,17 +177,17 @@ def peer(task: str, method: str, settings: dict[str, int], seed: int, python: Pa
     }
 
 
-def values_of(choice: dict[str, Any], verdict: dict[str, Any]) -> list[float]:
-    """Return the chosen candidate's test values, whatever the decision was."""
-    del choice
-    return [outcome["value"] for outcome in verdict["outcomes_after"]]
-
-
 def paid(study_dir: Path) -> dict[str, int]:
-    """Return what the study's store says was paid, by role and together."""
-    from luthier.report.spending import spending
-
-    return spending(study_dir)
+    """Return what a study's stored answers were billed: calls, and tokens cached, uncached, and out."""
+    with closing(sqlite3.connect(study_dir / "store.sqlite")) as database:
+        bills = [json.loads(usage) for (usage,) in database.execute("SELECT usage FROM answers WHERE usage NOT NULL")]
+    cached = sum(bill.get("cached_tokens", 0) for bill in bills)
+    return {
+        "lm_calls": len(bills),
+        "tokens_cached": cached,
+        "tokens_uncached": sum(bill["prompt_tokens"] for bill in bills) - cached,
+        "tokens_out": sum(bill["completion_tokens"] for bill in bills),
+    }
 
 
 def once(file: Path, run: Callable[[], dict[str, Any]]) -> None:

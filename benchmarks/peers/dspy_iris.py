@@ -59,8 +59,9 @@ def main() -> None:
             "before": before,
             "after": after,
             "lm_calls": len(spent),
-            "prompt_tokens": sum(usage(call, "prompt_tokens") for call in spent),
-            "completion_tokens": sum(usage(call, "completion_tokens") for call in spent),
+            "tokens_cached": (cached := sum(cached_tokens(call) for call in spent)),
+            "tokens_uncached": sum(usage(call, "prompt_tokens") for call in spent) - cached,
+            "tokens_out": sum(usage(call, "completion_tokens") for call in spent),
             "seconds": seconds,
             "demos": len(tuned.demos),
             "instruction": tuned.signature.instructions,
@@ -85,6 +86,12 @@ def score(program: Any, rows: list[Any], metric: Any) -> dict[str, Any]:
 def usage(call: dict[str, Any], name: str) -> int:
     """Return a count of the call's bill."""
     return int((call.get("usage") or {}).get(name) or 0)
+
+
+def cached_tokens(call: dict[str, Any]) -> int:
+    """Return how many prompt tokens the server had cached, as its bill says."""
+    details = (call.get("usage") or {}).get("prompt_tokens_details") or {}
+    return int((details if isinstance(details, dict) else vars(details)).get("cached_tokens") or 0)
 
 
 if __name__ == "__main__":
