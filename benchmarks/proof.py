@@ -181,12 +181,13 @@ def paid(study_dir: Path) -> dict[str, int]:
     """Return what a study's stored answers were billed: calls, and tokens cached, uncached, and out."""
     with closing(sqlite3.connect(study_dir / "store.sqlite")) as database:
         bills = [json.loads(usage) for (usage,) in database.execute("SELECT usage FROM answers WHERE usage NOT NULL")]
-    cached = sum(bill.get("cached_tokens", 0) for bill in bills)
+    # A bill is kept as prompt, completion, and cached tokens, and calls.
+    cached = sum(bill[2] for bill in bills)
     return {
         "lm_calls": len(bills),
         "tokens_cached": cached,
-        "tokens_uncached": sum(bill["prompt_tokens"] for bill in bills) - cached,
-        "tokens_out": sum(bill["completion_tokens"] for bill in bills),
+        "tokens_uncached": sum(bill[0] for bill in bills) - cached,
+        "tokens_out": sum(bill[1] for bill in bills),
     }
 
 
