@@ -1,12 +1,13 @@
 """The long proofs with a real LM: ``make proof``. Every run is a study, so an interrupted proof goes on.
 
-Usage: proof.py [demo | iris | all] [--seeds 1 2 3] [--peer-python PATH]
+Usage: proof.py [demo | kill | iris | all] [--seeds 1 2 3] [--peer-python PATH]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import sqlite3
 import subprocess
 import sys
@@ -48,7 +49,7 @@ PEERS: dict[str, dict[str, int]] = {
 def main() -> None:
     """Run the proofs asked for and write their results down."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="?", default="all", choices=("demo", "iris", "all"))
+    parser.add_argument("what", nargs="?", default="all", choices=("demo", "kill", "iris", "all"))
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
     parser.add_argument("--demo-seeds", nargs="*", type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument("--typo-seeds", nargs="*", type=int, default=[1])
@@ -57,6 +58,8 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     if given.what in ("demo", "all"):
         prove_demo(given.demo_seeds)
+    if given.what in ("kill", "all"):
+        prove_kills()
     if given.what in ("iris", "all"):
         prove_iris("iris", given.seeds, given.peer_python)
         prove_iris("iris_typo", given.typo_seeds, given.peer_python)
@@ -89,6 +92,46 @@ def prove_demo(seeds: Sequence[int]) -> None:
             },
         )
         say(f"demo, split seed {seed}: {verdict.sentence}  control {shown.control.mean:.1%}")
+
+
+def prove_kills(kills: int = 10) -> None:
+    """Kill a study on the embedded LM again and again: what it had recorded must all be there afterwards."""
+    file = RESULTS / "kill-embedded.json"
+    if file.exists():
+        return
+    directory, rng, rows = RUNS / "killed", random.Random("embedded"), []
+    command = [sys.executable, str(Path(__file__).parent / "embedded_study.py"), str(directory)]
+    for kill in range(kills + 1):
+        before = recorded(directory)
+        with subprocess.Popen(command) as child:
+            if kill < kills:
+                time.sleep(rng.uniform(4, 12))
+                child.kill()
+        after = recorded(directory)
+        lost_answers = sum(after["answers"].get(key) != answer for key, answer in before["answers"].items())
+        rows.append(
+            {
+                "killed": kill < kills,
+                "exit": child.returncode,
+                "events": len(after["events"]),
+                "answers": len(after["answers"]),
+                "events_lost": 0 if after["events"][: len(before["events"])] == before["events"] else 1,
+                "answers_lost": lost_answers,
+            }
+        )
+        say(f"kill {kill}: {rows[-1]}")
+    write(file, {"model": MODEL, "runs": rows})
+
+
+def recorded(directory: Path) -> dict[str, Any]:
+    """Return the whole lines of a study's journal, and its stored answers by key."""
+    journal, store = directory / "journal.jsonl", directory / "store.sqlite"
+    events = journal.read_text(encoding="utf-8").split("\n")[:-1] if journal.exists() else []
+    answers: dict[str, str] = {}
+    if store.exists():
+        with closing(sqlite3.connect(store)) as database:
+            answers = dict(database.execute("SELECT key, answer FROM answers"))
+    return {"events": events, "answers": answers}
 
 
 def prove_iris(task: str, seeds: Sequence[int], peer_python: Path | None) -> None:
