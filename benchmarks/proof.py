@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,16 +139,14 @@ def prove_iris(task: str, seeds: Sequence[int], peer_python: Path | None) -> Non
     """Run every method and peer on the same splits of one task."""
     for seed in seeds:
         for method, make in METHODS.items():
-            once(RESULTS / task / f"{slug(method)}-{seed}.json", lambda m=make, s=seed, n=method: ours(task, n, m(), s))
+            once(RESULTS / task / f"{slug(method)}-{seed}.json", partial(ours, task, method, make, seed))
         if peer_python is not None:
             for method, settings in PEERS.items():
-                once(
-                    RESULTS / task / f"{slug(method)}-{seed}.json",
-                    lambda n=method, c=settings, s=seed: peer(task, n, c, s, peer_python),
-                )
+                run = partial(peer, task, method, settings, seed, peer_python)
+                once(RESULTS / task / f"{slug(method)}-{seed}.json", run)
 
 
-def ours(task: str, method: str, optimizer: Any, seed: int) -> dict[str, Any]:
+def ours(task: str, method: str, make: Callable[[], Any], seed: int) -> dict[str, Any]:
     """Tune with one of our optimizers; test values are by example, for pairing."""
     program = {"iris": iris.iris, "iris_typo": iris.iris_typo}[task]
     started = time.monotonic()
@@ -157,7 +156,7 @@ def ours(task: str, method: str, optimizer: Any, seed: int) -> dict[str, Any]:
         iris.measurements(),
         lt.exact_match("species"),
         lm=lm,
-        optimizer=optimizer,
+        optimizer=make(),
         study_dir=RUNS / task / f"{slug(method)}-{seed}",
         seed=seed,
         split_seed=seed,
@@ -203,7 +202,12 @@ def peer(task: str, method: str, settings: dict[str, int], seed: int, python: Pa
         **{part: [dict(row.example) for row in getattr(parts, part)] for part in ("train", "val", "test")},
     }
     script = Path(__file__).parent / "peers" / "dspy_iris.py"
-    done = subprocess.run([str(python), str(script)], input=json.dumps(job), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(python), str(script)], input=json.dumps(job), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        # A tuner that stops with a traceback leaves its user with the original program.
+        return {"task": task, "method": method, "seed": seed, "crashed": done.stderr.strip().splitlines()[-1:]}
     found = json.loads(done.stdout[done.stdout.index('{"before"') :])
     return {
         "task": task,
@@ -240,7 +244,10 @@ def once(file: Path, run: Callable[[], dict[str, Any]]) -> None:
         return
     found = run()
     write(file, found)
-    after = found["after"]
+    after = found.get("after")
+    if after is None:
+        say(f"{file.parent.name} {file.stem}: {found['crashed']}")
+        return
     low, high = wilson(sum(after), len(after))
     say(f"{file.parent.name} {file.stem}: {sum(after) / len(after):.1%} [{low:.1%}, {high:.1%}]")
 
