@@ -48,7 +48,7 @@ def demo_page() -> str:
     return (
         "# The demo on five fresh splits\n\n"
         "`python benchmarks/proof.py demo`: the program of `luthier.tasks.iris.classify`, qwen2.5-coder-0.5b on two "
-        "slow cores, 45 train / 45 val / 60 test flowers, equal petals on one side of every cut. The settings were fixed "
+        "slow cores, 45 train / 45 val / 60 test flowers, equal petals on one side of every cut. Settings were fixed "
         "before; every split was run once; all are shown. Control: as many labelled demos as the largest set has (18), "
         "original instructions, no search. Minutes were taken beside other work on the same two cores.\n\n"
         f"{table(head, rows)}\n"
@@ -69,10 +69,10 @@ def iris_page() -> str:
         return ""
     return (
         "# Iris and Iris-Typo, one predictor\n\n"
-        "`python benchmarks/proof.py iris --peer-python PATH`: qwen2.5-coder-0.5b, no reasoning, `max_tokens=64`, "
-        "30 train / 45 val / 75 test flowers, the same splits for all. Ours spend about 250 program runs in the search; "
+        "`python benchmarks/proof.py iris --peer-python PATH`: qwen2.5-coder-0.5b, no reasoning, 64 tokens, "
+        "30 train / 45 val / 75 test flowers, the same splits. Ours spend about 250 program runs in the search; "
         'DSPy\'s MIPROv2 is `auto="light"`, `num_threads=1`, against the same server by chat; ours use the completion '
-        "form. Unreadable are answers on the test rows that could not be parsed. Tokens and calls are those of the whole "
+        "form. Unreadable are answers on the test rows that could not be parsed. Tokens and calls are of the whole "
         "run; for ours the verdict's are in it, for DSPy the test is not. Seconds were taken beside other work.\n\n"
         + "\n".join(parts)
     )
