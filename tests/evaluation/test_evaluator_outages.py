@@ -1,0 +1,132 @@
+"""An outage leaves a rollout unscored; what no rollout can get past ends all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import luthier as lt
+from luthier.budget import Ledger
+from luthier.errors import (
+    AccessDenied,
+    BudgetExhausted,
+    LMError,
+    ProgramFailed,
+    RequestRejected,
+    StudyPaused,
+)
+from luthier.evaluation.rollout import Outcome
+from luthier.lm.request import Request
+from tests.evaluation.world import DATA, World, akind, aprogram, asked, kind, outcomes, right
+
+
+class TestInfrastructure:
+    @pytest.mark.parametrize("error", [ConnectionError("gone"), TimeoutError("late"), lt.Unavailable("out")])
+    def test_outages_of_user_code_leave_the_rollout_unscored(self, error: Exception) -> None:
+        def flaky(number: str) -> str:
+            if number == "3":
+                raise error
+            return kind(number=number)
+
+        rollouts = World(flaky).run()
+        assert rollouts[3].outcome is Outcome.UNSCORED
+        assert rollouts[3].score is None
+        assert str(error) in rollouts[3].error
+
+    def test_an_outage_of_the_lm_leaves_the_rollout_unscored(self, both: Callable[..., Any]) -> None:
+        def answer(request: Request) -> str:
+            if asked(request) == 3:
+                raise lt.Unavailable("down")
+            return right(request)
+
+        rollouts = World(both, answer=answer).run()
+        assert outcomes(rollouts) == ["scored"] * 3 + ["unscored"] + ["scored"] * 6
+
+    def test_an_outage_wrapped_by_user_code_is_still_an_outage(self) -> None:
+        def wrapping(number: str) -> str:
+            try:
+                if number == "3":
+                    raise ConnectionError("gone")
+            except ConnectionError as error:
+                raise ValueError("no documents") from error
+            return kind(number=number)
+
+        assert World(wrapping).run()[3].outcome is Outcome.UNSCORED
+
+    def test_an_outage_inside_a_task_group_is_still_an_outage(self) -> None:
+        async def parallel(number: str) -> str:
+            async def ask() -> str:
+                if number == "3":
+                    raise lt.Unavailable("down")
+                return await akind(number=number)
+
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(ask()) for _ in range(2)]
+            return tasks[0].result()
+
+        rollouts = World(parallel).run()
+        assert rollouts[3].outcome is Outcome.UNSCORED
+        assert rollouts[4].outcome is Outcome.SCORED
+
+    def test_an_outage_in_the_first_rollout_leaves_the_next_to_prove_the_program(self) -> None:
+        calls = []
+
+        def flaky(number: str) -> str:
+            calls.append(number)
+            if len(calls) == 1:
+                raise ConnectionError("gone")
+            raise KeyError(kind.name)
+
+        world = World(flaky, concurrency=1, data=DATA[:1])
+        assert outcomes(asyncio.run(world.evaluator.rollouts(world.jobs()))) == ["unscored"]
+        with pytest.raises(ProgramFailed):
+            asyncio.run(world.evaluator.rollouts(world.jobs()))
+
+
+class TestWhatEndsAll:
+    @pytest.mark.parametrize("error", [AccessDenied("wrong key"), RequestRejected("no such model")])
+    def test_what_no_rollout_can_get_past_is_raised_as_it_is(self, error: LMError, both: Callable[..., Any]) -> None:
+        def answer(request: Request) -> str:
+            if asked(request) == 3:
+                raise error
+            return right(request)
+
+        with pytest.raises(type(error), match=str(error)):
+            World(both, answer=answer, concurrency=2).run()
+
+    def test_an_exhausted_budget_is_raised_and_the_rest_cancelled(self, both: Callable[..., Any]) -> None:
+        world = World(both, ledger=Ledger({"lm_calls": 4}), concurrency=2)
+        with pytest.raises(BudgetExhausted):
+            world.run()
+        assert world.double.calls == 4
+        assert len(world.seen) <= 4
+
+    def test_a_stopped_gateway_pauses(self) -> None:
+        world = World()
+        world.gateway.stop()
+        with pytest.raises(StudyPaused):
+            world.run()
+
+    def test_user_code_that_wraps_it_does_not_hide_it(self) -> None:
+        def wrapping(number: str) -> str:
+            try:
+                return kind(number=number)
+            except Exception as error:
+                raise RuntimeError("it failed") from error
+
+        with pytest.raises(BudgetExhausted):
+            World(wrapping, ledger=Ledger({"lm_calls": 4})).run()
+
+    def test_cancelling_cancels(self) -> None:
+        world = World(aprogram, latency=30)
+
+        async def impatient() -> None:
+            async with asyncio.timeout(0.1):
+                await world.evaluator.rollouts(world.jobs())
+
+        with pytest.raises(TimeoutError):
+            asyncio.run(impatient())
+        world.gateway.close()
