@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--demo-seeds", nargs="*", type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument("--typo-seeds", nargs="*", type=int, default=[1])
     parser.add_argument("--peer-python", type=Path, default=None, help="a Python that has dspy")
+    parser.add_argument("--only", nargs="*", default=[""], help="methods whose file name starts with one of these")
     given = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     if given.what in ("demo", "all"):
@@ -62,8 +63,8 @@ def main() -> None:
     if given.what in ("kill", "all"):
         prove_kills()
     if given.what in ("iris", "all"):
-        prove_iris("iris", given.seeds, given.peer_python)
-        prove_iris("iris_typo", given.typo_seeds, given.peer_python)
+        prove_iris("iris", given.seeds, given.peer_python, given.only)
+        prove_iris("iris_typo", given.typo_seeds, given.peer_python, given.only)
 
 
 def prove_demo(seeds: Sequence[int]) -> None:
@@ -135,15 +136,16 @@ def recorded(directory: Path) -> dict[str, Any]:
     return {"events": events, "answers": answers}
 
 
-def prove_iris(task: str, seeds: Sequence[int], peer_python: Path | None) -> None:
+def prove_iris(task: str, seeds: Sequence[int], peer_python: Path | None, only: Sequence[str]) -> None:
     """Run every method and peer on the same splits of one task."""
+    runs: list[tuple[str, int, Callable[[], dict[str, Any]]]] = []
     for seed in seeds:
-        for method, make in METHODS.items():
-            once(RESULTS / task / f"{slug(method)}-{seed}.json", partial(ours, task, method, make, seed))
+        runs += [(method, seed, partial(ours, task, method, make, seed)) for method, make in METHODS.items()]
         if peer_python is not None:
-            for method, settings in PEERS.items():
-                run = partial(peer, task, method, settings, seed, peer_python)
-                once(RESULTS / task / f"{slug(method)}-{seed}.json", run)
+            runs += [(name, seed, partial(peer, task, name, how, seed, peer_python)) for name, how in PEERS.items()]
+    for method, seed, run in runs:
+        if slug(method).startswith(tuple(only)):
+            once(RESULTS / task / f"{slug(method)}-{seed}.json", run)
 
 
 def ours(task: str, method: str, make: Callable[[], Any], seed: int) -> dict[str, Any]:
