@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from luthier.search.schedule import best_partial
+from luthier.search.schedule import MIN_MINIBATCH, best_partial
 from luthier.search.space import Space
-from luthier.search.standing import seen_examples, standings
+from luthier.search.standing import dropped, seen_examples, standings
 from luthier.search.trial import Ask, Purpose, Suggest, Trial, in_order
+
+ETA = 3
+"""One in so many points goes on to the next rung."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,8 @@ class SuccessiveHalving:
     blocks: tuple[tuple[str, ...], ...]
     budget: int
     closing: int
-    eta: int = 3
-    smallest: int = 6
+    eta: int = ETA
+    smallest: int = MIN_MINIBATCH
 
     @property
     def rungs(self) -> tuple[Rung, ...]:
@@ -76,7 +79,8 @@ class SuccessiveHalving:
         if len(before) < sum(sizes[:rung]):
             return None  # the rung below is not told in full
         below = {trial.ask.point for trial in before[-sizes[rung - 1] :]}
-        best = [point for point in standings(before) if point in below][: sizes[rung]]
+        broken = dropped(before)
+        best = sorted((point for point in standings(before) if point in below), key=broken.__contains__)[: sizes[rung]]
         started = {ask.point for ask in racing}
         point = next(point for point in best if point not in started)
         examples = self._order[self.rungs[rung - 1].upto : self.rungs[rung].upto]
@@ -89,7 +93,9 @@ class SuccessiveHalving:
         return None if best is None else Ask(best, self.examples, Purpose.FULL)
 
 
-def plan_rungs(budget: int, examples: int, closing: int, *, eta: int, smallest: int) -> tuple[Rung, ...]:
+def plan_rungs(
+    budget: int, examples: int, closing: int, *, eta: int = ETA, smallest: int = MIN_MINIBATCH
+) -> tuple[Rung, ...]:
     """Return the rungs that ``budget`` rollouts pay for: each multiplies the examples and divides the points by eta.
 
     The best ``closing`` of the last rung are evaluated in full, so no rung has as few points;

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from luthier.search.space import Point, Space
-from luthier.search.standing import fully_evaluated, predicted_best, seen_examples, standings
+from luthier.search.standing import dropped, fully_evaluated, predicted_best, seen_examples, standings
 from luthier.search.trial import Ask, Purpose, Suggest, Trial, in_order
 
 MIN_MINIBATCH, MAX_MINIBATCH = 6, 25
@@ -144,16 +144,16 @@ class MinibatchSchedule:
         if closed == 0 and self.closing > 1:
             # One full evaluation goes to the point that combines the best levels, met together or not.
             combined = predicted_best(history, space)
-            if combined is not None and combined not in fully_evaluated(history, pending):
+            if combined is not None and combined not in fully_evaluated(history, pending) | dropped(history):
                 best = combined
         return None if best is None else Ask(best, self.examples, Purpose.FULL)
 
 
 def closed_points(history: Sequence[Trial], pending: Sequence[Ask], examples: Collection[str]) -> set[Point]:
-    """Return the points with nothing left to see: fully evaluated, or observed on every example bit by bit."""
+    """Return the points with nothing left to see: fully evaluated, seen on every example bit by bit, or dropped."""
     everything = set(examples)
     complete = {point for point, seen in seen_examples(history).items() if everything <= seen}
-    return complete | fully_evaluated(history, pending)
+    return complete | fully_evaluated(history, pending) | dropped(history)
 
 
 def best_partial(history: Sequence[Trial], pending: Sequence[Ask], *, shrunken: bool) -> Point | None:
@@ -161,7 +161,7 @@ def best_partial(history: Sequence[Trial], pending: Sequence[Ask], *, shrunken: 
 
     Ties go to the better shrunken mean, then to the first seen.
     """
-    done = fully_evaluated(history, pending)
+    done = fully_evaluated(history, pending) | dropped(history)
     rows = [row for point, row in standings(history).items() if point not in done]
     if not rows:
         return None

@@ -20,6 +20,7 @@ _LEVEL_SHRINKAGE = 8.0
 _POINT_SHRINKAGE = 16.0
 """Prior observations of a point that is the sum of its levels: a lucky few examples must not win."""
 _SWEEPS = 30
+_ERRORS_THAT_DROP = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,21 @@ def fully_evaluated(history: Iterable[Trial], pending: Iterable[Ask] = ()) -> se
     """Return the points with a FULL trial, told or pending."""
     told = {trial.ask.point for trial in history if trial.ask.purpose is Purpose.FULL}
     return told | {ask.point for ask in pending if ask.purpose is Purpose.FULL}
+
+
+def dropped(history: Iterable[Trial]) -> set[Point]:
+    """Return the points that raised three times: never asked again, and never chosen.
+
+    An example on which the original raises, too, counts against nobody; nor is the original ever dropped.
+    """
+    history = list(history)
+    excused = {o.example for trial in history if trial.prior for o in trial.observations if o.outcome == "error"}
+    errors: dict[Point, set[tuple[str, int]]] = {}
+    for trial in history:
+        for o in trial.observations:
+            if o.outcome == "error" and o.example not in excused:
+                errors.setdefault(o.point, set()).add((o.example, o.repeat))
+    return {point for point, cells in errors.items() if len(cells) >= _ERRORS_THAT_DROP}
 
 
 _Cell = tuple[Point, str, int]
