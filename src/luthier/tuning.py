@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,19 +10,20 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from luthier.budget import Budget, Ledger
+from luthier.errors import ConfigError
 from luthier.evaluation.running import run_sync
 from luthier.lm.gateway import Gateway
 from luthier.lm.lm import LM
 from luthier.lm.store import Store
 from luthier.optimizers.line import Confirm, Line
 from luthier.optimizers.optimizer import Auto, Optimizer
-from luthier.optimizers.plan import study_plan
 from luthier.optimizers.reserve import Clock
 from luthier.optimizers.setup import Settings, Setup, prepare
 from luthier.optimizers.verdict import Decision, Verdict
 from luthier.program.bind import bind
 from luthier.program.candidate import Candidate
 from luthier.program.predictor import Predictor
+from luthier.program.program import Program
 from luthier.report import write_report
 from luthier.study.study import Study
 
@@ -70,6 +72,7 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
     split_seed: int = 0,
     sizes: tuple[int, int, int] | None = None,
     predictors: Sequence[Predictor[Any, Any]] | None = None,
+    store: str | Path | None = None,
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
     confirm: Confirm | None = None,
     launch: Mapping[str, Any] | None = None,
@@ -99,7 +102,10 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
         split_seed: of the split, apart from ``seed``.
         sizes: exact sizes of train, validation, and test.
         predictors: the predictors to tune; found by reading the program where None.
-        on_event: gets every journal event, and transient ones marked so.
+        store: a file of answers shared with other studies, which then pay for no answer twice and count their looks
+            at the same test examples together; ``LUTHIER_STORE`` or the study's own where None.
+        on_event: gets every journal event, and transient ones marked so; an error it raises stops the study,
+            which can be resumed.
         confirm: is shown the plan before the first paid call; False stops there.
         launch: how to start the study again from the command line.
         code_changed: continue a study although the program's or the metric's code is another now.
@@ -139,6 +145,7 @@ async def aoptimize(  # noqa: PLR0913 - the twin of ``optimize``
     split_seed: int = 0,
     sizes: tuple[int, int, int] | None = None,
     predictors: Sequence[Predictor[Any, Any]] | None = None,
+    store: str | Path | None = None,
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
     confirm: Confirm | None = None,
     launch: Mapping[str, Any] | None = None,
@@ -157,10 +164,7 @@ def plan(program: Callable[..., Any], data: Any, metric: Callable[..., Any], **a
     given = {"program": program, "data": data, "metric": metric, **arguments}
     setup = _prepare({**_DEFAULTS, **given})
     cost = setup.guessed_cost()
-    facts = setup.facts(cost)
-    return study_plan(
-        facts, setup.optimizer.plan(facts), cost, task=setup.task, teacher=setup.teacher, proposer=setup.proposer
-    )
+    return setup.plan(setup.facts(cost), cost)
 
 
 _DEFAULTS: dict[str, Any] = {**(optimize.__kwdefaults__ or {})}
@@ -179,6 +183,7 @@ def _prepare(given: Mapping[str, Any]) -> Setup:
         inputs=given["inputs"],
         group=given["group"],
         launch=given["launch"],
+        store=_store_path(given["store"]),
         code_changed=given["code_changed"],
     )
     return prepare(
@@ -192,6 +197,11 @@ def _prepare(given: Mapping[str, Any]) -> Setup:
     )
 
 
+def _store_path(store: str | Path | None) -> Path | None:
+    named = store if store is not None else os.environ.get("LUTHIER_STORE") or None
+    return None if named is None else Path(named).expanduser()
+
+
 async def _run(
     setup: Setup,
     program: ProgramT,
@@ -201,41 +211,71 @@ async def _run(
 ) -> Result[ProgramT]:
     with ExitStack() as closing:
         accept = ("versions", "launch", *(("code",) if setup.settings.code_changed else ()))
-        study = Study.open(setup.study_dir, setup.manifest, on_event=on_event, accept=accept)
+        clocks: list[tuple[Store, Clock]] = []
+
+        def tell(event: Mapping[str, Any]) -> None:
+            if not event.get("transient"):
+                for store, clock in clocks:  # time that a kill must not give back
+                    store.set_value(_elapsed_key(setup), clock.elapsed)
+            if on_event is not None:
+                on_event(event)
+
+        study = Study.open(setup.study_dir, setup.manifest, on_event=tell, accept=accept)
         closing.callback(study.close)
+        if study.finished and not _met_at_run_time(study):
+            return _result(setup, study, setup.program, program)
+        store = _open_store(setup.settings.store or study.store_path)
+        closing.callback(store.close)
+        clock = _clock(setup, store)
+        clocks.append((store, clock))
+        closing.callback(lambda: store.set_value(_elapsed_key(setup), clock.elapsed))
+        limits = {} if setup.settings.budget is None else setup.settings.budget.limits
+        ledger = Ledger(limits, spent=store.spent(setup.study_id), deadline=clock.left)
+        gateway = Gateway(store=store, ledger=ledger, study=setup.study_id)
+        closing.callback(gateway.close)
+        opened(gateway)
+        line = Line(setup, study, gateway, ledger, clock, store, confirm)
         if not study.finished:
-            store = Store(study.store_path)
-            closing.callback(store.close)
-            clock = _clock(setup, store)
-            closing.callback(lambda: store.set_value(f"elapsed/{setup.study_id}", clock.elapsed))
-            budget = setup.settings.budget
-            limits = {} if budget is None else budget.limits
-            ledger = Ledger(limits, spent=store.spent(setup.study_id), deadline=clock.left)
-            gateway = Gateway(store=store, ledger=ledger, study=setup.study_id)
-            closing.callback(gateway.close)
-            opened(gateway)
-            await Line(setup, study, gateway, ledger, clock, store, confirm).run()
-        return _result(setup, study, program)
+            await line.run()
+        return _result(setup, study, await line.tuned_program(), program)
+
+
+def _open_store(path: Path) -> Store:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write the store {path}: {error.strerror or error}") from error
+    return Store(path)
+
+
+def _met_at_run_time(study: Study) -> bool:
+    """Whether some of the program's predictors can only be found by running it."""
+    return any(event["event"] == "baseline" and event["predictors"]["met"] for event in study.events)
+
+
+def _elapsed_key(setup: Setup) -> str:
+    return f"elapsed/{setup.study_id}"
 
 
 def _clock(setup: Setup, store: Store) -> Clock:
     budget = setup.settings.budget
-    before = store.value(f"elapsed/{setup.study_id}")
+    before = store.value(_elapsed_key(setup))
     return Clock(None if budget is None else budget.seconds, before=float(before or 0.0))
 
 
-def _result(setup: Setup, study: Study, program: ProgramT) -> Result[ProgramT]:
+def _result(setup: Setup, study: Study, tuned: Program, program: ProgramT) -> Result[ProgramT]:
+    whole = setup.program.with_predictors(tuned.predictors)
     events = tuple(study.events)
     verdict = Verdict.from_json(next(event for event in events if event["event"] == "verdict"))
     choice = next(event for event in events if event["event"] == "choice")
     best = Candidate.from_json(choice["candidate"])
-    recommended = best if verdict.decision == "adopt" else setup.program.original
+    recommended = best if verdict.decision == "adopt" else whole.original
     recommended.save(study.directory / "prompts")
     return Result(
         decision=verdict.decision,
         verdict=verdict,
         candidate=recommended,
-        program=cast(ProgramT, bind(program, lm=setup.task, candidate=recommended)),
+        program=cast(ProgramT, bind(program, lm=setup.task, candidate=recommended, predictors=whole.predictors)),
         best=best,
         study_dir=study.directory,
         report=write_report(study.directory),

@@ -57,24 +57,33 @@ class BootstrapRandomSearch:
         return self.preset == "paper"
 
     def sets(self, facts: Facts) -> int:
-        """Return N: every set costs one full evaluation, but the original's zero-shot set is scored already."""
-        return self.candidates or max(2, facts.evaluations // facts.n_val + 1)
+        """Return N: every set costs one full evaluation, but the original's zero-shot set is scored already.
+
+        In the paper's count the zero-shot set's evaluation is one of the N that the budget buys.
+        """
+        bought = facts.evaluations // facts.n_val
+        return self.candidates or max(2, bought if self.preset == "paper" else bought + 1)
 
     def plan(self, facts: Facts) -> SearchPlan:
         """Return what the search will do."""
+        settings, trials = self.bootstrap_settings(facts), self.sets(facts) - 1
         return SearchPlan(
-            bootstrap_rollouts=facts.n_train * (1 if self.preset == "paper" else 2),
-            search_rollouts=(self.sets(facts) - 1) * facts.n_val,
+            trials=trials,
+            bootstrap_rollouts=settings.most_rollouts(facts.n_train),
+            search_rollouts=trials * facts.n_val,
+            largest_demo_set=settings.largest,
         )
+
+    def bootstrap_settings(self, facts: Facts) -> BootstrapSettings:
+        """Return how the sets are collected; K = 4 in the paper preset, which the paper leaves open."""
+        count = self.sets(facts)
+        if self.preset == "paper":
+            return BootstrapSettings.paper(count, max_bootstrapped=4, max_labeled=4)
+        return BootstrapSettings(sizes=self.demo_sizes or demo_sizes(count, facts.largest_demo_set))
 
     async def run(self, bench: Workbench) -> Sequence[Trial]:
         """Search; every trial is a full evaluation."""
-        count = self.sets(bench.facts)
-        if self.preset == "paper":
-            settings = BootstrapSettings.paper(count, max_bootstrapped=4, max_labeled=4)
-        else:
-            settings = BootstrapSettings(sizes=self.demo_sizes or demo_sizes(count, bench.facts.largest_demo_set))
-        bootstrapped = await bench.bootstrap(settings)
+        bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
         choices = await bench.space(demo_sets=bootstrapped.sets, tied=True)
-        strategy = FullSchedule(RandomSearch(), examples=bench.scoring_ids, trials=count - 1)
+        strategy = FullSchedule(RandomSearch(), examples=bench.scoring_ids, trials=self.sets(bench.facts) - 1)
         return await bench.loop(choices, strategy, batch=1)

@@ -9,9 +9,10 @@ from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.rollout import Job, Rollout
 from luthier.evaluation.stats import paired
 from luthier.optimizers.payloads import Choices
-from luthier.optimizers.workbench import Workbench, scored_rollouts
+from luthier.optimizers.workbench import MET, Workbench, scored_rollouts
 from luthier.program.candidate import Candidate
 from luthier.search.space import Point
+from luthier.search.standing import dropped
 from luthier.search.trial import Observation, Trial
 
 
@@ -22,10 +23,9 @@ def choose(bench: Workbench, choices: Choices, trials: Sequence[Trial]) -> dict[
     """
     original = choices.space.original
     full = {trial.ask.point: trial for trial in trials if set(trial.ask.examples) == set(bench.scoring_ids)}
+    broken = dropped(trials)
     ranked = sorted(full, key=lambda point: (-full[point].mean, point != original, full[point].number))
-    chosen = next(
-        point for point in ranked if point == original or bench.may_be_chosen(choices.candidate(point, bench.original))
-    )
+    chosen = next(point for point in ranked if point == original or point not in broken)
     candidate = choices.candidate(chosen, bench.original)
     return {
         "point": dict(chosen),
@@ -34,6 +34,10 @@ def choose(bench: Workbench, choices: Choices, trials: Sequence[Trial]) -> dict[
         "is_original": chosen == original,
         "table": [_row(point, full[point], is_original=point == original) for point in ranked],
         "leaked_cells": leaked_cells(choices, full, bench.original),
+        "warnings": [
+            f"predictor {name!r} was met after the baseline: it ran with its original prompt and is not tuned"
+            for name in sorted({name for trial in trials for o in trial.observations for name in o.detail.get(MET, ())})
+        ],
     }
 
 

@@ -45,12 +45,19 @@ class LabeledFewShot:
 
     def plan(self, facts: Facts) -> SearchPlan:
         """Return what the search will do."""
-        return SearchPlan(bootstrap_rollouts=facts.n_train, search_rollouts=facts.n_val)
+        rollouts = self.bootstrap_settings.most_rollouts(facts.n_train)
+        return SearchPlan(
+            trials=1, bootstrap_rollouts=rollouts, search_rollouts=facts.n_val, largest_demo_set=self.demos
+        )
+
+    @property
+    def bootstrap_settings(self) -> BootstrapSettings:
+        """How the one set is collected."""
+        return BootstrapSettings(sizes=(0, self.demos), labeled=self.demos, rounds=1)
 
     async def run(self, bench: Workbench) -> Sequence[Trial]:
         """Score the one set."""
-        settings = BootstrapSettings(sizes=(0, self.demos), labeled=self.demos, rounds=1)
-        bootstrapped = await bench.bootstrap(settings)
+        bootstrapped = await bench.bootstrap(self.bootstrap_settings)
         choices = await bench.space(demo_sets=bootstrapped.sets, tied=True)
         strategy = FullSchedule(RandomSearch(), examples=bench.scoring_ids, trials=1)
         return await bench.loop(choices, strategy, batch=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from luthier.budget import Ledger
@@ -16,16 +16,19 @@ from luthier.lm.lm import LM
 from luthier.lm.request import Usage, total_usage
 from luthier.lm.store import Store
 from luthier.optimizers.choice import choose, swap_back
+from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.payloads import Choices
-from luthier.optimizers.plan import RolloutCost, refusal, study_plan
+from luthier.optimizers.plan import RolloutCost, refusal
 from luthier.optimizers.reserve import Clock, Reserve
 from luthier.optimizers.setup import Setup
 from luthier.optimizers.verdict import no_verdict_event, verdict_event
 from luthier.optimizers.workbench import Workbench, scored_rollouts
 from luthier.program.candidate import Candidate
+from luthier.program.program import Program
 from luthier.propose.proposer import Proposer
 from luthier.search.trial import Trial
 from luthier.study.study import Study
+from luthier.types import Role
 
 MOST_ERRORS_OF_THE_ORIGINAL = 0.05
 """Above this share of program errors the original itself is broken, and no prompt can mend it."""
@@ -40,7 +43,7 @@ class Line:
     setup: Setup
     study: Study
     gateway: Gateway
-    ledger: Ledger | None
+    ledger: Ledger
     clock: Clock
     store: Store
     confirm: Confirm | None
@@ -56,54 +59,98 @@ class Line:
         """
         setup = self.setup
         await self.study.step("split", self._now(setup.split.ids()))
-        await self._plan("plan", setup.guessed_cost())
+        await self._plan()
         for lm in _distinct([setup.task, setup.teacher, setup.proposer]):
             if not self._has("baseline"):
                 await self.gateway.probe(lm)
-        evaluator = self._evaluator()
-        baseline = await self.study.step("baseline", lambda: self._baseline(evaluator))
-        cost = measured_cost(baseline, self.setup.concurrency)
-        await self._plan("plan_measured", cost)
-        reserve = self._reserve(cost)
+        first = self._evaluator(setup)
+        baseline = await self.study.step("baseline", lambda: self._baseline(first))
+        self.setup = setup = setup.with_program(await self.tuned_program(first))
+        cost = setup.measured_cost(baseline)
+        facts = Facts.from_json((await self.study.step("plan_measured", lambda: self._plan_measured(cost)))["facts"])
+        evaluator, reserve = self._evaluator(setup), self._reserve(facts, cost)
         reserve.keep()
-        bench = self._bench(evaluator, cost, reserve)
-        trials = await setup.optimizer.run(bench)
+        trials = await setup.optimizer.run(bench := self._bench(evaluator, facts, reserve))
         choices = Choices.from_json(self._event("space"))
         choice = await self.study.step("choice", self._now(choose(bench, choices, trials)))
         chosen = Candidate.from_json(choice["candidate"])
-        reserve.release_verdict()
+        reserve.release()
         verdict = await self.study.step("verdict", lambda: self._verdict(evaluator, chosen, choice["is_original"]))
-        await self.study.step("insight", lambda: self._insight(evaluator, chosen, choices, choice, trials))
+        await self.study.step("insight", lambda: self._insight(evaluator, chosen, choice, trials))
         await self.study.step("done", self._now({"decision": verdict["decision"]}))
 
-    async def _plan(self, name: str, cost: RolloutCost) -> None:
+    async def tuned_program(self, evaluator: Evaluator | None = None) -> Program:
+        """Return the program with the predictors that the baseline met, and without those it never called.
+
+        A predictor that only a run can show is met again by running an example that showed it; the store has the
+        answers.
+
+        Raises:
+            ProgramFailed: it is not met again.
+        """
+        evaluator = self._evaluator(self.setup) if evaluator is None else evaluator
+        found: Mapping[str, Any] = self._event("baseline")["predictors"]
+        missing = found["met"].keys() - {predictor.name for predictor in evaluator.met}
+        if missing:
+            examples = sorted({found["met"][name] for name in missing})
+            await scored_rollouts(evaluator, [Job(self.setup.program.original, example) for example in examples])
+        met = {predictor.name: predictor for predictor in evaluator.met}
+        if missing - met.keys():
+            raise ProgramFailed(f"{', '.join(sorted(missing - met.keys()))}: called in the baseline, but not any more")
+        program = self.setup.program
+        called = [predictor for predictor in program.predictors if predictor.name not in found["never_called"]]
+        return replace(program, predictors=tuple(called)).with_predictors(met[name] for name in found["met"])
+
+    async def _plan(self) -> None:
+        """Show the plan before anything is spent."""
+        if self._has("plan"):
+            return
+        setup = self.setup
+        cost = setup.guessed_cost()
+        facts = setup.facts(cost)
+        plan = setup.plan(facts, cost)
+        if (reason := refusal(facts, cost, setup.task.price, setup.settings.budget)) is not None:
+            raise UserError(reason)
+        if self.confirm is not None and not self.confirm(plan):
+            raise UserError("stopped at the plan; nothing was spent")
+        await self.study.step("plan", self._now(plan))
+
+    async def _plan_measured(self, cost: RolloutCost) -> dict[str, Any]:
         setup = self.setup
         facts = setup.facts(cost)
-        plan = study_plan(
-            facts,
-            setup.optimizer.plan(facts),
-            cost,
-            task=setup.task,
-            teacher=setup.teacher,
-            proposer=setup.proposer,
-        )
-        known = self._has(name)
-        if not known and (reason := refusal(plan, setup.settings.budget)) is not None:
-            raise UserError(reason)
-        if not known and name == "plan" and self.confirm is not None and not self.confirm(plan):
-            raise UserError("stopped at the plan; nothing was spent")
-        await self.study.step(name, self._now(plan))
+        if (reason := refusal(facts, cost, setup.task.price, setup.settings.budget)) is not None:
+            raise BudgetExhausted(reason)
+        # A resumed study must decide by the same facts, whatever its budget was raised to.
+        return {**setup.plan(facts, cost), "facts": facts.to_json()}
 
     async def _baseline(self, evaluator: Evaluator) -> dict[str, Any]:
-        original = self.setup.program.original
-        rollouts = await scored_rollouts(evaluator, [Job(original, row.id) for row in self.setup.scoring])
+        program = self.setup.program
+        rollouts = await scored_rollouts(evaluator, [Job(program.original, row.id) for row in self.setup.scoring])
         errors = [rollout for rollout in rollouts if rollout.outcome is Outcome.ERROR]
         if len(errors) > MOST_ERRORS_OF_THE_ORIGINAL * len(rollouts):
             raise ProgramFailed(
                 f"the original program raised on {len(errors)} of {len(rollouts)} examples "
                 f"(the first: example {errors[0].job.example}):\n{errors[0].traceback}"
             )
-        return _evaluation_event(rollouts)
+        judge = self.gateway.requested.get(Role.JUDGE.value, Usage())
+        return {**_evaluation_event(rollouts), "judge": _usage_json(judge), **self._predictors_met(rollouts)}
+
+    def _predictors_met(self, rollouts: Sequence[Rollout]) -> dict[str, Any]:
+        """Return which predictors are the program's: those known beforehand that ran, and those met in a run."""
+        showed: dict[str, str] = {}
+        for rollout in rollouts:
+            for call in rollout.trace.calls:
+                showed.setdefault(call.predictor, rollout.job.example)
+        known = {predictor.name for predictor in self.setup.program.predictors}
+        never, others = sorted(known - showed.keys()), sorted(showed.keys() - known)
+        warnings = [f"predictor {name!r} was never called on {len(rollouts)} examples: not tuned" for name in never]
+        if self.setup.predictors_given:
+            warnings += [f"predictor {name!r} is not among those to tune: it keeps its prompt" for name in others]
+            others = []
+        if known <= set(never) and not others:
+            raise ProgramFailed(f"the program called no predictor to tune on any of {len(rollouts)} examples")
+        found = {"never_called": never, "met": {name: showed[name] for name in others}}
+        return {"predictors": found, "warnings": warnings}
 
     async def _verdict(self, evaluator: Evaluator, chosen: Candidate, is_original: bool) -> dict[str, Any]:
         test = self.setup.split.test
@@ -117,18 +164,13 @@ class Line:
         return verdict_event(before, after, look=look, groups=groups, same=is_original, seed=self.setup.settings.seed)
 
     async def _insight(
-        self,
-        evaluator: Evaluator,
-        chosen: Candidate,
-        choices: Choices,
-        choice: Mapping[str, Any],
-        trials: Sequence[Trial],
+        self, evaluator: Evaluator, chosen: Candidate, choice: Mapping[str, Any], trials: Sequence[Trial]
     ) -> dict[str, Any]:
         """What each predictor's change brings; skipped where there is one predictor or the budget is used up."""
         if choice["is_original"] or len(self.setup.program.predictors) < 2:
             return {"predictors": {}, "skipped": "nothing to tell apart"}
-        number = choice["table"][0]["trial"] if choice["table"] else 0
-        known = next(trial for trial in trials if dict(trial.ask.point) == choice["point"] and trial.number == number)
+        number = next(row["trial"] for row in choice["table"] if row["point"] == choice["point"])
+        known = next(trial for trial in trials if trial.number == number)
         try:
             return await swap_back(
                 evaluator, chosen, self.setup.program.original, known.observations, seed=self.setup.settings.seed
@@ -136,8 +178,7 @@ class Line:
         except BudgetExhausted:
             return {"predictors": {}, "skipped": "the budget was used up"}
 
-    def _evaluator(self) -> Evaluator:
-        setup = self.setup
+    def _evaluator(self, setup: Setup) -> Evaluator:
         evaluator = Evaluator(
             setup.program,
             setup.metric,
@@ -162,7 +203,7 @@ class Line:
             },
         )
 
-    def _bench(self, evaluator: Evaluator, cost: RolloutCost, reserve: Reserve) -> Workbench:
+    def _bench(self, evaluator: Evaluator, facts: Facts, reserve: Reserve) -> Workbench:
         setup = self.setup
         return Workbench(
             study=self.study,
@@ -172,17 +213,27 @@ class Line:
             scoring=setup.scoring,
             teacher=setup.teacher,
             proposer=Proposer(self.gateway, setup.proposer),
-            facts=setup.facts(cost),
+            facts=facts,
             reserve=reserve,
             seed=setup.settings.seed,
             original=setup.program.original,
         )
 
-    def _reserve(self, cost: RolloutCost) -> Reserve:
-        setup = self.setup
-        facts = setup.facts(cost)
-        closing = max(setup.optimizer.plan(facts).closing_rollouts, len(setup.scoring))
-        return Reserve(self.ledger, self.clock, setup.task, cost, closing=closing, verdict=len(setup.split.test))
+    def _reserve(self, facts: Facts, cost: RolloutCost) -> Reserve:
+        setup, search = self.setup, self.setup.optimizer.plan(facts)
+        # Schedules that score in full on the way, or always, keep one full evaluation back.
+        closing = max(1, search.closing) * len(setup.scoring)
+        lengths = [predictor.settings.max_tokens for predictor in setup.program.predictors]
+        return Reserve(
+            self.ledger,
+            self.clock,
+            setup.task,
+            cost,
+            closing=closing,
+            verdict=len(setup.split.test),
+            longest_answer=max(setup.task.max_tokens, *(length or 0 for length in lengths)),
+            abreast=min(setup.concurrency, len(setup.scoring)),
+        )
 
     def _has(self, event: str) -> bool:
         return any(known["event"] == event for known in self.study.events)
@@ -196,23 +247,6 @@ class Line:
             return value
 
         return compute
-
-
-def measured_cost(baseline: Mapping[str, Any], concurrency: int) -> RolloutCost:
-    """Return a program run's mean cost as the baseline event measured it.
-
-    It is read from the journal, never from the clock of this run, so that a resumed study decides the same.
-    """
-    outcomes = baseline["outcomes"]
-    n = max(1, len(outcomes))
-    costs = [outcome["cost"] for outcome in outcomes]
-    return RolloutCost(
-        calls=sum(cost["lm_calls"] for cost in costs) / n,
-        prompt_tokens=sum(cost["prompt_tokens"] for cost in costs) / n,
-        completion_tokens=sum(cost["completion_tokens"] for cost in costs) / n,
-        seconds=sum(outcome["seconds"] for outcome in outcomes) / n / max(1, concurrency),
-        measured=True,
-    )
 
 
 def _evaluation_event(rollouts: Sequence[Rollout]) -> dict[str, Any]:

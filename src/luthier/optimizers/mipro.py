@@ -67,6 +67,10 @@ class MIPRO(SurrogateSettings):
         # super() without arguments does not work in a dataclass with slots.
         return SurrogateSettings.bootstrap_settings(self, facts)
 
+    def proposer_calls(self, facts: Facts) -> int:
+        """Return how many proposer calls are made at most."""
+        return self.grounding.most_calls(facts.n_train, facts.n_predictors, self.instruction_count(facts))
+
     def instruction_count(self, facts: Facts) -> int:
         """Return how many instructions each predictor gets, the original included."""
         candidates = self.shape(facts).candidates

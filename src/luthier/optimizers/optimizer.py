@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from luthier.search.trial import Trial
 
@@ -30,15 +30,30 @@ class Facts:
     sequential: bool = False
     """Trials run one at a time (embedded LM)."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as JSON, for the journal."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Facts:
+        """Read facts back."""
+        return Facts(**data)
+
 
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
     """How much of what a search will do, for the plan shown before money is spent."""
 
+    trials: int = 0
+    """Trials of the search, full evaluations included."""
     bootstrap_rollouts: int = 0
     proposer_calls: int = 0
     search_rollouts: int = 0
     closing_rollouts: int = 0
+    closing: int = 0
+    """Full evaluations that must not be left out at the end."""
+    largest_demo_set: int = 0
+    """Most demos that a candidate's prompt may have."""
     surrogate_trials: int = 0
     """Trials whose point the surrogate really chooses (after its random start-up)."""
     notes: tuple[str, ...] = ()

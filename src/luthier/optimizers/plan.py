@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from luthier.budget import Budget
@@ -12,7 +12,7 @@ from luthier.lm.lm import LM, Price
 from luthier.optimizers.optimizer import Facts, SearchPlan
 
 CHARACTERS_PER_TOKEN = 4.0
-ANSWER_TOKENS = 60.0
+ANSWER_TOKENS = 30.0
 PROPOSER_PROMPT_TOKENS = 900.0
 PROPOSER_ANSWER_TOKENS = 150.0
 
@@ -27,6 +27,25 @@ class RolloutCost:
     seconds: float | None = None
     """Wall-clock seconds of a run divided by how many run at once; None while not measured."""
     measured: bool = False
+    demo_tokens: float = 0.0
+    """Tokens that one more demo for every call adds to a run's prompts."""
+    judging: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Calls, prompt tokens, and completion tokens of the judge in the metric."""
+
+    def with_demos(self, count: float) -> RolloutCost:
+        """Return what a run costs when every prompt has so many demos."""
+        return replace(self, prompt_tokens=self.prompt_tokens + count * self.demo_tokens)
+
+    def amounts(self, price: Price | None) -> dict[str, float]:
+        """Return the cost by the names that a budget's limits have."""
+        calls, read, written = self.judging
+        read, written = read + self.prompt_tokens, written + self.completion_tokens
+        amounts = {"lm_calls": calls + self.calls, "tokens": read + written}
+        if price is not None:
+            amounts["usd"] = price.usd(read, written)
+        if self.seconds is not None:
+            amounts["seconds"] = self.seconds
+        return amounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +74,21 @@ class Phase:
 def study_plan(
     facts: Facts, search: SearchPlan, cost: RolloutCost, *, task: LM, teacher: LM, proposer: LM
 ) -> dict[str, Any]:
-    """Return the plan event: expected program runs, calls, tokens, dollars, and seconds by phase.
+    """Return the plan event: program runs, calls, tokens, dollars, and seconds by phase.
 
-    The counts are what the search does at most; rollouts that share a request pay for it once,
-    so the bill is usually lower.
+    Program runs are what the study makes at most, and candidates are taken to have as many demos as any may have;
+    rollouts that share a request pay for it once, so the bill is usually lower.
     """
+    tuned = cost.with_demos(search.largest_demo_set)
     runs = [
-        ("baseline", facts.n_val, task),
-        ("bootstrap", search.bootstrap_rollouts, teacher),
-        ("search", search.search_rollouts, task),
-        ("full evaluations", search.closing_rollouts, task),
-        ("verdict", 2 * facts.n_test, task),
-        ("insight", facts.n_predictors * facts.n_val if facts.n_predictors > 1 else 0, task),
+        ("baseline", facts.n_val, cost, task),
+        ("bootstrap", search.bootstrap_rollouts, cost, teacher),
+        ("search", search.search_rollouts, tuned, task),
+        ("full evaluations", search.closing_rollouts, tuned, task),
+        ("verdict", 2 * facts.n_test, cost.with_demos(search.largest_demo_set / 2), task),
+        ("insight", facts.n_predictors * facts.n_val if facts.n_predictors > 1 else 0, tuned, task),
     ]
-    phases = [_rollout_phase(name, rollouts, cost, lm.price) for name, rollouts, lm in runs if rollouts]
+    phases = [_rollout_phase(name, rollouts, each, lm.price) for name, rollouts, each, lm in runs if rollouts]
     if search.proposer_calls:
         phases.insert(min(2, len(phases)), _proposer_phase(search.proposer_calls, proposer.price))
     hosts = sorted({host for lm in (task, teacher, proposer) if (host := lm.leaves_machine) is not None})
@@ -78,40 +98,38 @@ def study_plan(
         "measured": cost.measured,
         "leaves_machine": hosts,
         "smallest_detectable": round(smallest_detectable(facts.n_test), 4) if facts.n_test else None,
+        "trials": search.trials,
         "surrogate_trials": search.surrogate_trials,
         "splits": {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test},
         "notes": list(search.notes),
     }
 
 
-def refusal(plan: Mapping[str, Any], budget: Budget | None) -> str | None:
-    """Return why a budget cannot even pay for baseline, closing evaluations, and verdict; None where it can."""
+def refusal(facts: Facts, cost: RolloutCost, price: Price | None, budget: Budget | None) -> str | None:
+    """Return why a budget cannot even pay for baseline, one full evaluation, and verdict; None where it can."""
     if budget is None:
         return None
-    needed = [phase for phase in plan["phases"] if phase["name"] in ("baseline", "full evaluations", "verdict")]
-    for name, limit in (("calls", budget.lm_calls), ("tokens", budget.tokens), ("usd", budget.usd)):
-        least = sum(phase[name] or 0 for phase in needed)
-        if limit is not None and least > limit:
+    least = 2 * facts.n_val + 2 * facts.n_test
+    for name, limit in asdict(budget).items():
+        needed = least * cost.amounts(price).get(name, 0.0)
+        if limit is not None and needed > limit:
+            unit = {"lm_calls": "LM calls", "usd": "dollars"}.get(name, name)
             return (
-                f"the budget of {limit} {name} cannot pay for the baseline, the closing full evaluations, and the "
-                f"verdict, which need about {least:.6g} {name}. Raise the budget, or give fewer examples."
+                f"the budget of {limit:,.6g} {unit} cannot pay for the original, one candidate, and the verdict: "
+                f"{least} program runs need about {needed:,.6g} {unit}. Raise the budget, or give fewer examples."
             )
     return None
 
 
 def _rollout_phase(name: str, rollouts: int, cost: RolloutCost, price: Price | None) -> Phase:
-    prompt, completion = rollouts * cost.prompt_tokens, rollouts * cost.completion_tokens
-    seconds = None if cost.seconds is None else rollouts * cost.seconds
-    return Phase(name, rollouts, rollouts * cost.calls, prompt + completion, _usd(price, prompt, completion), seconds)
+    amounts = {name: rollouts * amount for name, amount in cost.amounts(price).items()}
+    return Phase(name, rollouts, amounts["lm_calls"], amounts["tokens"], amounts.get("usd"), amounts.get("seconds"))
 
 
 def _proposer_phase(calls: int, price: Price | None) -> Phase:
     prompt, completion = calls * PROPOSER_PROMPT_TOKENS, calls * PROPOSER_ANSWER_TOKENS
-    return Phase("proposals", 0, calls, prompt + completion, _usd(price, prompt, completion), None)
-
-
-def _usd(price: Price | None, prompt: float, completion: float) -> float | None:
-    return None if price is None else (prompt * price.input + completion * price.output) / 1e6
+    usd = None if price is None else price.usd(prompt, completion)
+    return Phase("proposals", 0, calls, prompt + completion, usd, None)
 
 
 def _total(phases: Sequence[Phase]) -> Phase:

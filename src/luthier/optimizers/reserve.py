@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from luthier.budget import Ledger
 from luthier.lm.lm import LM
-from luthier.optimizers.plan import RolloutCost
-from luthier.search.trial import Trial
+from luthier.optimizers.plan import CHARACTERS_PER_TOKEN, RolloutCost
+from luthier.search.trial import Purpose, Trial
 
 MARGIN = 1.2
 """Over the dearest mean cost seen so far, for chance and for retries without a bill."""
@@ -19,58 +19,79 @@ MARGIN = 1.2
 class Reserve:
     """Earmarks in the ledger and time on the clock, raised as candidates turn out dearer than the original."""
 
-    ledger: Ledger | None
+    ledger: Ledger
     clock: Clock
     lm: LM
     original: RolloutCost
     closing: int
-    """Rollouts of the closing full evaluations."""
+    """Rollouts of the closing full evaluations that are still to come."""
     verdict: int
     """Test examples; each is run with the original and with the chosen candidate."""
-    dearest: Mapping[str, float] = field(default_factory=dict)
+    longest_answer: int
+    """Tokens that one call may write at most."""
+    abreast: int
+    """Program runs at one time."""
+    dearest: RolloutCost = field(init=False)
 
-    def keep(self, trials: Sequence[Trial] = ()) -> None:
-        """Set aside what closing evaluations and verdict will take, by the dearest candidate seen."""
-        self.clock.kept = (self.closing + 2 * self.verdict) * (self.original.seconds or 0.0) * MARGIN
-        if self.ledger is None:
-            return
-        dear, cheap = self._mean_cost(trials), self._amounts(self.original)
-        self.ledger.set_aside("closing", {name: MARGIN * self.closing * dear[name] for name in dear})
-        self.ledger.set_aside("verdict", {name: MARGIN * self.verdict * (dear[name] + cheap[name]) for name in dear})
+    def __post_init__(self) -> None:
+        self.dearest = self.original
 
-    def release_closing(self) -> None:
-        """Let the closing full evaluations be paid for."""
-        self.clock.kept = 2 * self.verdict * (self.original.seconds or 0.0) * MARGIN
-        if self.ledger is not None:
-            self.ledger.release("closing")
-
-    def release_verdict(self) -> None:
-        """Let the verdict be paid for."""
-        self.release_closing()
-        self.clock.kept = 0.0
-        if self.ledger is not None:
-            self.ledger.release("verdict")
-
-    def _mean_cost(self, trials: Sequence[Trial]) -> dict[str, float]:
-        dearest = self.original
+    def learn(self, trials: Sequence[Trial]) -> None:
+        """Note what trials cost, and which full evaluations are done."""
         for trial in trials:
-            n = max(1, len(trial.observations))
-            costs = [observation.cost for observation in trial.observations]
-            mean = {name: sum(c.get(name, 0.0) for c in costs) / n for name in ("lm_calls", "prompt_tokens")}
-            dearest = RolloutCost(
-                calls=max(dearest.calls, mean["lm_calls"]),
-                prompt_tokens=max(dearest.prompt_tokens, mean["prompt_tokens"]),
-                completion_tokens=max(
-                    dearest.completion_tokens, sum(c.get("completion_tokens", 0.0) for c in costs) / n
-                ),
-            )
-        return self._amounts(dearest)
+            if trial.ask.purpose is Purpose.FULL:
+                self.closing = max(0, self.closing - len(trial.observations))
+            self.dearest = _dearer(self.dearest, trial, self.abreast)
+        self.keep()
 
-    def _amounts(self, cost: RolloutCost) -> dict[str, float]:
-        amounts = {"lm_calls": cost.calls, "tokens": cost.prompt_tokens + cost.completion_tokens}
-        if self.lm.price is not None:
-            amounts["usd"] = self.lm.price.usd(cost.prompt_tokens, cost.completion_tokens)
-        return amounts
+    def keep(self, *, under_way: int = 0) -> None:
+        """Set aside what closing evaluations and verdict will take, by the dearest candidate seen.
+
+        Args:
+            under_way: rollouts of closing evaluations that are being made now, and may be paid for.
+        """
+        dear, cheap = self.dearest.amounts(self.lm.price), self.original.amounts(self.lm.price)
+        closing = max(0, self.closing - under_way)
+        kept = {
+            "closing": {name: MARGIN * closing * dear[name] for name in dear},
+            "verdict": {name: MARGIN * self.verdict * (dear[name] + cheap[name]) for name in dear},
+        }
+        for name, amount in self._one_call().items():
+            # A call is let through only where its worst case fits, so the last one needs that much room.
+            kept["verdict"][name] += amount if self.verdict else 0.0
+        self.clock.kept = sum(amounts.pop("seconds", 0.0) for amounts in kept.values())
+        for name, amounts in kept.items():
+            self.ledger.set_aside(name, amounts)
+
+    def release(self) -> None:
+        """Let everything be paid for: the search is over."""
+        self.clock.kept = 0.0
+        self.ledger.release("closing")
+        self.ledger.release("verdict")
+
+    def _one_call(self) -> dict[str, float]:
+        # The worst case counts a token for each byte of a prompt.
+        calls = max(1.0, self.dearest.calls)
+        prompt = CHARACTERS_PER_TOKEN * self.dearest.prompt_tokens / calls
+        worst = RolloutCost(calls=1.0, prompt_tokens=prompt, completion_tokens=self.longest_answer)
+        return worst.amounts(self.lm.price)
+
+
+def _dearer(cost: RolloutCost, trial: Trial, abreast: int) -> RolloutCost:
+    """Return the cost, raised to the trial's mean where that is higher."""
+    n = max(1, len(trial.observations))
+
+    def mean(name: str) -> float:
+        return sum(observation.cost.get(name, 0.0) for observation in trial.observations) / n
+
+    seconds = sum(float(observation.detail.get("seconds", 0.0)) for observation in trial.observations) / n / abreast
+    return replace(
+        cost,
+        seconds=max(cost.seconds or 0.0, seconds),
+        calls=max(cost.calls, mean("lm_calls")),
+        prompt_tokens=max(cost.prompt_tokens, mean("prompt_tokens")),
+        completion_tokens=max(cost.completion_tokens, mean("completion_tokens")),
+    )
 
 
 @dataclass(slots=True)

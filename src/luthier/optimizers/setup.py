@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,15 @@ from luthier.evaluation.splits import Split, split
 from luthier.lm.lm import LM
 from luthier.optimizers.manifest import manifest
 from luthier.optimizers.optimizer import Auto, Facts, Optimizer
-from luthier.optimizers.plan import CHARACTERS_PER_TOKEN, RolloutCost
+from luthier.optimizers.plan import ANSWER_TOKENS, CHARACTERS_PER_TOKEN, RolloutCost, study_plan
 from luthier.optimizers.registry import optimizer_named
 from luthier.optimizers.shape import EVALUATIONS, auto_for, evaluations_in, room_for_demos
 from luthier.program.predictor import Predictor
 from luthier.program.program import Program, discover
 from luthier.program.render import text
 
-ROOM_FOR_PROPOSALS = 40
-"""LM calls kept for the proposer when a limit on calls is turned into program runs."""
+PAPER_FULL_EVALUATIONS = 30
+"""T of a middling task, for paper presets where neither budget nor ``auto`` says otherwise (paper Table 4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Settings:
     group: str | None = None
     launch: Mapping[str, Any] | None = None
     """How the command line started the study; what ``luthier resume`` starts again."""
+    store: Path | None = None
+    """A store shared with other studies; None: the study's own."""
     code_changed: bool = False
     """Continue although the program's or the metric's code is another now."""
 
@@ -59,6 +62,8 @@ class Setup:
     proposer: LM
     optimizer: Optimizer
     settings: Settings
+    predictors_given: bool
+    """Whether the user named the predictors to tune; then no other is."""
     study_dir: Path
     manifest: Mapping[str, Any]
 
@@ -86,18 +91,17 @@ class Setup:
     def facts(self, cost: RolloutCost) -> Facts:
         """Return what the optimizer decides its numbers by."""
         scoring, training, n_test = len(self.scoring), len(self.training), len(self.split.test)
-        auto, budget = self.settings.auto, self.settings.budget
+        auto = self.settings.auto
         room = evaluations_in(
-            budget,
-            calls_per_rollout=cost.calls,
-            fixed_rollouts=scoring + 2 * training + 2 * n_test,
-            other_calls=ROOM_FOR_PROPOSALS,
+            self.settings.budget, cost, self.task.price, fixed_rollouts=scoring + 2 * training + 2 * n_test
         )
-        wanted = EVALUATIONS[auto] if auto is not None else None
-        evaluations = int(min(room, wanted if wanted is not None else max(EVALUATIONS["light"], 3 * scoring)))
-        if wanted is None and room != float("inf"):
-            evaluations = int(room)
-        evaluations = max(evaluations, 2 * scoring)
+        if auto is not None:
+            wanted = EVALUATIONS[auto]
+        elif self.optimizer.scores_on_train:
+            wanted = PAPER_FULL_EVALUATIONS * scoring
+        else:
+            wanted = max(EVALUATIONS["light" if math.isinf(room) else "heavy"], 3 * scoring)
+        evaluations = max(int(min(room, wanted)), 2 * scoring)
         return Facts(
             n_train=training,
             n_val=scoring,
@@ -113,13 +117,55 @@ class Setup:
         """Guess a program run's cost: every predictor once, its prompt with an average row's text."""
         rows = self.scoring[:20]
         characters = sum(sum(len(str(value)) for value in row.inputs.values()) for row in rows) / max(1, len(rows))
-        tokens = 0.0
+        n = len(self.program.predictors)
+        row_tokens, written = n * characters / CHARACTERS_PER_TOKEN, ANSWER_TOKENS * n
+        return RolloutCost(
+            calls=n,
+            prompt_tokens=self._constant_tokens() + row_tokens,
+            completion_tokens=written,
+            demo_tokens=row_tokens + written,
+        )
+
+    def measured_cost(self, baseline: Mapping[str, Any]) -> RolloutCost:
+        """Return a program run's mean cost as the baseline event measured it.
+
+        It is read from the journal, never from the clock of this run, so that a resumed study decides the same.
+        """
+        outcomes, judge = baseline["outcomes"], baseline["judge"]
+        n = len(outcomes)
+        calls, prompt, written = (
+            sum(outcome["cost"][name] for outcome in outcomes) / n
+            for name in ("lm_calls", "prompt_tokens", "completion_tokens")
+        )
+        constant = self._constant_tokens() * calls / len(self.program.predictors)
+        return RolloutCost(
+            calls=calls,
+            prompt_tokens=prompt,
+            completion_tokens=written,
+            seconds=sum(outcome["seconds"] for outcome in outcomes) / n / min(n, self.concurrency),
+            measured=True,
+            demo_tokens=max(0.0, prompt - constant) + written,
+            judging=(judge["lm_calls"] / n, judge["prompt_tokens"] / n, judge["completion_tokens"] / n),
+        )
+
+    def plan(self, facts: Facts, cost: RolloutCost) -> dict[str, Any]:
+        """Return the plan event."""
+        search = self.optimizer.plan(facts)
+        columns = {name: self.manifest["data"][name] for name in ("inputs", "labels")}
+        plan = study_plan(facts, search, cost, task=self.task, teacher=self.teacher, proposer=self.proposer)
+        return {**plan, **columns}
+
+    def with_program(self, program: Program) -> Setup:
+        """Return the setup for the predictors that the baseline showed to be the program's."""
+        return replace(self, program=program)
+
+    def _constant_tokens(self) -> float:
+        """Estimate the tokens of all predictors' prompts apart from their inputs."""
+        characters = 0
         for predictor in self.program.predictors:
             empty = {field.name: "" for field in predictor.signature.inputs}
-            constant = len(text(predictor.signature, predictor.original, empty))
-            tokens += (constant + characters) / CHARACTERS_PER_TOKEN
-        n = len(self.program.predictors)
-        return RolloutCost(calls=n, prompt_tokens=tokens, completion_tokens=30.0 * n)
+            characters += len(text(predictor.signature, predictor.original, empty))
+        return characters / CHARACTERS_PER_TOKEN
 
 
 def prepare(
@@ -175,6 +221,7 @@ def prepare(
         proposer=proposer,
         optimizer=recipe,
         settings=settings,
+        predictors_given=predictors is not None,
         study_dir=settings.study_dir if settings.study_dir is not None else _default_directory(program),
         manifest=manifest(
             program=program,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 from luthier.budget import Budget
+from luthier.lm.lm import Price
 from luthier.optimizers.optimizer import Auto, Facts
+from luthier.optimizers.plan import PROPOSER_ANSWER_TOKENS, PROPOSER_PROMPT_TOKENS, RolloutCost
 
 EVALUATIONS: dict[Auto, int] = {"light": 300, "medium": 800, "heavy": 2000}
 """Program runs of the search, by preset, where no budget says otherwise."""
@@ -13,6 +16,8 @@ EVALUATIONS: dict[Auto, int] = {"light": 300, "medium": 800, "heavy": 2000}
 CANDIDATES: dict[Auto, int] = {"light": 6, "medium": 12, "heavy": 18}
 """Instructions and demo sets per predictor (as peers' users know them)."""
 
+ROOM_FOR_PROPOSALS = RolloutCost(40, 40 * PROPOSER_PROMPT_TOKENS, 40 * PROPOSER_ANSWER_TOKENS)
+"""What is kept for the proposer when a budget is turned into program runs."""
 LARGEST_DEMO_SET = 18
 PROMPT_CHARACTERS = 16_000
 """How much of a prompt demos may fill, about 4,000 tokens."""
@@ -45,18 +50,22 @@ def auto_for(evaluations: int) -> Auto:
     return next((name for name in names if evaluations >= EVALUATIONS[name]), "light")
 
 
-def evaluations_in(budget: Budget | None, *, calls_per_rollout: float, fixed_rollouts: int, other_calls: int) -> float:
-    """Return how many program runs a limit on LM calls leaves to the search.
+def evaluations_in(budget: Budget | None, cost: RolloutCost, price: Price | None, *, fixed_rollouts: int) -> float:
+    """Return how many program runs the budget leaves to the search: its tightest limit decides.
 
     Args:
-        budget: the user's limits; without a limit on calls the answer is infinite.
-        calls_per_rollout: LM calls of one program run.
+        budget: the user's limits; without any the answer is infinite.
+        cost: of one run of the original; a candidate's is taken to be that with a middling number of demos.
+        price: of the task LM.
         fixed_rollouts: program runs outside the search: baseline, bootstrapping, verdict.
-        other_calls: the proposer's calls.
     """
-    if budget is None or budget.lm_calls is None:
-        return math.inf
-    return (budget.lm_calls - other_calls) / max(calls_per_rollout, 1e-9) - fixed_rollouts
+    room = math.inf
+    plain, tuned = cost.amounts(price), cost.with_demos(LARGEST_DEMO_SET / 2).amounts(price)
+    for name, limit in asdict(budget).items() if budget is not None else ():
+        if limit is not None and tuned.get(name):
+            proposals = ROOM_FOR_PROPOSALS.amounts(price).get(name, 0.0)
+            room = min(room, (limit - proposals - fixed_rollouts * plain[name]) / tuned[name])
+    return room
 
 
 def closing_evaluations(facts: Facts) -> int:

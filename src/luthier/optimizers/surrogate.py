@@ -13,15 +13,19 @@ from luthier.optimizers.optimizer import Facts, SearchPlan
 from luthier.optimizers.shape import CANDIDATES, closing_evaluations, demo_sizes
 from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
-from luthier.search.halving import SuccessiveHalving
+from luthier.search.halving import SuccessiveHalving, plan_rungs
 from luthier.search.random import RandomSearch
-from luthier.search.schedule import MIN_TRIALS, MinibatchSchedule, batch_size, minibatch_size, paper_trials
+from luthier.search.schedule import (
+    MIN_TRIALS,
+    MinibatchSchedule,
+    batch_size,
+    minibatch_size,
+    paper_trials,
+    trials_for,
+)
 from luthier.search.space import Point
-from luthier.search.tpe import TPE
+from luthier.search.tpe import TPE, startup_trials
 from luthier.search.trial import Strategy, Suggest
-
-SUMMARY_CALLS = 12
-"""At most so many proposer calls ground the proposals (MIPRO App. C: eleven to summarize the data, one the program)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Shape:
     @property
     def startup(self) -> int:
         """Random trials before the surrogate guides."""
-        return max(1, min(10, self.trials // 3))
+        return startup_trials(self.trials)
 
     @property
     def full_evaluations(self) -> int:
@@ -102,7 +106,7 @@ class SurrogateSettings:
             trials = paper_trials(facts.evaluations // facts.n_val, facts.n_val, minibatch, self.full_every)
             closing = 0
         else:
-            trials = (facts.evaluations - closing * facts.n_val) // minibatch
+            trials = trials_for(facts.evaluations, facts.n_val, minibatch, closing)
         trials = self.trials or max(1, trials)
         one_by_one = facts.sequential or self.preset == "paper"
         return Shape(
@@ -118,24 +122,31 @@ class SurrogateSettings:
     def plan(self, facts: Facts) -> SearchPlan:
         """Return what the search will do."""
         shape = self.shape(facts)
-        rounds = 1 if self.preset == "paper" else 2
+        demos = self.bootstrap_settings(facts)
         notes = []
         if shape.halving:
             notes.append(f"{shape.trials} minibatch trials are too few for a surrogate: successive halving instead")
         return SearchPlan(
-            bootstrap_rollouts=facts.n_train * rounds,
+            trials=self._explored(shape, facts) + shape.full_evaluations,
+            bootstrap_rollouts=demos.most_rollouts(facts.n_train),
             proposer_calls=self.proposer_calls(facts),
             search_rollouts=shape.trials * shape.minibatch,
             closing_rollouts=shape.full_evaluations * facts.n_val,
+            closing=shape.closing,
+            largest_demo_set=demos.largest if self.tunes_demos else 0,
             surrogate_trials=0 if shape.halving else max(0, shape.trials - shape.startup),
             notes=tuple(notes),
         )
 
+    def _explored(self, shape: Shape, facts: Facts) -> int:
+        if not shape.halving:
+            return shape.trials
+        rungs = plan_rungs(shape.trials * shape.minibatch, facts.n_val, shape.closing)
+        return sum(rung.points for rung in rungs)
+
     def proposer_calls(self, facts: Facts) -> int:
-        """Return how many proposer calls are expected."""
-        if not self.tunes_instructions:
-            return 0
-        return SUMMARY_CALLS + facts.n_predictors * (1 + self.shape(facts).candidates)
+        """Return how many proposer calls are made at most."""
+        return 0
 
     def bootstrap_settings(self, facts: Facts) -> BootstrapSettings:
         """Return how demo sets are collected; K = 4 in the paper preset, which the paper leaves open."""

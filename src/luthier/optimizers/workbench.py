@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import Any
 
 from luthier.canonical import content_hash
@@ -28,8 +28,10 @@ from luthier.search.space import Point
 from luthier.search.trial import Ask, Observation, Purpose, Strategy, Trial, observation_json, observation_of
 from luthier.study.study import Study
 
-ERRORS_THAT_DROP = 3
-"""After this many program errors a candidate may no longer be chosen."""
+ALIKE_THAT_STOP = 3
+"""So many candidates that fail alike, and have no new prompt in common, show that the program is broken."""
+MET = "met"
+"""What the journal calls the predictors that an outcome's rollout was the first to meet."""
 
 
 @dataclass(slots=True)
@@ -49,10 +51,8 @@ class Workbench:
     reserve: Reserve
     seed: int
     original: Candidate
-    errors: Counter[str] = field(default_factory=Counter)
-    """Program errors by candidate key."""
-    broken_by: dict[str, list[Candidate]] = field(default_factory=dict)
-    """By traceback: the candidates that failed with it."""
+    broken_by: dict[str, dict[Point, Candidate]] = field(default_factory=dict)
+    """By hash of a traceback: the candidates that failed with it."""
 
     @property
     def scoring_ids(self) -> tuple[str, ...]:
@@ -133,8 +133,9 @@ class Workbench:
             return await self.evaluate(choices, asks, first)
 
         prior = [self._baseline_trial(choices)]
+        self._note_errors(choices, chain(*(trial.observations for trial in self.study.trials)), {})
+        self.reserve.learn(self.study.trials)
         trials = await self.study.loop(choices.space, strategy, evaluate, batch=batch, seed=self.seed, prior=prior)
-        self.reserve.release_closing()
         ended = next(event for event in self.study.events if event["event"] == "loop_end")
         return trials if ended["reason"] != "budget" else (*trials, *await self._close(choices, trials))
 
@@ -143,9 +144,8 @@ class Workbench:
 
         async def compute() -> dict[str, Any]:
             closing: list[Trial] = []
-            room = self.reserve.closing // max(1, len(self.scoring))
             try:
-                while len(closing) < room:
+                while self.reserve.closing >= len(self.scoring):
                     history = (*trials, *closing)
                     best = best_partial(history, (), shrunken=True)
                     if best is None:
@@ -176,18 +176,26 @@ class Workbench:
             StudyPaused: rollouts stayed unscored even when tried again; nothing is told.
             ProgramFailed: user code fails whatever the prompts are.
         """
-        if any(ask.purpose is Purpose.FULL for ask in asks):
-            self.reserve.release_closing()
+        self.reserve.keep(under_way=sum(len(ask.examples) for ask in asks if ask.purpose is Purpose.FULL))
         jobs = [Job(choices.candidate(ask.point, self.original), example) for ask in asks for example in ask.examples]
         rollouts = await scored_rollouts(self.evaluator, jobs)
-        self._watch_errors(rollouts)
-        observations, start = [], 0
+        observations, rest = [], iter(rollouts)
         for ask in asks:
-            part = rollouts[start : start + len(ask.examples)]
-            start += len(ask.examples)
-            observations.append([observation_of(ask.point, outcome_json(rollout)) for rollout in part])
-        self.reserve.keep([Trial(first, ask, tuple(seen)) for ask, seen in zip(asks, observations, strict=True)])
+            part = islice(rest, len(ask.examples))
+            observations.append([observation_of(ask.point, self._outcome(rollout)) for rollout in part])
+        tracebacks = {content_hash(rollout.traceback): rollout.traceback for rollout in rollouts if rollout.traceback}
+        self._note_errors(choices, chain(*observations), tracebacks)
+        self.reserve.learn([Trial(first, ask, tuple(seen)) for ask, seen in zip(asks, observations, strict=True)])
         return observations
+
+    def _outcome(self, rollout: Rollout) -> dict[str, Any]:
+        """Return what the journal keeps of a rollout in the loop."""
+        outcome = outcome_json(rollout)
+        if rollout.traceback:
+            outcome["traceback"] = content_hash(rollout.traceback)
+        if met := sorted({call.predictor for call in rollout.trace.calls} - self.original.prompts.keys()):
+            outcome[MET] = met
+        return outcome
 
     async def _metered_step(self, name: str, compute: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """Record a step together with the calls and tokens it asked for.
@@ -214,10 +222,6 @@ class Workbench:
         """Return the settings with short meta-prompts where the proposer is an embedded, hence small, model."""
         return replace(settings, small_lm=settings.small_lm or self.proposer.lm.is_local)
 
-    def may_be_chosen(self, candidate: Candidate) -> bool:
-        """Whether the candidate has not been dropped for program errors."""
-        return self.errors[candidate.key] < ERRORS_THAT_DROP
-
     def _baseline_trial(self, choices: Choices) -> Trial:
         event = next(event for event in self.study.events if event["event"] == "baseline")
         point = choices.space.original
@@ -226,19 +230,28 @@ class Workbench:
         )
         return Trial(0, Ask(point, self.scoring_ids, Purpose.FULL), observations)
 
-    def _watch_errors(self, rollouts: Sequence[Rollout]) -> None:
-        for rollout in rollouts:
-            if rollout.outcome is not Outcome.ERROR:
+    def _note_errors(
+        self, choices: Choices, observations: Iterable[Observation], tracebacks: Mapping[str, str]
+    ) -> None:
+        """Note who failed with which traceback; ``tracebacks`` are those of this session, by hash.
+
+        Raises:
+            ProgramFailed: candidates that share no new prompt failed alike.
+        """
+        baseline = next(event for event in self.study.events if event["event"] == "baseline")
+        excused = {outcome["example"] for outcome in baseline["outcomes"] if outcome["outcome"] == Outcome.ERROR.value}
+        for seen in observations:
+            if seen.outcome != Outcome.ERROR.value or seen.example in excused:
                 continue
-            candidate = rollout.job.candidate
-            self.errors[candidate.key] += 1
-            failed = self.broken_by.setdefault(rollout.traceback, [])
-            if all(known.key != candidate.key for known in failed):
-                failed.append(candidate)
-            if len(failed) >= ERRORS_THAT_DROP and _share_no_new_component(failed, self.original):
+            fault = seen.detail["traceback"]
+            failed = self.broken_by.setdefault(fault, {})
+            failed[seen.point] = choices.candidate(seen.point, self.original)
+            if fault not in tracebacks or len(failed) < ALIKE_THAT_STOP:
+                continue
+            if _share_no_new_prompt(failed.values(), self.original):
                 raise ProgramFailed(
                     f"{len(failed)} candidates that have no new prompt in common failed alike, so the program itself "
-                    f"seems broken. Repair it, then resume with --code-changed.\n{rollout.traceback}"
+                    f"seems broken. Repair it, then resume with --code-changed.\n{tracebacks[fault]}"
                 )
 
 
@@ -270,7 +283,7 @@ def _trial(data: Mapping[str, Any], examples: tuple[str, ...]) -> Trial:
     return Trial(data["number"], Ask(point, examples, Purpose.FULL), observations)
 
 
-def _share_no_new_component(candidates: Sequence[Candidate], original: Candidate) -> bool:
+def _share_no_new_prompt(candidates: Iterable[Candidate], original: Candidate) -> bool:
     """Whether no changed prompt is common to all candidates: then no prompt is to blame."""
     shared: set[str] | None = None
     for candidate in candidates:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.surrogate import SurrogateSettings
 from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
@@ -45,9 +46,19 @@ class ZeroShotMIPRO(SurrogateSettings):
     async def run(self, bench: Workbench) -> Sequence[Trial]:
         """Search; the trials returned include the full evaluations."""
         count = self.shape(bench.facts).candidates
-        shown = BootstrapSettings(sizes=(0, *(DEMOS_SHOWN,) * (count - 1)), completed=self.preset != "paper")
-        bootstrapped = await bench.bootstrap(shown)
+        bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
         grounding = await bench.ground(self.grounding, bootstrapped.traces)
         instructions = await bench.propose(grounding, bootstrapped.sets, self.grounding, count=count)
         choices = await bench.space(instructions=instructions, frozen=self.frozen)
         return await bench.loop(choices, self.strategy(bench), batch=self.shape(bench.facts).batch)
+
+    def bootstrap_settings(self, facts: Facts) -> BootstrapSettings:
+        """Return how the demos are collected that only the proposer sees."""
+        count = self.shape(facts).candidates
+        if self.preset == "paper":
+            return BootstrapSettings.paper(count, max_bootstrapped=DEMOS_SHOWN, max_labeled=0)
+        return BootstrapSettings(sizes=(0, *(DEMOS_SHOWN,) * (count - 1)))
+
+    def proposer_calls(self, facts: Facts) -> int:
+        """Return how many proposer calls are made at most."""
+        return self.grounding.most_calls(facts.n_train, facts.n_predictors, self.shape(facts).candidates)

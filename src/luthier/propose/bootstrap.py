@@ -86,6 +86,11 @@ class BootstrapSettings:
             max_bootstrapped=max_bootstrapped,
         )
 
+    @property
+    def largest(self) -> int:
+        """The most demos a predictor's prompt may have."""
+        return max(*self.sizes, self.labeled) if self.max_bootstrapped is not None else max(self.sizes)
+
     def most_rollouts(self, n_rows: int) -> int:
         """Return an upper bound of the rollouts that bootstrapping on so many rows makes."""
         if max(self.sizes) == 0:

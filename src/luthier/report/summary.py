@@ -205,7 +205,9 @@ def _spent(events: Sequence[Event], manifest: Event) -> Amounts:
 def _trials_planned(events: Sequence[Event], plan: Event, optimizer: Mapping[str, Any]) -> int | None:
     settings = optimizer.get("settings")
     settings = settings if isinstance(settings, Mapping) else {}
-    trials = plan.get("trials", settings.get("trials"))
+    if (planned_trials := plan.get("trials")) is not None:
+        return int(planned_trials)
+    trials = settings.get("trials")
     if trials is not None:
         return int(trials) + int(settings.get("closing") or 0)
     # A plan counts program runs; the first ask tells how many make a trial.

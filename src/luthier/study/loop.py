@@ -85,6 +85,11 @@ class Loop:
         return trials
 
 
+def recorded_trials(events: Sequence[Mapping[str, Any]]) -> tuple[Trial, ...]:
+    """Return the trials that a journal has told, in order."""
+    return tuple(trial for batch in _recorded_batches(events) for trial in batch.told)
+
+
 @dataclass(slots=True)
 class _Batch:
     """What the journal has of one batch."""

@@ -16,7 +16,7 @@ from luthier.search.space import Space
 from luthier.search.trial import Strategy, Trial
 from luthier.study.directory import Lock, StudyDirectory
 from luthier.study.journal import Journal, envelope, event_data
-from luthier.study.loop import Evaluate, Loop
+from luthier.study.loop import Evaluate, Loop, recorded_trials
 from luthier.study.manifest import check_manifest, read_manifest, write_manifest
 
 Listener = Callable[[Mapping[str, Any]], None]
@@ -104,6 +104,11 @@ class Study:
     def finished(self) -> bool:
         """Whether the study came to its end."""
         return any(event["event"] == "done" for event in self._journal.events)
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """The trials of the loop that have been told."""
+        return recorded_trials(self._journal.events)
 
     def append(self, event: str, data: Mapping[str, Any]) -> None:
         """Write an event for good, then tell the listener."""
