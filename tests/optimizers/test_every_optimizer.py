@@ -1,0 +1,120 @@
+"""What every optimizer promises, the paper's presets and the controls included."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import luthier as lt
+from luthier.canonical import canonical_json
+from luthier.lm.doubles import ScriptedLM
+from luthier.optimizers.registry import OPTIMIZERS, optimizer_named
+from tests.integration import world
+from tests.optimizers.studies import Interrupted, event, journal, stop_after, told, tune
+
+LIMIT = 1000
+
+
+class Study(NamedTuple):
+    name: str
+    directory: Path
+    calls: int
+
+
+@pytest.fixture(scope="module", params=list(OPTIMIZERS))
+def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    directory, lm = tmp_path_factory.mktemp("whole") / "study", ScriptedLM(world.answer)
+    tune(directory, request.param, lm=lt.LM(lm))
+    return Study(request.param, directory, lm.calls)
+
+
+def test_an_interrupted_study_ends_with_the_journal_of_an_uninterrupted_one(
+    study: Study, tmp_path: Path
+) -> None:
+    name, whole, calls = study
+    expected = journal(whole)
+    lm = ScriptedLM(world.answer)
+    rng, stops = random.Random(name), 0
+    while True:
+        try:
+            tune(tmp_path / "study", name, lm=lt.LM(lm), on_event=stop_after(rng.randint(2, len(expected) // 3)))
+            break
+        except Interrupted:
+            stops += 1
+            now = journal(tmp_path / "study")
+            assert now == expected[: len(now)]
+    assert journal(tmp_path / "study") == expected
+    assert stops >= 2
+    assert lm.calls == calls, "what was answered before an interruption is not asked for again"
+
+
+def test_what_is_chosen_is_no_worse_than_the_original_on_the_rows_it_was_chosen_by(study: Study) -> None:
+    directory = study.directory
+    baseline, choice = event(directory, "baseline"), event(directory, "choice")
+    assert choice["mean"] >= baseline["mean"]
+    assert choice["mean"] == max(row["mean"] for row in choice["table"])
+    assert any(row["is_original"] for row in choice["table"])
+    scored = {outcome["example"] for outcome in baseline["outcomes"]}
+    assert all(row["n"] == len(scored) for row in choice["table"])
+
+
+def test_no_two_levels_are_equal_and_nothing_is_looked_at_twice(study: Study) -> None:
+    directory = study.directory
+    for levels in event(directory, "space")["payloads"].values():
+        contents = [canonical_json(without_provenance(payload)) for payload in levels.values()]
+        assert len(set(contents)) == len(contents)
+    full = [canonical_json(ask["point"]) for ask, _ in told(directory) if ask["purpose"] == "full"]
+    assert len(set(full)) == len(full)
+    seen = [
+        (canonical_json(ask["point"]), example)
+        for ask, _ in told(directory)
+        if ask["purpose"] != "full"
+        for example in ask["examples"]
+    ]
+    assert len(set(seen)) == len(seen)
+
+
+def test_only_paper_presets_let_an_example_meet_itself(study: Study) -> None:
+    name, directory, _ = study
+    split, choice = event(directory, "split"), event(directory, "choice")
+    scored = {outcome["example"] for outcome in event(directory, "baseline")["outcomes"]}
+    if not optimizer_named(name).scores_on_train:
+        assert scored == set(split["val"])
+        assert choice["leaked_cells"] == 0
+        return
+    assert scored == set(split["train"]) | set(split["val"])
+    demos = any(variable["name"].endswith("demos") for variable in event(directory, "space")["variables"])
+    assert (choice["leaked_cells"] > 0) == demos
+
+
+def test_the_plan_is_an_upper_bound(study: Study) -> None:
+    directory = study.directory
+    plan = event(directory, "plan_measured")
+    planned = {phase["name"]: phase for phase in plan["phases"]}
+    made = {"search": 0, "full evaluations": 0}
+    for ask, tell in told(directory):
+        exhaustive = ask["purpose"] == "full" and "full evaluations" in planned
+        made["full evaluations" if exhaustive else "search"] += len(tell["outcomes"])
+    bootstrap = event(directory, "bootstrap")
+    assert sum(bootstrap["attempts"].values()) <= planned["bootstrap"]["rollouts"]
+    assert all(rollouts <= planned.get(name, {"rollouts": 0})["rollouts"] for name, rollouts in made.items())
+    assert len(told(directory)) <= plan["trials"]
+    written = [e["usage"]["lm_calls"] for e in journal(directory) if e["event"] in ("grounding", "proposals")]
+    assert sum(written) <= planned.get("proposals", {"calls": 0})["calls"]
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_a_limit_on_calls_is_never_exceeded_and_there_is_a_verdict(name: str, tmp_path: Path) -> None:
+    lm = ScriptedLM(world.answer)
+    result = tune(tmp_path / "study", name, lm=lt.LM(lm), auto=None, budget=lt.Budget(lm_calls=LIMIT))
+    assert lm.calls <= LIMIT
+    assert result.verdict.n == 40
+
+
+def without_provenance(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: without_provenance(part) for key, part in value.items() if key != "provenance"}
+    return [without_provenance(part) for part in value] if isinstance(value, list) else value
