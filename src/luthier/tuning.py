@@ -235,9 +235,8 @@ async def _run(
         closing.callback(gateway.close)
         opened(gateway)
         line = Line(setup, study, gateway, ledger, clock, store, confirm)
-        if not study.finished:
-            await line.run()
-        return _result(setup, study, await line.tuned_program(), program)
+        tuned = await line.tuned_program() if study.finished else await line.run()
+        return _result(setup, study, tuned, program)
 
 
 def _open_store(path: Path) -> Store:

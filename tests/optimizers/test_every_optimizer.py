@@ -31,9 +31,7 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return Study(request.param, directory, lm.calls)
 
 
-def test_an_interrupted_study_ends_with_the_journal_of_an_uninterrupted_one(
-    study: Study, tmp_path: Path
-) -> None:
+def test_an_interrupted_study_ends_with_the_journal_of_an_uninterrupted_one(study: Study, tmp_path: Path) -> None:
     name, whole, calls = study
     expected = journal(whole)
     lm = ScriptedLM(world.answer)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from luthier.search.schedule import (
 from luthier.search.space import Point
 from luthier.search.standing import predicted_best, standings
 from luthier.search.trial import Ask, Observation, Purpose, Trial
-from tests.search.worlds import run, world
+from tests.search.worlds import World, all_points, run, world
 
 FULL, EXPLORE = Purpose.FULL, Purpose.EXPLORE
 
@@ -114,6 +115,33 @@ def test_a_point_asked_again_gets_unseen_examples_first_and_at_last_those_that_a
     history = run(schedule, problem)
     assert [len(t.ask.examples) for t in history] == [4, 4, 2]
     assert {e for t in history for e in t.ask.examples} == set(problem.examples)
+
+
+def anchored(problem: World, **settings: Any) -> tuple[MinibatchSchedule, list[Point]]:
+    anchors = all_points(problem.space)[5:9]
+    schedule = MinibatchSchedule(
+        RandomSearch(), problem.examples, problem.blocks(5), 12, anchors=tuple(anchors), **settings
+    )
+    return schedule, anchors
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_anchors_are_asked_first_each_once_and_in_order(batch: int) -> None:
+    problem = world(0, variables=2)
+    schedule, anchors = anchored(problem, batch=batch)
+    history = run(schedule, problem, batch=batch, prior=[problem.baseline()])
+    explored = [t.ask.point for t in history if not t.prior]
+    assert explored[:4] == anchors
+    assert len(explored) == 12, "anchors are trials like others"
+    assert all(t.ask.purpose is EXPLORE for t in history if not t.prior)
+
+
+def test_an_anchor_that_was_scored_before_is_passed_over() -> None:
+    problem = world(0, variables=2)
+    schedule, anchors = anchored(problem)
+    known = problem.trial(0, Ask(anchors[0], problem.examples, FULL), prior=True)
+    history = run(schedule, problem, prior=[known])
+    assert [t.ask.point for t in history[1:4]] == anchors[1:]
 
 
 def test_random_search_in_full_tries_every_point_once_and_ends() -> None:

@@ -6,7 +6,7 @@ from luthier.search.schedule import FullSchedule, MinibatchSchedule
 from luthier.search.tpe import TPE
 from luthier.search.trial import Strategy
 from tests.search.strategy_contract import BATCH, StrategyContract
-from tests.search.worlds import World
+from tests.search.worlds import World, all_points
 
 
 class TestRandomSearchInFull(StrategyContract):
@@ -27,6 +27,14 @@ class TestRandomSearchOnMinibatches(StrategyContract):
 class TestOurSchedule(StrategyContract):
     def strategy(self, problem: World) -> Strategy:
         return MinibatchSchedule(TPE(startup=3), problem.examples, problem.blocks(4), 10, closing=2, batch=BATCH)
+
+
+class TestOurScheduleWithAnchors(StrategyContract):
+    def strategy(self, problem: World) -> Strategy:
+        anchors = tuple(all_points(problem.space)[:3])
+        return MinibatchSchedule(
+            TPE(startup=3), problem.examples, problem.blocks(4), 10, closing=2, batch=BATCH, anchors=anchors
+        )
 
 
 class TestPaperSchedule(StrategyContract):

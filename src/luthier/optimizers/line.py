@@ -48,8 +48,8 @@ class Line:
     store: Store
     confirm: Confirm | None
 
-    async def run(self) -> None:
-        """Run all steps, or those that are left.
+    async def run(self) -> Program:
+        """Run all steps, or those that are left; return the program with the predictors that were tuned.
 
         Raises:
             UserError: the plan was declined, or the budget cannot pay for a verdict.
@@ -78,6 +78,7 @@ class Line:
         verdict = await self.study.step("verdict", lambda: self._verdict(evaluator, chosen, choice["is_original"]))
         await self.study.step("insight", lambda: self._insight(evaluator, chosen, choice, trials))
         await self.study.step("done", self._now({"decision": verdict["decision"]}))
+        return setup.program
 
     async def tuned_program(self, evaluator: Evaluator | None = None) -> Program:
         """Return the program with the predictors that the baseline met, and without those it never called.

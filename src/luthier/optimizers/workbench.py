@@ -29,7 +29,7 @@ from luthier.search.trial import Ask, Observation, Purpose, Strategy, Trial, obs
 from luthier.study.study import Study
 
 ALIKE_THAT_STOP = 3
-"""So many candidates that fail alike, and have no new prompt in common, show that the program is broken."""
+"""So many candidates that fail alike, and have nothing new in common, show that the program is broken."""
 MET = "met"
 """What the journal calls the predictors that an outcome's rollout was the first to meet."""
 
@@ -51,8 +51,8 @@ class Workbench:
     reserve: Reserve
     seed: int
     original: Candidate
-    broken_by: dict[str, dict[Point, Candidate]] = field(default_factory=dict)
-    """By hash of a traceback: the candidates that failed with it."""
+    broken_by: dict[str, set[Point]] = field(default_factory=dict)
+    """By hash of a traceback: the points that failed with it."""
 
     @property
     def scoring_ids(self) -> tuple[str, ...]:
@@ -244,13 +244,13 @@ class Workbench:
             if seen.outcome != Outcome.ERROR.value or seen.example in excused:
                 continue
             fault = seen.detail["traceback"]
-            failed = self.broken_by.setdefault(fault, {})
-            failed[seen.point] = choices.candidate(seen.point, self.original)
+            failed = self.broken_by.setdefault(fault, set())
+            failed.add(seen.point)
             if fault not in tracebacks or len(failed) < ALIKE_THAT_STOP:
                 continue
-            if _share_no_new_prompt(failed.values(), self.original):
+            if _share_nothing_new(failed, choices.space.original):
                 raise ProgramFailed(
-                    f"{len(failed)} candidates that have no new prompt in common failed alike, so the program itself "
+                    f"{len(failed)} candidates that have nothing new in common failed alike, so the program itself "
                     f"seems broken. Repair it, then resume with --code-changed.\n{tracebacks[fault]}"
                 )
 
@@ -283,14 +283,8 @@ def _trial(data: Mapping[str, Any], examples: tuple[str, ...]) -> Trial:
     return Trial(data["number"], Ask(point, examples, Purpose.FULL), observations)
 
 
-def _share_no_new_prompt(candidates: Iterable[Candidate], original: Candidate) -> bool:
-    """Whether no changed prompt is common to all candidates: then no prompt is to blame."""
-    shared: set[str] | None = None
-    for candidate in candidates:
-        new = {
-            content_hash([name, prompt.instruction, [[dict(d.inputs), dict(d.outputs)] for d in prompt.demos]])
-            for name, prompt in candidate.prompts.items()
-            if prompt != original.prompts[name]
-        }
-        shared = new if shared is None else shared & new
-    return not shared
+def _share_nothing_new(points: Iterable[Point], original: Point) -> bool:
+    """Whether no level but the original's is common to all points: then no prompt is to blame."""
+    return not set.intersection(
+        *({(name, level) for name, level in p.items() if level != original[name]} for p in points)
+    )
