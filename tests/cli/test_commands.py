@@ -94,6 +94,7 @@ def run(*arguments: str) -> Any:
         (errors.DataError("no rows"), 2),
         (errors.StudyMismatch("another study"), 2),
         (errors.JournalError("line 3 is damaged"), 2),
+        (errors.RequestRejected("no such model"), 2),
         (errors.BudgetExhausted("used up"), 3),
         (errors.StudyPaused("no answer"), 4),
         (errors.AccessDenied("quota"), 4),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,9 +17,16 @@ from rich.text import Text
 from luthier.report.figures import showable
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on in silence: who reads along may leave, and the work must not end for that."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 def people() -> Console:
-    """Return a console on standard error, as it is now."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    """Return a console on standard error, as it is now; one that nobody reads any more falls silent."""
+    return _Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
 
 def say(text: str, style: str = "") -> None:

@@ -9,10 +9,14 @@ from luthier.cli.console import emit, say
 from luthier.cli.exits import guarded
 from luthier.cli.launch import Launch, check_url
 from luthier.cli.tuning import columns
+from luthier.errors import RequestRejected
 from luthier.report.figures import count, percent, plural
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from luthier.evaluation.rollout import Evaluation
+    from luthier.program.candidate import Candidate
 
 
 @guarded
@@ -63,16 +67,39 @@ def evaluate(
     arguments = launch.arguments()
     settings: dict[str, Any] = {"lm": arguments["lm"], "concurrency": concurrency, "repeats": repeats}
     if candidate is not None:
-        settings["candidate"] = luthier.Candidate.load(candidate)
+        settings["candidate"] = luthier.Candidate.load(_prompts(candidate))
     if arguments["budget"] is not None:
         settings["budget"] = arguments["budget"]
     if inputs is not None:
         settings["inputs"] = list(columns(inputs))
-    result = luthier.evaluate(arguments["program"], data, arguments["metric"], **settings)
+    try:
+        result = luthier.evaluate(arguments["program"], data, arguments["metric"], **settings)
+    except RequestRejected as error:
+        error.add_note("Is the model's name right, and does the address end as the server wants it, often in /v1?")
+        raise
     if as_json:
         emit(_json(result))
     elif not quiet:
         _say(result)
+        if shown := _shown(settings.get("candidate"), result):
+            say(f"{count(shown)} of these examples are among the prompts' demonstrations: the score flatters")
+
+
+def _prompts(directory: Path) -> Path:
+    """Return where the prompts are: in the directory, or in the study it is."""
+    inside = directory / "prompts"
+    return inside if (directory / "journal.jsonl").exists() and inside.exists() else directory
+
+
+def _shown(candidate: Candidate | None, result: Evaluation) -> int:
+    """Return how many of the examples an LM was shown with their answers."""
+    if candidate is None:
+        return 0
+    demos = (demo for prompt in candidate.prompts.values() for demo in prompt.demos)
+    return len(
+        {demo.provenance.example for demo in demos if demo.provenance is not None}
+        & {rollout.job.example for rollout in result.rollouts}
+    )
 
 
 def _json(result: Evaluation) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import ParamSpec
 import typer
 
 from luthier.cli.console import complain, say
-from luthier.errors import BudgetExhausted, JournalError, LuthierError, ProgramFailed, UserError
+from luthier.errors import BudgetExhausted, JournalError, LuthierError, ProgramFailed, RequestRejected, UserError
 
 P = ParamSpec("P")
 
@@ -48,7 +48,7 @@ def code_of_error(error: BaseException) -> Code:
     """Return the exit code an error ends the command with."""
     if isinstance(error, KeyboardInterrupt):
         return Code.INTERRUPTED
-    if isinstance(error, UserError | JournalError):
+    if isinstance(error, UserError | JournalError | RequestRejected):
         return Code.BAD_INPUT
     if isinstance(error, BudgetExhausted):
         return Code.BUDGET

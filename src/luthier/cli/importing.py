@@ -10,7 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from luthier.errors import ConfigError, ProgramFailed
+from luthier.errors import ConfigError, ProgramFailed, UserError
+
+_PACKAGE = Path(__file__).parents[1]
 
 
 def load(reference: str, what: str) -> Any:
@@ -21,7 +23,7 @@ def load(reference: str, what: str) -> Any:
         what: what it is for, for messages, e.g. "the program".
 
     Raises:
-        ConfigError: the reference is malformed, or there is no such module or name.
+        UserError: the reference is malformed, there is no such module or name, or a predictor in it cannot be used.
         ProgramFailed: the module raised while it was imported.
     """
     place, _, name = reference.rpartition(":")
@@ -41,8 +43,8 @@ def load(reference: str, what: str) -> Any:
 def _module(place: str, reference: str, what: str) -> ModuleType:
     try:
         return _from_file(Path(place), reference, what) if place.endswith(".py") else importlib.import_module(place)
-    except ConfigError:
-        raise
+    except UserError as error:
+        raise type(error)(f"{error}{_where(error)}") from error
     except ModuleNotFoundError as error:
         if error.name is not None and (place == error.name or place.startswith(f"{error.name}.")):
             raise ConfigError(
@@ -84,11 +86,18 @@ def _from_file(path: Path, reference: str, what: str) -> ModuleType:
 
 
 def _failed(error: BaseException, reference: str, what: str) -> ProgramFailed:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames and frames[-1].filename != __file__ else ""
-    if isinstance(error, SyntaxError):
-        where = f" ({error.filename}, line {error.lineno})"
+    where = f" ({error.filename}, line {error.lineno})" if isinstance(error, SyntaxError) else _where(error)
     return ProgramFailed(f"{what} {reference!r} raised while it was imported: {type(error).__name__}: {error}{where}")
+
+
+def _where(error: BaseException) -> str:
+    """Return the last line of the user's own that an error passed, in parentheses; empty where it passed none."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+
+
+def _is_ours(file: str) -> bool:
+    return "importlib" in file or Path(file).is_relative_to(_PACKAGE)
 
 
 def _raised_inside(error: BaseException) -> bool:

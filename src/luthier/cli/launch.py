@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from luthier.cli.importing import load
@@ -101,6 +104,10 @@ class Launch:
             seconds=self.budget_seconds,
         )
 
+    def limits(self) -> list[str]:
+        """Return the budget options that are set, as they are written."""
+        return [f"--{name.replace('_', '-')}" for name in self.to_json() if name.startswith("budget_")]
+
     def made(self, name: str) -> Any:
         """Return the LM of that name with the options that concern it.
 
@@ -150,6 +157,9 @@ def metric_named(name: str) -> Any:
 
         metric = getattr(metrics, head)
         return metric(field) if field else metric
+    near = get_close_matches(head, METRICS, n=1)
+    if near and not Path(head).exists() and find_spec(head) is None:
+        raise ConfigError(f"--metric {name}: there is no metric {head!r}; did you mean {near[0]}?")
     if ":" not in name:
         raise ConfigError(
             f"--metric {name}: write MODULE:FUNCTION, or one of {', '.join(METRICS)}, with :COLUMN if need be"

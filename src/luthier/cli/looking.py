@@ -64,6 +64,8 @@ def export(
     if to not in FORMS:
         raise ConfigError(f"--to {to}: must be one of {', '.join(FORMS)}")
     text = exported(prompts_of(source, best=best), to, program=program)
+    if to == "openai" and program is None:
+        say("note: without --program, descriptions of fields and types of answers are left out of these messages")
     if output is None:
         typer.echo(text, nl=False)
     else:

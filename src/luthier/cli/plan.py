@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
@@ -14,26 +14,48 @@ from luthier.cli.console import people, say
 from luthier.errors import ConfigError
 from luthier.report.figures import count, dollars, duration, showable
 
+if TYPE_CHECKING:
+    from luthier.budget import Budget
+
 Confirm = Callable[[Mapping[str, Any]], bool]
 
+_COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("program runs", "rollouts", count),
+    ("LM calls", "calls", count),
+    ("tokens", "tokens", count),
+    ("price", "usd", dollars),
+    ("time", "seconds", duration),
+)
+_LIMITS = (
+    ("calls", "lm_calls", lambda limit: f"{count(limit)} LM calls"),
+    ("tokens", "tokens", lambda limit: f"{count(limit)} tokens"),
+    ("usd", "usd", dollars),
+    ("seconds", "seconds", duration),
+)
+_NAMES = {"insight": "each predictor's part"}
 
-def show_plan(plan: Mapping[str, Any]) -> None:
-    """Print a plan for people."""
+
+def show_plan(plan: Mapping[str, Any], budget: Budget | None = None) -> None:
+    """Print a plan for people; what nothing is known about has no column."""
+    whole = plan.get("total") or {}
+    rows = [*plan.get("phases", ()), *([{**whole, "name": "total"}] if whole else [])]
+    known = [column for column in _COLUMNS if any(row.get(column[1]) is not None for row in rows)]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title="Plan, at most", title_justify="left")
     table.add_column("phase")
-    for name in ("program runs", "LM calls", "tokens", "price", "time"):
-        table.add_column(name, justify="right")
-    for phase in plan.get("phases", ()):
-        table.add_row(*_row(phase))
-    if plan.get("total"):
-        table.add_section()
-        table.add_row(*_row({**plan["total"], "name": "total"}), style="bold")
+    for title, _, _ in known:
+        table.add_column(title, justify="right")
+    for row in rows:
+        name = str(row.get("name", ""))
+        cells = [shown(row.get(field)) for _, field, shown in known]
+        table.add_row(showable(_NAMES.get(name, name)), *cells, style="bold" if name == "total" else "")
     people().print(table)
-    for text in _remarks(plan):
+    for text in _remarks(plan, budget):
         say(text)
 
 
-def asker(*, yes: bool, quiet: bool, budgeted: bool, pause: Callable[[], None], resume: Callable[[], None]) -> Confirm:
+def asker(
+    *, yes: bool, quiet: bool, budget: Budget | None, pause: Callable[[], None], resume: Callable[[], None]
+) -> Confirm:
     """Return what decides whether a plan is carried out.
 
     A terminal is asked. Where there is none to ask, a plan goes ahead when a budget bounds it or nothing leaves
@@ -43,13 +65,13 @@ def asker(*, yes: bool, quiet: bool, budgeted: bool, pause: Callable[[], None], 
     def confirm(plan: Mapping[str, Any]) -> bool:
         if not quiet:
             pause()
-            show_plan(plan)
+            show_plan(plan, budget)
         if yes:
             agreed = True
         elif sys.stdin is not None and sys.stdin.isatty():
             pause()
             agreed = typer.confirm("Go ahead?", default=True, err=True)
-        elif budgeted or not plan.get("leaves_machine"):
+        elif budget is not None or not plan.get("leaves_machine"):
             agreed = True
         else:
             raise ConfigError("nobody can be asked here: agree to the plan with --yes, or bound it with a --budget-…")
@@ -59,19 +81,7 @@ def asker(*, yes: bool, quiet: bool, budgeted: bool, pause: Callable[[], None], 
     return confirm
 
 
-def _row(phase: Mapping[str, Any]) -> list[str]:
-    seconds = phase.get("seconds")
-    return [
-        showable(phase.get("name", "")),
-        count(phase.get("rollouts")),
-        count(phase.get("calls")),
-        count(phase.get("tokens")),
-        dollars(phase.get("usd")),
-        "–" if seconds is None else duration(float(seconds)),
-    ]
-
-
-def _remarks(plan: Mapping[str, Any]) -> list[str]:
+def _remarks(plan: Mapping[str, Any], budget: Budget | None) -> list[str]:
     splits = plan.get("splits")
     hosts = plan.get("leaves_machine") or []
     detectable = plan.get("smallest_detectable")
@@ -81,8 +91,27 @@ def _remarks(plan: Mapping[str, Any]) -> list[str]:
             f"Examples: {splits.get('train', 0)} to learn from, {splits.get('val', 0)} to compare candidates on, "
             f"{splits.get('test', 0)} held out for the verdict."
         )
-    found.append(f"Leaves this machine to: {', '.join(hosts)}." if hosts else "Nothing leaves this machine.")
+        if not splits.get("test"):
+            found.append("None are held out, so there will be a best candidate but no verdict; that takes 60 examples.")
+    if met := _limits_met(plan.get("total") or {}, budget):
+        aside = "; the verdict is set aside first" if detectable is not None else ""
+        found.append(f"The budget of {met} may end the search early{aside}.")
+    found.append(
+        f"Examples and prompts are sent to {', '.join(hosts)}."
+        if hosts
+        else "luthier sends nothing to other machines; what a server or client of yours passes on, it cannot see."
+    )
     if detectable is not None:
         found.append(f"So many held-out examples can show a gain from about {100 * detectable:.0f} points on.")
+    if plan.get("surrogate_trials"):
+        found.append(f"In {plan['surrogate_trials']} trials the choice is guided by what earlier ones showed.")
     found += [Text(str(note)).plain for note in plan.get("notes", ())]
     return found
+
+
+def _limits_met(whole: Mapping[str, Any], budget: Budget | None) -> str:
+    return ", ".join(
+        shown(limit)
+        for field, name, shown in _LIMITS
+        if (limit := getattr(budget, name, None)) is not None and (whole.get(field) or 0) > limit
+    )

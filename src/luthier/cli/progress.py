@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -47,10 +47,18 @@ class Progress:
         self._running = 0
         self._paid: Mapping[str, Any] = {}
         self._began: tuple[float, int] | None = None
+        self._before: list[Mapping[str, Any]] = []
+        self._resumed = False
+
+    def recall(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Take note of what an earlier run of the study recorded; it is shown once this run adds something."""
+        with self._lock:
+            self._before = list(events)
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take note of an event."""
         with self._lock:
+            self._go_on()
             if event.get("transient"):
                 self._note_transient(event)
                 return
@@ -60,7 +68,7 @@ class Progress:
                 return
             self._running = 0
             self._state = summary(self._events)
-            text = None if self._quiet or self._live_wanted else line(event, self._state, self._purposes)
+            text = None if self._quiet else self._line(event)
         if text is not None:
             self._console.print(Text(showable(text)))
 
@@ -91,6 +99,8 @@ class Progress:
         self.pause()
         if self._live_wanted and not self._quiet and self._events:
             self._console.print(self._steps(moving=False))
+            for warning in self._state.warnings:
+                self._console.print(Text(f"! {showable(warning)}", style="yellow"))
 
     def render(self) -> RenderableType:
         """Return the display as it is now."""
@@ -100,6 +110,21 @@ class Progress:
             state = self._state
             head = Text.assemble((state.program, "bold"), "  ", (state.optimizer, "dim"))
             return Group(head, self._steps(moving=True), self._bar())
+
+    def _go_on(self) -> None:
+        """Begin where the earlier run stopped."""
+        if not self._before:
+            return
+        self._events, self._before, self._resumed = [*self._before], [], True
+        self._purposes = {
+            trial_number(event): str(event.get("purpose", "")) for event in self._events if event["event"] == "ask"
+        }
+        self._state = summary(self._events)
+
+    def _line(self, event: Mapping[str, Any]) -> str | None:
+        # The live display shows all but the plan by itself.
+        drawn = self._live_wanted and event["event"] != "plan_measured"
+        return None if drawn else line(event, self._state, self._purposes)
 
     def _note_transient(self, event: Mapping[str, Any]) -> None:
         if event["event"] != "rollout":
@@ -132,13 +157,19 @@ class Progress:
             if not planned
             else f"{count(done)} of {count(max(planned, done))} program runs"
         )
-        calls = f"{count(self._paid['lm_calls'])} LM calls paid" if "lm_calls" in self._paid else spent(self._state)
+        calls = self._calls() if "lm_calls" in self._paid else spent(self._state)
         left = self._seconds_left()
         facts = [runs, calls, *([f"about {duration(left)} left"] if left is not None else [])]
         table = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=planned, completed=min(done, planned), width=30) if planned else Text("")
         table.add_row(bar, Text(" · ".join(facts), style="dim"))
         return table
+
+    def _calls(self) -> str:
+        paid, limit = count(self._paid["lm_calls"]), self._state.budget.get("lm_calls")
+        if self._resumed:
+            return f"{paid} LM calls paid in this run"
+        return f"{paid} LM calls paid" if limit is None else f"{paid} of {count(limit)} LM calls paid"
 
     def _seconds_left(self) -> float | None:
         """Return the time left at the pace since this run began, which a resumed study's journal cannot tell."""

@@ -58,9 +58,12 @@ def line(event: Event, state: Summary, purposes: Mapping[int, str]) -> str | Non
         mean = event.get("mean")
         best = f", best so far {percent(state.best)}" if state.best is not None else ""
         return f"trial {_trials(state)}: {what} {percent(mean)}{best}; {spent(state)}"
+    if kind == "plan_measured":
+        return f"the plan, now measured: {_whole(event.get('total') or {})} at most"
     for name, of in _LINE[:-1]:  # the verdict has the last word, and is said there
         if of == kind:
-            return f"{name}: {_result(name, event, state)}"
+            warnings = [f"! {text}" for text in event.get("warnings", ())]
+            return "\n".join([f"{name}: {_result(name, event, state)}", *warnings])
     return None
 
 
@@ -90,11 +93,21 @@ def _result(name: str, event: Event, state: Summary) -> str:
         return f"{made} proposed" + (f", {rejected} turned away" if rejected else "")
     if name == "search":
         ended = " (the budget ended it)" if event.get("reason") == "budget" else ""
-        return f"{plural(state.trials, 'trial')}{ended}, best {percent(state.best)} on validation examples"
+        return f"{plural(state.trials, 'trial')}{ended}, best about {percent(state.best)} on validation examples"
     if name == "choice":
         original = event.get("is_original", any(r.get("is_original") for r in event.get("table", ())[:1]))
         return "the original stays" if original else f"a candidate with {percent(event.get('mean'))}"
     return str(event.get("sentence") or event.get("decision") or "")
+
+
+def _whole(total: Event) -> str:
+    known = (
+        (total.get("calls"), lambda n: f"{count(n)} LM calls"),
+        (total.get("tokens"), lambda n: f"{count(n)} tokens"),
+        (total.get("usd"), dollars),
+        (total.get("seconds"), lambda n: f"about {duration(n)}"),
+    )
+    return ", ".join(shown(amount) for amount, shown in known if amount is not None)
 
 
 def _search(state: Summary) -> str:

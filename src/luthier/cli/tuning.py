@@ -16,7 +16,7 @@ from luthier.cli.exits import Code, code_of_decision, guarded
 from luthier.cli.launch import Launch, check_url
 from luthier.cli.plan import asker, show_plan
 from luthier.cli.progress import Progress
-from luthier.errors import BudgetExhausted, ConfigError, LuthierError, ProgramFailed, UserError
+from luthier.errors import BudgetExhausted, ConfigError, LuthierError, ProgramFailed, StudyMismatch, UserError
 from luthier.report.figures import percent, points
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def demo(
     fetch(DEFAULT, mirror, quiet=quiet)
     command = f"luthier demo --study-dir {study_dir}" + (f" --seed {seed}" if seed else "")
     with Progress(quiet=quiet) as progress:
+        progress.recall(_journal(study_dir))
         found = _resumable(
             study_dir, command, lambda: run_demo(study_dir, seed=seed, split_seed=seed, on_event=progress)
         )
@@ -139,7 +140,7 @@ def resume(
     as_json: o.AsJson = False,
     debug: o.Debug = False,
 ) -> None:
-    """Go on with a study that ``luthier optimize`` began; only its budget may be raised."""
+    """Go on with a study that `luthier optimize` began; only its budget may be raised."""
     manifest = _manifest(study_dir)
     started = manifest.get("launch")
     if not started:
@@ -179,7 +180,7 @@ def _run(launch: Launch, directory: Path, *, yes: bool, quiet: bool, as_json: bo
     confirm = asker(
         yes=yes,
         quiet=quiet,
-        budgeted=launch.budget() is not None,
+        budget=launch.budget(),
         pause=progress.pause,
         resume=progress.resume,
     )
@@ -191,18 +192,24 @@ def _run(launch: Launch, directory: Path, *, yes: bool, quiet: bool, as_json: bo
         )
 
     with progress:
-        result = _resumable(directory, f"luthier resume {directory}", study)
+        progress.recall(_journal(directory))
+        result = _resumable(directory, f"luthier resume {directory}", study, limits=launch.limits())
     _end(result, as_json=as_json, quiet=quiet)
 
 
-def _resumable(directory: Path, command: str, study: Callable[[], Any]) -> Any:
+def _resumable(directory: Path, command: str, study: Callable[[], Any], limits: Sequence[str] = ()) -> Any:
     """Run a study; whatever stops it is told together with how to go on."""
     try:
         return study()
+    except StudyMismatch as error:
+        differences = [line for line in str(error).splitlines() if line.startswith("  - ")]
+        if differences and all(line.startswith("  - code.") for line in differences):
+            error.add_note(f"If you repaired your code and want to go on: {command} --code-changed")
+        raise
     except UserError:
         raise
     except BudgetExhausted as error:
-        error.add_note(f"Go on with a larger budget: {command} --budget-…")
+        error.add_note(f"Go on with a larger budget: {' '.join([command, *(f'{name} …' for name in limits)])}")
         raise
     except ProgramFailed as error:
         error.add_note(f"Once it is repaired: {command} --code-changed")
@@ -241,6 +248,8 @@ def _end(
             say(remark)
         say(f"Report:  {result.report}")
         say(f"Prompts: {Path(result.study_dir) / 'prompts'}")
+        if getattr(result, "best", None) != getattr(result, "candidate", None):
+            say(f"The best found, for you to judge: luthier export {result.study_dir} --best --to markdown")
     raise typer.Exit(code_of_decision(decision))
 
 
@@ -252,7 +261,17 @@ def _show_only_the_plan(launch: Launch, *, as_json: bool) -> None:
     if as_json:
         emit(found)
     else:
-        show_plan(found)
+        show_plan(found, launch.budget())
+
+
+def _journal(study_dir: Path) -> list[dict[str, Any]]:
+    """Return what an earlier run recorded; what cannot be read is the study's to complain about."""
+    from luthier.study.journal import read_journal
+
+    try:
+        return read_journal(study_dir / "journal.jsonl")
+    except (LuthierError, OSError):
+        return []
 
 
 def _manifest(study_dir: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from luthier.errors import (
     UserError,
 )
 from luthier.lm.engine import Engine, engine
+from luthier.lm.faults import NeverSent
 from luthier.lm.layers.call import Call, End, Gate, Layer
 from luthier.lm.layers.charge import Book, Charge, usage_of, worst_case
 from luthier.lm.layers.limit import Limit
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Gateway", "RetryPolicy", "worst_case"]
 
 _PROBE = "probe"
-_PROBE_PATIENCE = 10.0  # seconds for a server that is just starting
+_PROBE_PATIENCE = 4.0  # seconds for a server that is just starting
 _CLOSING_PATIENCE = 5.0
 
 
@@ -192,7 +193,12 @@ class Gateway:
         except AccessDenied as error:
             raise ConfigError(f"{where} denies access: {error}") from error
         except RequestRejected as error:
-            raise ConfigError(f"{where} refuses even a tiny request; is the model's name right? {error}") from error
+            raise ConfigError(
+                f"{where} refuses even a tiny request; is the model's name right, and does the address end as the "
+                f"server wants it, often in /v1? {error}"
+            ) from error
+        except NeverSent as error:
+            raise ConfigError(f"{error}. Is a server for {lm.name} running there?") from error
         except Unavailable as error:
             raise ConfigError(f"{where} cannot be reached: {error}") from error
 

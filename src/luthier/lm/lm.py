@@ -17,7 +17,7 @@ from luthier.types import Endpoint
 
 _LOCAL = "local/"
 _SERVER_IN_FLIGHT = 256
-_LINE = ("base_url", "api_key", "price", "max_in_flight", "rpm", "tpm", "timeout", "slots")
+_LINE = ("base_url", "api_key", "price", "max_in_flight", "rpm", "tpm", "timeout")
 
 AnyCallable = Callable[[Request], Completion | str | Awaitable[Completion | str]]
 
@@ -62,7 +62,7 @@ class LM:
         base_url: where the server is, up to and without "/chat/completions".
         api_key: its key; None takes the provider's environment variable.
         price: what it costs; None looks the provider's own models up.
-        max_in_flight: the most requests at once; None: 256, or the slots of an embedded model.
+        max_in_flight: the most requests at once; None: 256, or 1 for an embedded model.
         rpm: the most requests a minute.
         tpm: the most tokens a minute.
         endpoint: "chat" or "completions"; None: chat, or completions for an embedded model.
@@ -179,7 +179,8 @@ class LM:
         given: int | None = self._settings["max_in_flight"]
         if given is not None:
             return given
-        return self.slots if self.is_local else _SERVER_IN_FLIGHT
+        # Slots keep prefixes warm; several requests at once are no faster on processors, and share one context.
+        return 1 if self.is_local else _SERVER_IN_FLIGHT
 
     @property
     def rpm(self) -> int | None:
@@ -233,18 +234,29 @@ class LM:
     @property
     def line(self) -> Hashable:
         """What LMs that differ only in sampling have in common: they share connections and limits."""
-        return (self.identity, *(self._settings[name] for name in _LINE))
+        # An identity is a guess for the user's own objects: two that look alike are still asked each for itself.
+        own = None if isinstance(self.model, str) else id(self.model)
+        return (self.identity, own, *(self._settings[name] for name in _LINE))
 
-    def check(self) -> None:
+    def check(self, *, dollars: bool = False) -> None:
         """Do what can be checked without a request.
 
+        Args:
+            dollars: what it costs must be known, since a budget limits it; a server on this machine costs nothing.
+
         Raises:
-            ConfigError: the provider wants a key and none is there.
+            ConfigError: the provider wants a key and none is there, or no price is known.
         """
         address = self._address
+        if dollars and self.price is None and (address is None or self.leaves_machine is not None):
+            raise ConfigError(
+                f"a budget in dollars needs a price for {self.name}: pass price=lt.Price(input=…, output=…) in dollars "
+                "per million tokens, or limit lm_calls or tokens instead"
+            )
         if address is not None and address.key_variable is not None and address.api_key is None:
             raise ConfigError(
-                f"{self.name} needs a key: set the environment variable {address.key_variable}, or give api_key=."
+                f"{self.name} needs a key: set the environment variable {address.key_variable}, "
+                "or give it to lt.LM as api_key"
             )
 
     def open(self) -> Completer:

@@ -255,7 +255,7 @@ def settings(view: View) -> Markup | None:
         ("data", f"{plural(int(total), 'example')}: {sizes}" if sizes else plural(int(total), "example")),
         ("inputs, labels", f"{', '.join(data.get('inputs', ()))} → {', '.join(data.get('labels', ()))}"),
         ("budget", _mapping("", budget) if budget else "none"),
-        ("left the machine", "nothing" if hosts == [] else ", ".join(hosts) if hosts else "–"),
+        ("sent to", "no other machine" if hosts == [] else ", ".join(hosts) if hosts else "–"),
         ("smallest gain it can show", percent(detectable, 0) if detectable is not None else "–"),
         ("seed, split seed", f"{manifest.get('seed')}, {manifest.get('split_seed')}"),
         ("in flight at most", count(manifest.get("concurrency"))),
