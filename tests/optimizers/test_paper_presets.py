@@ -11,7 +11,6 @@ import luthier as lt
 from luthier.lm.doubles import ScriptedLM
 from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.registry import optimizer_named
-from luthier.optimizers.shape import evaluations_in
 from luthier.search.schedule import paper_trials
 from tests.integration import world
 from tests.optimizers.studies import event, told, tune
@@ -142,10 +141,3 @@ def test_paper_presets_begin_at_random_ours_with_the_demo_sets(tmp_path: Path) -
     )
     assert all(ours), "demo sets of all predictors at once, under the original instructions"
     assert not all(paper)
-
-
-def test_a_budget_without_limits_leaves_the_search_all_the_room() -> None:
-    from luthier.optimizers.plan import RolloutCost
-
-    assert evaluations_in(None, RolloutCost(1, 10, 1), None, fixed_rollouts=5) == float("inf")
-    assert evaluations_in(lt.Budget(lm_calls=140), RolloutCost(2, 10, 1), None, fixed_rollouts=10) == 40

@@ -73,10 +73,9 @@ class Line:
         trials = await setup.optimizer.run(bench := self._bench(evaluator, facts, reserve))
         choices = Choices.from_json(self._event("space"))
         choice = await self.study.step("choice", self._now(choose(bench, choices, trials)))
-        chosen = Candidate.from_json(choice["candidate"])
         reserve.release()
-        verdict = await self.study.step("verdict", lambda: self._verdict(evaluator, chosen, choice["is_original"]))
-        await self.study.step("insight", lambda: self._insight(evaluator, chosen, choice, trials))
+        verdict = await self.study.step("verdict", lambda: self._verdict(evaluator, choice))
+        await self.study.step("insight", lambda: self._insight(evaluator, choice, trials))
         await self.study.step("done", self._now({"decision": verdict["decision"]}))
         return setup.program
 
@@ -153,8 +152,9 @@ class Line:
         found = {"never_called": never, "met": {name: showed[name] for name in others}}
         return {"predictors": found, "warnings": warnings}
 
-    async def _verdict(self, evaluator: Evaluator, chosen: Candidate, is_original: bool) -> dict[str, Any]:
-        test = self.setup.split.test
+    async def _verdict(self, evaluator: Evaluator, choice: Mapping[str, Any]) -> dict[str, Any]:
+        test, is_original = self.setup.split.test, choice["is_original"]
+        chosen = Candidate.from_json(choice["candidate"])
         if not test:
             return no_verdict_event()
         ids = [row.id for row in test]
@@ -162,16 +162,19 @@ class Line:
         before = await scored_rollouts(evaluator, [Job(self.setup.program.original, example) for example in ids])
         after = before if is_original else await scored_rollouts(evaluator, [Job(chosen, example) for example in ids])
         groups = {row.id: row.group for row in test} if self.setup.settings.group is not None else None
-        return verdict_event(before, after, look=look, groups=groups, same=is_original, seed=self.setup.settings.seed)
+        rivals = sum(not row["is_original"] for row in choice["table"])
+        seed = self.setup.settings.seed
+        return verdict_event(before, after, look=look, groups=groups, same=is_original, rivals=rivals, seed=seed)
 
     async def _insight(
-        self, evaluator: Evaluator, chosen: Candidate, choice: Mapping[str, Any], trials: Sequence[Trial]
+        self, evaluator: Evaluator, choice: Mapping[str, Any], trials: Sequence[Trial]
     ) -> dict[str, Any]:
         """What each predictor's change brings; skipped where there is one predictor or the budget is used up."""
         if choice["is_original"] or len(self.setup.program.predictors) < 2:
             return {"predictors": {}, "skipped": "nothing to tell apart"}
         number = next(row["trial"] for row in choice["table"] if row["point"] == choice["point"])
         known = next(trial for trial in trials if trial.number == number)
+        chosen = Candidate.from_json(choice["candidate"])
         try:
             return await swap_back(
                 evaluator, chosen, self.setup.program.original, known.observations, seed=self.setup.settings.seed

@@ -90,10 +90,24 @@ class Setup:
 
     def facts(self, cost: RolloutCost) -> Facts:
         """Return what the optimizer decides its numbers by."""
-        scoring, training, n_test = len(self.scoring), len(self.training), len(self.split.test)
-        auto = self.settings.auto
+        scoring, auto = len(self.scoring), self.settings.auto
+        least = Facts(
+            n_train=len(self.training),
+            n_val=scoring,
+            n_test=len(self.split.test),
+            n_predictors=len(self.program.predictors),
+            auto=auto or "light",
+            evaluations=2 * scoring,
+            largest_demo_set=room_for_demos(cost.prompt_tokens * CHARACTERS_PER_TOKEN / max(cost.calls, 1.0)),
+            sequential=self.task.is_local,
+        )
+        before = self.optimizer.plan(least)
         room = evaluations_in(
-            self.settings.budget, cost, self.task.price, fixed_rollouts=scoring + 2 * training + 2 * n_test
+            self.settings.budget,
+            cost,
+            self.task.price,
+            fixed_rollouts=scoring + before.bootstrap_rollouts + 2 * least.n_test,
+            proposer_calls=before.proposer_calls,
         )
         if auto is not None:
             wanted = EVALUATIONS[auto]
@@ -101,17 +115,8 @@ class Setup:
             wanted = PAPER_FULL_EVALUATIONS * scoring
         else:
             wanted = max(EVALUATIONS["light" if math.isinf(room) else "heavy"], 3 * scoring)
-        evaluations = max(int(min(room, wanted)), 2 * scoring)
-        return Facts(
-            n_train=training,
-            n_val=scoring,
-            n_test=n_test,
-            n_predictors=len(self.program.predictors),
-            auto=auto if auto is not None else auto_for(evaluations),
-            evaluations=evaluations,
-            largest_demo_set=room_for_demos(cost.prompt_tokens * CHARACTERS_PER_TOKEN / max(cost.calls, 1.0)),
-            sequential=self.task.is_local,
-        )
+        evaluations = max(int(min(room, wanted)), least.evaluations)
+        return replace(least, evaluations=evaluations, auto=auto or auto_for(evaluations))
 
     def guessed_cost(self) -> RolloutCost:
         """Guess a program run's cost: every predictor once, its prompt with an average row's text."""

@@ -16,8 +16,6 @@ EVALUATIONS: dict[Auto, int] = {"light": 300, "medium": 800, "heavy": 2000}
 CANDIDATES: dict[Auto, int] = {"light": 6, "medium": 12, "heavy": 18}
 """Instructions and demo sets per predictor (as peers' users know them)."""
 
-ROOM_FOR_PROPOSALS = RolloutCost(40, 40 * PROPOSER_PROMPT_TOKENS, 40 * PROPOSER_ANSWER_TOKENS)
-"""What is kept for the proposer when a budget is turned into program runs."""
 LARGEST_DEMO_SET = 18
 PROMPT_CHARACTERS = 16_000
 """How much of a prompt demos may fill, about 4,000 tokens."""
@@ -50,24 +48,28 @@ def auto_for(evaluations: int) -> Auto:
     return next((name for name in names if evaluations >= EVALUATIONS[name]), "light")
 
 
-def evaluations_in(budget: Budget | None, cost: RolloutCost, price: Price | None, *, fixed_rollouts: int) -> float:
+def evaluations_in(
+    budget: Budget | None, cost: RolloutCost, price: Price | None, *, fixed_rollouts: int, proposer_calls: int
+) -> float:
     """Return how many program runs the budget leaves to the search: its tightest limit decides.
 
     Args:
         budget: the user's limits; without any the answer is infinite.
         cost: of one run of the original; a candidate's is taken to be that with a middling number of demos.
         price: of the task LM.
+        proposer_calls: calls of the proposer.
         fixed_rollouts: program runs outside the search: baseline, bootstrapping, verdict.
     """
     room = math.inf
+    proposals = RolloutCost(1.0, PROPOSER_PROMPT_TOKENS, PROPOSER_ANSWER_TOKENS).amounts(price)
     plain, tuned = cost.amounts(price), cost.with_demos(LARGEST_DEMO_SET / 2).amounts(price)
     for name, limit in asdict(budget).items() if budget is not None else ():
         if limit is not None and tuned.get(name):
-            proposals = ROOM_FOR_PROPOSALS.amounts(price).get(name, 0.0)
-            room = min(room, (limit - proposals - fixed_rollouts * plain[name]) / tuned[name])
+            fixed = proposer_calls * proposals.get(name, 0.0) + fixed_rollouts * plain[name]
+            room = min(room, (limit - fixed) / tuned[name])
     return room
 
 
 def closing_evaluations(facts: Facts) -> int:
-    """Return how many full evaluations are kept for the end: three, two when three would eat half the budget."""
-    return 3 if 6 * facts.n_val <= facts.evaluations else 2
+    """Return how many full evaluations are kept for the end: three, or fewer where they would eat half the budget."""
+    return min(3, max(1, facts.evaluations // (2 * facts.n_val)))

@@ -56,6 +56,7 @@ def verdict_event(
     look: int,
     groups: Mapping[str, str] | None,
     same: bool,
+    rivals: int,
     seed: int,
 ) -> dict[str, Any]:
     """Compare test rollouts of the original and of the chosen candidate.
@@ -66,6 +67,7 @@ def verdict_event(
         look: the how-manieth study that reads these test examples; the k-th uses level 1 - 0.05 / k.
         groups: by example id, its group; groups are resampled whole.
         same: whether the original is the chosen one.
+        rivals: how many candidates were scored in full beside it.
         seed: of the resampling.
     """
     level = 1 - 0.05 / look
@@ -98,7 +100,7 @@ def verdict_event(
         "outcomes_before": [outcome_json(rollout) for rollout in before],
         "outcomes_after": [outcome_json(rollout) for rollout in after],
     }
-    return {**event, "sentence": _sentence(event, same=same)}
+    return {**event, "sentence": _sentence(event, same=same, rivals=rivals)}
 
 
 def no_verdict_event() -> dict[str, Any]:
@@ -129,10 +131,11 @@ def _tokens_per_call(rollouts: Sequence[Rollout]) -> float:
     return sum(rollout.usage.tokens for rollout in rollouts) / calls if calls else 0.0
 
 
-def _sentence(event: Mapping[str, Any], *, same: bool) -> str:
+def _sentence(event: Mapping[str, Any], *, same: bool, rivals: int) -> str:
     if same:
+        reason = "did better on the validation examples" if rivals else "could be scored on all validation examples"
         return (
-            f"Keep your original: no candidate did better on the validation examples. "
+            f"Keep your original: no candidate {reason}. "
             f"It scores {event['before']:.1%} on {event['n']} held-out examples."
         )
     interval = f"{event['low'] * 100:+.1f} to {event['high'] * 100:+.1f}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from luthier.lm.request import Usage
@@ -43,5 +43,6 @@ class Trace:
         """Tokens and calls of the whole run, as if every call had been paid."""
         total = Usage()
         for call in self.calls:
-            total = total + (call.usage if call.usage is not None else Usage(calls=1))
-        return total
+            total = total + (call.usage if call.usage is not None else Usage())
+        # Counted here, because a callable that reports its tokens need not say that it is one call.
+        return replace(total, calls=len(self.calls))

@@ -1,0 +1,100 @@
+"""What is said before money is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import luthier as lt
+from luthier.errors import UserError
+from luthier.lm.doubles import ScriptedLM
+from luthier.optimizers.plan import RolloutCost
+from luthier.optimizers.shape import closing_evaluations, demo_sizes, evaluations_in
+from luthier.tuning import plan
+from tests.integration import world
+from tests.optimizers.studies import event, journal, tune
+
+
+def planned(lm: lt.LM | None = None, **given: Any) -> dict[str, Any]:
+    used = lm if lm is not None else lt.LM(ScriptedLM(world.answer))
+    return plan(world.describe, world.rows(100), lt.exact_match("answer"), lm=used, **given)
+
+
+def remote(base_url: str, name: str = "openai/m") -> lt.LM:
+    return lt.LM(name, base_url=base_url, api_key="k")
+
+
+def test_the_plan_names_columns_splits_and_the_smallest_gain_that_can_be_shown() -> None:
+    found = planned()
+    assert (found["inputs"], found["labels"]) == (["number"], ["answer", "parity", "size"])
+    assert found["splits"] == {"train": 25, "val": 35, "test": 40}
+    assert 0.15 < found["smallest_detectable"] < 0.25
+    assert found["trials"] > found["surrogate_trials"] > 0
+    assert found["total"]["rollouts"] == sum(phase["rollouts"] for phase in found["phases"])
+
+
+def test_the_plan_names_every_host_that_data_go_to_and_no_loopback() -> None:
+    away = remote("https://llm.example.com/v1")
+    assert planned(away)["leaves_machine"] == ["llm.example.com"]
+    assert planned(remote("http://127.0.0.1:8080/v1"))["leaves_machine"] == []
+    assert planned(remote("http://localhost:8080/v1"), proposer_lm=away)["leaves_machine"] == ["llm.example.com"]
+    both = planned(away, teacher_lm=remote("https://teacher.example.org/v1"))
+    assert both["leaves_machine"] == ["llm.example.com", "teacher.example.org"]
+
+
+def test_a_plan_that_is_declined_costs_nothing_and_may_be_agreed_to_later(tmp_path: Path) -> None:
+    lm, shown = ScriptedLM(world.answer), []
+
+    def decline(found: Any) -> bool:
+        shown.append(found)
+        return False
+
+    with pytest.raises(UserError, match="nothing was spent"):
+        tune(tmp_path / "s", lm=lt.LM(lm), confirm=decline)
+    assert lm.calls == 0
+    assert [found["event"] for found in journal(tmp_path / "s")] == ["manifest", "split"]
+    tune(tmp_path / "s", lm=lt.LM(lm), confirm=lambda found: True)
+    assert shown[0] == {k: v for k, v in event(tmp_path / "s", "plan").items() if k in shown[0]}
+
+
+def test_the_plan_counts_the_demos_that_candidates_may_have() -> None:
+    price = lt.Price(input=1.0, output=1.0)
+    lm = lt.LM(ScriptedLM(world.answer), price=price)
+    phases = {phase["name"]: phase for phase in planned(lm)["phases"]}
+    bare, tuned = phases["baseline"], phases["full evaluations"]
+    assert tuned["tokens"] / tuned["rollouts"] > 3 * bare["tokens"] / bare["rollouts"]
+    few = {phase["name"]: phase for phase in planned(lm, optimizer="mipro0")["phases"]}["full evaluations"]
+    assert few["tokens"] / few["rollouts"] == pytest.approx(bare["tokens"] / bare["rollouts"], rel=0.01)
+    assert tuned["usd"] == pytest.approx(tuned["tokens"] / 1e6, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("budget", "room"),
+    [
+        (None, float("inf")),
+        (lt.Budget(usd=1.0), float("inf")),  # no price, no telling
+        (lt.Budget(lm_calls=150), (150 - 10 - 10 * 2) / 2),
+        (lt.Budget(lm_calls=150, seconds=12.0), (12 - 10 * 0.5) / 0.5),
+        (lt.Budget(tokens=20_000), (20_000 - 10 * 1050 - 10 * 100) / (100 + 9 * 10)),
+    ],
+)
+def test_the_tightest_limit_decides_how_much_is_searched(budget: lt.Budget | None, room: float) -> None:
+    cost = RolloutCost(calls=2, prompt_tokens=90, completion_tokens=10, seconds=0.5, demo_tokens=10)
+    assert evaluations_in(budget, cost, None, fixed_rollouts=10, proposer_calls=10) == pytest.approx(room)
+
+
+def test_demo_sizes_grow_to_the_largest() -> None:
+    assert demo_sizes(6, 18) == (0, 6, 12, 12, 18, 18)
+    assert demo_sizes(1, 18) == (0,)
+    assert demo_sizes(0, 18) == ()
+    assert max(demo_sizes(12, 5)) == 5
+
+
+@pytest.mark.parametrize(("evaluations", "closing"), [(70, 1), (140, 2), (210, 3), (2000, 3)])
+def test_full_evaluations_take_at_most_half_of_the_search(evaluations: int, closing: int) -> None:
+    from luthier.optimizers.optimizer import Facts
+
+    facts = Facts(n_train=25, n_val=35, n_test=40, n_predictors=2, auto="light", evaluations=evaluations)
+    assert closing_evaluations(facts) == closing
