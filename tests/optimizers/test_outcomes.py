@@ -55,6 +55,25 @@ def test_a_candidate_that_raises_three_times_is_dropped_and_never_scored_in_full
     assert result.best.prompts["word"].instruction == "Say a word."
 
 
+def test_the_best_mean_is_not_chosen_where_its_full_evaluation_raised_three_times(tmp_path: Path) -> None:
+    settings = lt.MIPRO(
+        candidates=2, demo_sizes=(0, 6), instructions=2, trials=8, minibatch=6, closing=3, frozen=("size.demos",)
+    )
+    result = tune(tmp_path / "s", settings, program=uneven)
+    choice = event(tmp_path / "s", "choice")
+    assert choice["table"][0]["point"] != choice["point"]
+    assert choice["table"][0]["mean"] > choice["mean"]
+    assert not result.best.prompts["parity"].demos
+    assert event(tmp_path / "s", "insight")
+
+
+def uneven(number: str) -> str:
+    """Describe a number; with demos, those that end in 3 raise."""
+    if number.endswith("3") and _has_demos():
+        raise ValueError("three")
+    return world.describe(number)
+
+
 def test_errors_before_an_interruption_count_after_it(tmp_path: Path) -> None:
     lm = lt.LM(ScriptedLM(brittle("Look at")))
     tune(tmp_path / "whole", ONE_EACH, program=fragile, lm=lm)
