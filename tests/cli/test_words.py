@@ -16,9 +16,11 @@ from luthier.cli.console import people
 from luthier.cli.importing import load
 from luthier.cli.launch import metric_named
 from luthier.cli.plan import show_plan
-from luthier.cli.progress import Progress
+from luthier.cli.progress import Progress, charges
 from luthier.cli.tuning import _resumable
 from luthier.errors import BudgetExhausted, ConfigError, SignatureError, StudyMismatch
+from luthier.lm.store import Store
+from luthier.report.spending import Amounts
 
 from ..report.fixture import journal
 from .project import luthier, project
@@ -122,3 +124,22 @@ def test_a_studys_directory_serves_as_its_prompts_and_demos_met_again_are_said(t
     run = luthier(directory, "evaluate", *common, "--candidate", "runs/a", "--json")
     assert json.loads(run.stdout)["mean"] == 1.0
     assert "the score flatters" in luthier(directory, "evaluate", *common, "--candidate", "runs/a").stderr
+
+
+def test_what_was_paid_counts_earlier_runs_and_not_stored_answers() -> None:
+    events = journal()
+    cut = next(index for index, event in enumerate(events) if event["event"] == "tell")
+    out = io.StringIO()
+    with Progress(Console(file=out, width=300), live=False) as progress:
+        progress.recall(events[:cut], Amounts(100, 900, 100))
+        progress({"event": "rollout", "transient": True, "paid": {"lm_calls": 20, "tokens": 200}})
+        progress(events[cut])
+    assert "120" in out.getvalue() and "tokens paid" in out.getvalue()
+
+
+def test_charges_of_a_shared_store_are_not_taken_for_one_studys(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.sqlite")
+    for study in ("a", "b"):
+        store.open_attempt(study, "task", {"lm_calls": 1.0})
+    store.close()
+    assert charges(tmp_path) is None

@@ -12,7 +12,7 @@ from luthier.cli import options as o
 from luthier.cli.console import emit, say
 from luthier.cli.exits import guarded
 from luthier.cli.exporting import FORMS, exported, prompts_of
-from luthier.cli.progress import Progress
+from luthier.cli.progress import Progress, charges
 from luthier.cli.steps import spent, steps
 from luthier.errors import ConfigError
 from luthier.report import write_report
@@ -39,7 +39,9 @@ def show(
         write_report(study_dir)
     state = summary(events)
     if as_json:
-        emit({**state.to_json(), "study_dir": study_dir, "report": _report(study_dir)})
+        charged = charges(study_dir)
+        paid = None if charged is None else {"lm_calls": charged.calls, "tokens": charged.tokens, "usd": charged.usd}
+        emit({**state.to_json(), "paid": paid, "study_dir": study_dir, "report": _report(study_dir)})
     else:
         _print(study_dir, events, state)
 
@@ -102,7 +104,7 @@ def _print(study_dir: Path, events: list[dict[str, Any]], state: Summary) -> Non
     for step in steps(events, state):
         text = step.text or (state.phase if step.state == "now" else "")
         say(f"{_MARKS[step.state]} {step.name:<13} {text}", style="dim" if step.state == "todo" else "")
-    say(f"  {spent(state)}, {duration(state.seconds)}")
+    say(f"  {spent(state, charges(study_dir))}, {duration(state.seconds)}")
     for warning in state.warnings:
         say(f"! {warning}", style="yellow")
     if not state.finished:

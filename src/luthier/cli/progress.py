@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -18,10 +20,18 @@ from rich.text import Text
 from luthier.cli.console import people
 from luthier.cli.steps import line, spent, steps
 from luthier.report.figures import count, duration, showable
+from luthier.report.paid import paid
+from luthier.report.spending import Amounts, amounts, total
 from luthier.report.summary import Summary, summary, trial_number
 
 _REDRAWS_PER_SECOND = 4.0
 _MARKS = {"done": Text("✓", style="green"), "todo": Text("·", style="dim")}
+
+
+def charges(study_dir: Path) -> Amounts | None:
+    """Return what a study has been charged so far, None where its directory does not tell."""
+    found = paid(study_dir / "store.sqlite")
+    return total(found.values()) if found else None
 
 
 class Progress:
@@ -45,15 +55,16 @@ class Progress:
         self._purposes: dict[int, str] = {}
         self._state = Summary()
         self._running = 0
-        self._paid: Mapping[str, Any] = {}
+        self._paid: Amounts | None = None
+        self._paid_before = Amounts()
         self._began: tuple[float, int] | None = None
         self._before: list[Mapping[str, Any]] = []
-        self._resumed = False
 
-    def recall(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Take note of what an earlier run of the study recorded; it is shown once this run adds something."""
+    def recall(self, events: Sequence[Mapping[str, Any]], paid: Amounts | None = None) -> None:
+        """Take note of what an earlier run of the study recorded and paid; shown once this run adds something."""
         with self._lock:
             self._before = list(events)
+            self._paid_before = Amounts() if paid is None else paid
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take note of an event."""
@@ -115,7 +126,7 @@ class Progress:
         """Begin where the earlier run stopped."""
         if not self._before:
             return
-        self._events, self._before, self._resumed = [*self._before], [], True
+        self._events, self._before = [*self._before], []
         self._purposes = {
             trial_number(event): str(event.get("purpose", "")) for event in self._events if event["event"] == "ask"
         }
@@ -124,14 +135,15 @@ class Progress:
     def _line(self, event: Mapping[str, Any]) -> str | None:
         # The live display shows all but the plan by itself.
         drawn = self._live_wanted and event["event"] != "plan_measured"
-        return None if drawn else line(event, self._state, self._purposes)
+        return None if drawn else line(event, self._state, self._purposes, self._paid)
 
     def _note_transient(self, event: Mapping[str, Any]) -> None:
         if event["event"] != "rollout":
             return
         self._running += 1
-        paid = event.get("paid")
-        self._paid = paid if isinstance(paid, Mapping) else self._paid
+        if isinstance(bill := event.get("paid"), Mapping):
+            now = amounts(bill)
+            self._paid = replace(self._paid_before + now, usd=None) if now.usd is None else self._paid_before + now
         if self._began is None:
             self._began = (time.monotonic(), self._done - 1)
 
@@ -157,19 +169,13 @@ class Progress:
             if not planned
             else f"{count(done)} of {count(max(planned, done))} program runs"
         )
-        calls = self._calls() if "lm_calls" in self._paid else spent(self._state)
+        calls = spent(self._state, self._paid)
         left = self._seconds_left()
         facts = [runs, calls, *([f"about {duration(left)} left"] if left is not None else [])]
         table = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=planned, completed=min(done, planned), width=30) if planned else Text("")
         table.add_row(bar, Text(" · ".join(facts), style="dim"))
         return table
-
-    def _calls(self) -> str:
-        paid, limit = count(self._paid["lm_calls"]), self._state.budget.get("lm_calls")
-        if self._resumed:
-            return f"{paid} LM calls paid in this run"
-        return f"{paid} LM calls paid" if limit is None else f"{paid} of {count(limit)} LM calls paid"
 
     def _seconds_left(self) -> float | None:
         """Return the time left at the pace since this run began, which a resumed study's journal cannot tell."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from luthier.report.figures import count, dollars, duration, percent, plural
+from luthier.report.spending import Amounts
 from luthier.report.summary import Summary, trial_number
 
 Event = Mapping[str, Any]
@@ -50,14 +51,14 @@ def steps(events: Sequence[Event], state: Summary) -> list[Step]:
     return listed
 
 
-def line(event: Event, state: Summary, purposes: Mapping[int, str]) -> str | None:
-    """Return one line about an event, None where it is not worth one."""
+def line(event: Event, state: Summary, purposes: Mapping[int, str], paid: Amounts | None = None) -> str | None:
+    """Return one line about an event, None where it is not worth one; ``paid`` as for ``spent``."""
     kind = event["event"]
     if kind == "tell":
         what = "full evaluation" if purposes.get(trial_number(event)) == "full" else "minibatch"
         mean = event.get("mean")
         best = f", best so far {percent(state.best)}" if state.best is not None else ""
-        return f"trial {_trials(state)}: {what} {percent(mean)}{best}; {spent(state)}"
+        return f"trial {_trials(state)}: {what} {percent(mean)}{best}; {spent(state, paid)}"
     if kind == "plan_measured":
         return f"the plan, now measured: {_whole(event.get('total') or {})} at most"
     for name, of in _LINE[:-1]:  # the verdict has the last word, and is said there
@@ -67,15 +68,22 @@ def line(event: Event, state: Summary, purposes: Mapping[int, str]) -> str | Non
     return None
 
 
-def spent(state: Summary) -> str:
-    """Return what was used of the budget."""
-    limits = state.budget
-    parts = [_of(count(state.spent.calls), count(limits["lm_calls"]) if "lm_calls" in limits else None) + " LM calls"]
-    if state.spent.tokens or "tokens" in limits:  # a callable LM may send no bill
+def spent(state: Summary, paid: Amounts | None = None) -> str:
+    """Return what was used of the budget.
+
+    Args:
+        state: where the study stands.
+        paid: what was charged; None where only what was asked for is known, stored answers included.
+    """
+    limits, used = (state.budget, paid) if paid is not None else ({}, state.spent)
+    parts = [_of(count(used.calls), count(limits["lm_calls"]) if "lm_calls" in limits else None) + " LM calls"]
+    if used.tokens or "tokens" in limits:  # a callable LM may send no bill
         limit = count(limits["tokens"]) if "tokens" in limits else None
-        parts.append(_of(count(state.spent.tokens), limit) + " tokens")
-    if state.spent.usd:
-        parts.append(_of(dollars(state.spent.usd), dollars(limits["usd"]) if "usd" in limits else None))
+        parts.append(_of(count(used.tokens), limit) + " tokens")
+    parts[-1] += " asked for" if paid is None else " paid"
+    usd, most = (used.usd, "") if used.usd else (state.spent.usd, "at most ")  # what is stored is not paid again
+    if usd:
+        parts.append(most + _of(dollars(usd), dollars(state.budget["usd"]) if "usd" in state.budget else None))
     if "seconds" in limits and state.seconds is not None:
         parts.append(_of(duration(state.seconds), duration(limits["seconds"])))
     return ", ".join(parts)

@@ -15,7 +15,7 @@ from luthier.cli.console import emit, say
 from luthier.cli.exits import Code, code_of_decision, guarded
 from luthier.cli.launch import Launch, check_url
 from luthier.cli.plan import asker, show_plan
-from luthier.cli.progress import Progress
+from luthier.cli.progress import Progress, charges
 from luthier.errors import BudgetExhausted, ConfigError, LuthierError, ProgramFailed, StudyMismatch, UserError
 from luthier.report.figures import percent, points
 
@@ -44,7 +44,7 @@ def demo(
     fetch(DEFAULT, mirror, quiet=quiet)
     command = f"luthier demo --study-dir {study_dir}" + (f" --seed {seed}" if seed else "")
     with Progress(quiet=quiet) as progress:
-        progress.recall(_journal(study_dir))
+        progress.recall(_journal(study_dir), charges(study_dir))
         found = _resumable(
             study_dir, command, lambda: run_demo(study_dir, seed=seed, split_seed=seed, on_event=progress)
         )
@@ -192,7 +192,7 @@ def _run(launch: Launch, directory: Path, *, yes: bool, quiet: bool, as_json: bo
         )
 
     with progress:
-        progress.recall(_journal(directory))
+        progress.recall(_journal(directory), charges(directory))
         result = _resumable(directory, f"luthier resume {directory}", study, limits=launch.limits())
     _end(result, as_json=as_json, quiet=quiet)
 

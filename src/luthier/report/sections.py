@@ -41,7 +41,7 @@ def search(view: View) -> Markup | None:
         el("p", keys, class_="legend"),
         score_chart(view.marks, view.summary.baseline),
         el("p", "trial", class_="axis-name"),
-        el("h3", f"LM calls so far: {count(view.marks[-1].calls)}"),
+        el("h3", f"LM calls, stored answers included: {count(view.marks[-1].calls)}"),
         cost_chart(view.marks, [mark.calls for mark in view.marks], "LM calls"),
         _tokens(view),
     )
@@ -51,7 +51,7 @@ def _tokens(view: View) -> list[Child]:
     tokens = [mark.tokens for mark in view.marks]
     if not tokens[-1]:
         return []  # the LM sends no bill
-    return [el("h3", f"Tokens so far: {count(tokens[-1])}"), cost_chart(view.marks, tokens, "tokens")]
+    return [el("h3", f"Tokens, stored answers included: {count(tokens[-1])}"), cost_chart(view.marks, tokens, "tokens")]
 
 
 def prompts(view: View) -> Markup | None:
@@ -69,7 +69,7 @@ def prompts(view: View) -> Markup | None:
         if not chosen
         else "Left what you have, right the best that was found (the recommendation is to keep what you have)."
         if keep
-        else "Left what you had, right what is recommended."
+        else "What you had, and what is recommended."
     )
     return section("Prompts", lead, [_pair(pair, chosen=chosen) for pair in view.prompts])
 
@@ -271,8 +271,19 @@ def settings(view: View) -> Markup | None:
 
 
 def _mapping(head: str, values: Mapping[str, object]) -> str:
-    listed = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
-    return ": ".join(text for text in (str(head), listed) if text)
+    return ": ".join(text for text in (str(head), _plain(values)) if text)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(
+            f"{str(name).replace('_', ' ')} {f'({_plain(item)})' if isinstance(item, Mapping) else _plain(item)}"
+            for name, item in value.items()
+            if item is not None and item != []
+        )
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(_plain(item) for item in value) if isinstance(value, list | tuple) else str(value)
 
 
 def _asked(amount: int) -> str:
