@@ -170,5 +170,7 @@ def test_settings_that_make_no_sense(tmp_path: Path, lm: ScriptedLM, given: dict
 
 def test_a_dollar_budget_needs_a_price(tmp_path: Path, lm: ScriptedLM) -> None:
     unpriced = lt.LM("openai/house-model", base_url="http://llm.example/v1", api_key="k")
-    with pytest.raises(ConfigError, match="price"):
-        tune(tmp_path / "study", lm, lm=unpriced, budget=lt.Budget(usd=1.0))
+    for used in (unpriced, lt.LM(lm)):  # nobody knows what a callable pays
+        with pytest.raises(ConfigError, match="price"):
+            tune(tmp_path / "study", lm, lm=used, budget=lt.Budget(usd=1.0))
+    assert lm.calls == 0

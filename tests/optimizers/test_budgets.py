@@ -90,6 +90,24 @@ def test_the_verdict_can_be_paid_though_one_calls_worst_case_is_large(tmp_path: 
     assert result.verdict.n == 40
 
 
+def test_an_overshoot_by_a_bill_above_its_reservation_is_reported(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"optimizer": "labeled-few-shot", "concurrency": 1, "budget": lt.Budget(tokens=100_000)}
+    sober = Metered()
+    assert "warnings" not in tune(tmp_path / "sober", lm=sober.lm(), **given).events[-1]
+    dear = Metered()
+
+    def answer(request: lt.Request) -> Completion:
+        made = dear.answer(request)
+        if dear.scripted.calls < sober.scripted.calls:
+            return made
+        return Completion(made.text, usage=Usage(200_000, 1))
+
+    dear.scripted = ScriptedLM(answer)
+    (warning,) = tune(tmp_path / "dear", lm=dear.lm(), **given).events[-1]["warnings"]
+    assert "overshot by" in warning
+    assert "tokens" in warning
+
+
 def test_a_judge_in_the_metric_is_budgeted_too(tmp_path: Path) -> None:
     @lt.predictor(stop=["#judge"])
     def judgement(said: str, right: str) -> bool:

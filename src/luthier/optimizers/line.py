@@ -76,7 +76,10 @@ class Line:
         reserve.release()
         verdict = await self.study.step("verdict", lambda: self._verdict(evaluator, choice))
         await self.study.step("insight", lambda: self._insight(evaluator, choice, trials))
-        await self.study.step("done", self._now({"decision": verdict["decision"]}))
+        over = [f"the budget was overshot by {most:.6g} {name}" for name, most in self.ledger.overshoot.items()]
+        await self.study.step(
+            "done", self._now({"decision": verdict["decision"], **({"warnings": over} if over else {})})
+        )
         return setup.program
 
     async def tuned_program(self, evaluator: Evaluator | None = None) -> Program:

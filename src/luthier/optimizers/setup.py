@@ -260,7 +260,7 @@ def _lms(lms: Mapping[str, LM | str | None], program: Program) -> tuple[LM, LM, 
 
 def _need_prices(lms: Sequence[LM]) -> None:
     for lm in lms:
-        if lm.price is None and lm.leaves_machine is not None:
+        if lm.price is None and not lm.is_local:
             raise ConfigError(
                 f"a budget in dollars needs a price for {lm.name}: pass price=lt.Price(input=…, output=…) in dollars "
                 "per million tokens, or limit lm_calls or tokens instead"
