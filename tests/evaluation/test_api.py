@@ -241,3 +241,8 @@ def test_ctrl_c_ends_an_evaluation_and_keeps_what_was_answered(tmp_path: Path) -
     assert len(asked) == 4
     assert lt.evaluate(program, DATA, lt.exact_match, lm=lm, store=path).n == 12
     assert len(asked) == 12
+
+
+def test_an_evaluation_shows_itself_in_a_line() -> None:
+    evaluation = lt.evaluate(program, DATA, lt.exact_match, lm=lt.LM(even))
+    assert repr(evaluation) == "Evaluation(mean=0.5, stderr=0.1508, n=12, unscored=0)"

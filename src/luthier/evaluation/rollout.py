@@ -93,6 +93,9 @@ class Evaluation:
     candidate: Candidate
     rollouts: tuple[Rollout, ...]
 
+    def __repr__(self) -> str:
+        return f"Evaluation(mean={self.mean:.4g}, stderr={self.stderr:.4g}, n={self.n}, unscored={self.unscored})"
+
     @property
     def scores(self) -> dict[str, float]:
         """Mean value by example id, over repeats; unscored rollouts left out."""

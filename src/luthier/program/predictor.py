@@ -274,7 +274,8 @@ class Predictor(Generic[P, R]):
         if run is None:
             raise ConfigError(
                 f"predictor {self.name!r} was called outside of any run: use `with lt.use(lm): ...`, or call the "
-                "program through lt.bind(program, lm=lm), which works from any thread"
+                "program through lt.bind(program, lm=lm), which works from any thread. A thread that the program "
+                "starts itself needs its context: pool.submit(contextvars.copy_context().run, ...)"
             )
         if not self.is_async and not run.ambient and loop_is_running():
             raise ConfigError(
