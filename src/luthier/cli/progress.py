@@ -172,10 +172,8 @@ class Progress:
         calls = spent(self._state, self._paid)
         left = self._seconds_left()
         facts = [runs, calls, *([f"about {duration(left)} left"] if left is not None else [])]
-        table = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=planned, completed=min(done, planned), width=30) if planned else Text("")
-        table.add_row(bar, Text(" · ".join(facts), style="dim"))
-        return table
+        told = Text(" · ".join(facts), style="dim")
+        return Group(ProgressBar(total=planned, completed=min(done, planned), width=60), told) if planned else told
 
     def _seconds_left(self) -> float | None:
         """Return the time left at the pace since this run began, which a resumed study's journal cannot tell."""
