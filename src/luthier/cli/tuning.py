@@ -275,12 +275,14 @@ def _journal(study_dir: Path) -> list[dict[str, Any]]:
 
 
 def _manifest(study_dir: Path) -> dict[str, Any]:
-    from luthier.study.journal import read_journal
+    from luthier.study.journal import event_data, read_journal
+    from luthier.study.manifest import read_manifest
 
     events = read_journal(study_dir / "journal.jsonl")
     if not events:
         raise ConfigError(f"{study_dir} holds no study: there is no journal.jsonl in it")
-    return events[0]
+    # A raised budget is kept beside the journal, which stays that of an uninterrupted study.
+    return read_manifest(study_dir / "manifest.json") or event_data(events[0])
 
 
 def _ask_to_import(launch: Launch, manifest: dict[str, Any], study_dir: Path, *, yes: bool) -> None:
