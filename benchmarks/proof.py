@@ -207,6 +207,9 @@ def peer(task: str, method: str, settings: dict[str, int], seed: int, python: Pa
     done = subprocess.run(
         [str(python), str(script)], input=json.dumps(job), capture_output=True, text=True, check=False
     )
+    raw = RUNS / task / f"{slug(method)}-{seed}.out"
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    raw.write_text(done.stdout + "\n--- stderr ---\n" + done.stderr, encoding="utf-8")
     if done.returncode != 0:
         # A tuner that stops with a traceback leaves its user with the original program.
         return {"task": task, "method": method, "seed": seed, "crashed": done.stderr.strip().splitlines()[-1:]}
@@ -220,9 +223,8 @@ def peer(task: str, method: str, settings: dict[str, int], seed: int, python: Pa
         "after": found["after"]["values"],
         "unreadable_before": found["before"]["unreadable"],
         "unreadable_after": found["after"]["unreadable"],
-        **{
-            name: found[name] for name in ("lm_calls", "prompt_tokens", "completion_tokens", "demos", "seconds", "dspy")
-        },
+        "paid": {name: found[name] for name in ("lm_calls", "tokens_cached", "tokens_uncached", "tokens_out")},
+        **{name: found[name] for name in ("demos", "instruction", "seconds", "dspy")},
     }
 
 
