@@ -17,7 +17,7 @@ from luthier.lm.lm import LM
 from luthier.lm.store import Store
 from luthier.optimizers.line import Confirm, Line
 from luthier.optimizers.optimizer import Auto, Optimizer
-from luthier.optimizers.reserve import Clock
+from luthier.optimizers.session import Session
 from luthier.optimizers.setup import Settings, Setup, prepare
 from luthier.optimizers.verdict import Decision, Verdict
 from luthier.program.bind import bind
@@ -211,12 +211,12 @@ async def _run(
 ) -> Result[ProgramT]:
     with ExitStack() as closing:
         accept = ("versions", "launch", *(("code",) if setup.settings.code_changed else ()))
-        clocks: list[tuple[Store, Clock]] = []
+        sessions: list[Session] = []
 
         def tell(event: Mapping[str, Any]) -> None:
             if not event.get("transient"):
-                for store, clock in clocks:  # time that a kill must not give back
-                    store.set_value(_elapsed_key(setup), clock.elapsed)
+                for session in sessions:
+                    session.save()
             if on_event is not None:
                 on_event(event)
 
@@ -226,15 +226,16 @@ async def _run(
             return _result(setup, study, setup.program, program)
         store = _open_store(setup.settings.store or study.store_path)
         closing.callback(store.close)
-        clock = _clock(setup, store)
-        clocks.append((store, clock))
-        closing.callback(lambda: store.set_value(_elapsed_key(setup), clock.elapsed))
-        limits = {} if setup.settings.budget is None else setup.settings.budget.limits
-        ledger = Ledger(limits, spent=store.spent(setup.study_id), deadline=clock.left)
-        gateway = Gateway(store=store, ledger=ledger, study=setup.study_id)
+        budget = setup.settings.budget
+        session = Session(store, setup.study_id, None if budget is None else budget.seconds)
+        sessions.append(session)
+        closing.callback(session.save)
+        limits = {} if budget is None else budget.limits
+        ledger = Ledger(limits, spent=store.spent(setup.study_id), deadline=session.clock.left)
+        gateway = session.gateway = Gateway(store=store, ledger=ledger, study=setup.study_id)
         closing.callback(gateway.close)
         opened(gateway)
-        line = Line(setup, study, gateway, ledger, clock, store, confirm)
+        line = Line(setup, study, gateway, ledger, session.clock, store, confirm)
         tuned = await line.tuned_program() if study.finished else await line.run()
         return _result(setup, study, tuned, program)
 
@@ -250,16 +251,6 @@ def _open_store(path: Path) -> Store:
 def _met_at_run_time(study: Study) -> bool:
     """Whether some of the program's predictors can only be found by running it."""
     return any(event["event"] == "baseline" and event["predictors"]["met"] for event in study.events)
-
-
-def _elapsed_key(setup: Setup) -> str:
-    return f"elapsed/{setup.study_id}"
-
-
-def _clock(setup: Setup, store: Store) -> Clock:
-    budget = setup.settings.budget
-    before = store.value(_elapsed_key(setup))
-    return Clock(None if budget is None else budget.seconds, before=float(before or 0.0))
 
 
 def _result(setup: Setup, study: Study, tuned: Program, program: ProgramT) -> Result[ProgramT]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import luthier as lt
+from luthier.report.paid import faults
 from tests.integration import world
 from tests.integration.test_kill_and_resume import answer
 from tests.lm.server import Fault, OpenAIServer
@@ -61,3 +62,6 @@ def test_faults_of_every_kind_change_nothing_but_the_time(tmp_path: Path) -> Non
     assert found.candidate == expected.candidate
     assert found.verdict == expected.verdict
     assert told(found) == told(expected)
+    met = faults(tmp_path / "chaos" / "store.sqlite")
+    assert {"RateLimited", "ServerFault", "CallTimeout", "Unreachable"} <= set(met)
+    assert f"ServerFault {met['ServerFault']}" in found.report.read_text(encoding="utf-8")

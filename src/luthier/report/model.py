@@ -98,13 +98,17 @@ class View:
     events: Sequence[Event]
     paid: Mapping[str, Amounts]
     """What was charged, by role, as the study's store has it; empty where there is no store."""
+    faults: Mapping[str, int]
+    """Attempts that infrastructure failed, by kind; they were made again."""
 
     def event(self, name: str) -> Event | None:
         """Return the first event of that name."""
         return first(self.events, name)
 
 
-def view(events: Sequence[Event], paid: Mapping[str, Amounts] | None = None) -> View:
+def view(
+    events: Sequence[Event], paid: Mapping[str, Amounts] | None = None, faults: Mapping[str, int] | None = None
+) -> View:
     """Read a journal; what is not there yet is empty."""
     events = unfolded(events)
     space = first(events, "space") or {}
@@ -120,6 +124,7 @@ def view(events: Sequence[Event], paid: Mapping[str, Amounts] | None = None) -> 
         levels=levels,
         events=events,
         paid=paid or {},
+        faults=faults or {},
     )
 
 

@@ -184,7 +184,11 @@ def outcomes(view: View) -> Markup | None:
     if not view.outcomes:
         return None
     lead = "Unparseable answers and program errors score 0 and are counted apart; an outage is never a score."
-    return section("How runs ended", lead, tables.outcomes(view.outcomes))
+    met = None
+    if view.faults:
+        told = ", ".join(f"{kind} {count(n)}" for kind, n in sorted(view.faults.items()))
+        met = el("p", f"Attempts that failed on the way and were made again: {told}.", class_="note")
+    return section("How runs ended", lead, tables.outcomes(view.outcomes), met)
 
 
 def costs(view: View) -> Markup | None:
