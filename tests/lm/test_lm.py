@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 
 from luthier.errors import ConfigError
-from luthier.lm.doubles import ScriptedLM
 from luthier.lm.lm import LM, Price
 from luthier.lm.providers import is_loopback
 from luthier.lm.redact import redact
-from luthier.lm.request import Request
 from luthier.types import Endpoint
 
 
@@ -111,23 +109,26 @@ def test_endpoint_and_limits_follow_the_kind_of_model() -> None:
     assert LM("openai/m").supports_schema and not LM("openai/m").supports_grammar
     assert not LM("deepseek/m").supports_schema
     local = LM("local/qwen2.5-coder-0.5b", slots=3)
-    assert local.endpoint is Endpoint.COMPLETIONS and local.max_in_flight == 3
+    assert local.endpoint is Endpoint.COMPLETIONS and local.max_in_flight == 1
+    assert local.with_settings(max_in_flight=2).max_in_flight == 2
     assert local.is_local and local.supports_grammar and local.leaves_machine is None
     assert local.price == Price(0, 0)
     function = LM(lambda request: "x")
     assert not function.supports_schema and function.leaves_machine is None
 
 
-def test_callables_are_told_apart_by_code_and_closure() -> None:
-    def factory(answer: str) -> Callable[[Request], str]:
-        return lambda request: answer
+def test_an_embedded_model_is_its_weights() -> None:
+    lm = LM("local/qwen2.5-coder-0.5b")
+    assert lm.identity == "local:1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
 
-    def other(answer: str) -> Callable[[Request], str]:
-        return lambda request: answer + "!"
 
-    assert LM(factory("a")).identity == LM(factory("a")).identity
-    assert len({LM(factory("a")).identity, LM(factory("b")).identity, LM(other("a")).identity}) == 3
-    assert LM(ScriptedLM(str, identity="double")).identity == "callable:double"
+def test_a_budget_in_dollars_needs_a_price_but_not_on_this_machine() -> None:
+    for lm in (LM("m", base_url="https://lm.invalid/v1"), LM(lambda request: "x")):
+        with pytest.raises(ConfigError, match="needs a price"):
+            lm.check(dollars=True)
+        lm.with_settings(price=Price(0, 0)).check(dollars=True)
+    LM("m", base_url="http://localhost:8000/v1").check(dollars=True)
+    LM("local/smollm2-135m").check(dollars=True)
 
 
 @pytest.mark.parametrize(

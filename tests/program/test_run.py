@@ -17,11 +17,12 @@ from luthier.errors import ConfigError, DataError, Unparseable
 from luthier.lm.doubles import ScriptedLM
 from luthier.lm.gateway import Gateway
 from luthier.lm.request import Completion, Request
+from luthier.lm.user_code import in_daemon_thread
 from luthier.program.candidate import Candidate, Prompt
 from luthier.program.context import Run, current_run, running
 from luthier.program.predictor import Predictor
 from luthier.program.program import discover
-from luthier.program.run import in_daemon_thread, run_program
+from luthier.program.run import run_program
 from luthier.program.trace import Trace
 from luthier.types import Role
 

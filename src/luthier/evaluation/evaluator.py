@@ -14,8 +14,9 @@ from luthier.evaluation.data import Row, fresh
 from luthier.evaluation.faults import cause_of, is_infrastructure, one_line, user_traceback
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Evaluation, Job, Outcome, Rollout, Score
+from luthier.lm.user_code import in_daemon_thread
 from luthier.program.context import Run, running
-from luthier.program.run import in_daemon_thread, run_program
+from luthier.program.run import run_program
 from luthier.program.trace import Trace
 from luthier.types import Role
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import hashlib
 import inspect
-import threading
-from collections.abc import Awaitable, Callable
-from types import CodeType
+import re
+from collections.abc import Callable
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
+from luthier.canonical import canonical_json
 from luthier.errors import CallTimeout, ConfigError, Unavailable, Unreachable
 from luthier.lm.redact import redact
 from luthier.lm.request import Completion, Request
+from luthier.lm.user_code import in_daemon_thread, on_user_loop
 
 _PLAIN = (str, bytes, int, float, bool, type(None))
+_METHODS = ("__call__", "complete")
+_SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
 
 
 class CallableCompleter:
-    """Asks a callable; a sync one in a daemon thread of its own, so that it never holds up the engine.
+    """Asks a callable where it cannot hold up the engine: a sync one in a daemon thread, an async one on a user loop.
 
     ``ConnectionError`` and ``TimeoutError`` count as infrastructure; what else the callable raises passes as it is.
     """
@@ -43,9 +49,9 @@ class CallableCompleter:
 
     async def _answer(self, request: Request) -> Any:
         if _is_async(self._function):
-            return await self._function(request)
+            return await on_user_loop(lambda: self._function(request))
         answer = await in_daemon_thread(lambda: self._function(request))
-        return await answer if inspect.isawaitable(answer) else answer
+        return await on_user_loop(lambda: answer) if inspect.isawaitable(answer) else answer
 
 
 def as_completion(answer: Any, name: str) -> Completion:
@@ -61,68 +67,62 @@ def as_completion(answer: Any, name: str) -> Completion:
     raise ConfigError(f"{name} returned {type(answer).__name__}; an LM returns a Completion or a str.")
 
 
-def in_daemon_thread(function: Callable[[], Any]) -> Awaitable[Any]:
-    """Run ``function`` in a daemon thread; the awaitable belongs to the running loop."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-
-    def finish(result: Any, error: BaseException | None) -> None:
-        if future.done():
-            return  # the caller has gone
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
-
-    def run() -> None:
-        result: Any = None
-        failure: BaseException | None = None
-        try:
-            result = function()
-        except StopIteration as error:
-            failure = RuntimeError(f"the callable raised {error!r}")  # a future cannot hold a StopIteration
-        except BaseException as error:  # noqa: BLE001 - handed to the awaiting caller
-            failure = error
-        loop.call_soon_threadsafe(finish, result, failure)
-
-    threading.Thread(target=run, name="luthier-callable", daemon=True).start()
-    return future
-
-
 def callable_identity(model: object) -> str:
-    """Return what tells a callable apart: its ``identity``, else its name and a hash of its code and plain closure.
+    """Return what tells a callable apart: its ``identity``, else its name and a hash of its code and settings.
 
-    So two lambdas, or one factory's two products, do not share stored answers.
+    So two lambdas, one factory's two products, two partials or two instances do not share stored answers.
     """
     given = getattr(model, "identity", None)
     if isinstance(given, str):
         return f"callable:{given}"
     target = model if hasattr(model, "__qualname__") else type(model)
     name = f"{getattr(target, '__module__', '')}:{getattr(target, '__qualname__', '')}"
-    function = inspect.unwrap(model) if callable(model) else model
-    code = getattr(function, "__code__", None) or getattr(_call_method(model), "__code__", None)
-    digest = hashlib.blake2b(digest_size=8)
-    if isinstance(code, CodeType):
-        _feed(digest, code)
-    for cell in getattr(function, "__closure__", None) or ():
-        try:
-            value = cell.cell_contents
-        except ValueError:
-            continue  # a cell not yet filled
-        digest.update((repr(value) if isinstance(value, _PLAIN) else type(value).__qualname__).encode())
-    for value in getattr(function, "__defaults__", None) or ():
-        digest.update((repr(value) if isinstance(value, _PLAIN) else type(value).__qualname__).encode())
+    digest = hashlib.blake2b(repr(_told(model, 3)).encode(), digest_size=8)
     return f"callable:{name}#{digest.hexdigest()}"
 
 
-def _feed(digest: hashlib.blake2b, code: CodeType) -> None:
-    digest.update(code.co_code)
-    digest.update(repr(code.co_names).encode())
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            _feed(digest, constant)
-        elif isinstance(constant, _PLAIN):
-            digest.update(repr(constant).encode())
+def _told(thing: Any, depth: int) -> object:
+    """Return what tells a part of a callable apart: code, and values that its work does not change."""
+    if isinstance(thing, _PLAIN):
+        return thing
+    if isinstance(thing, tuple):
+        return [_told(item, depth) for item in thing]
+    if isinstance(thing, CodeType):
+        return [thing.co_code, thing.co_names, _told(thing.co_consts, depth)]
+    named = [type(thing).__qualname__]
+    if depth == 0:
+        return named
+    if isinstance(thing, functools.partial):
+        given = [*thing.args, *thing.keywords, *thing.keywords.values()]
+        return [_told(thing.func, depth - 1), [_json(part) or _told(part, depth - 1) for part in given]]
+    if isinstance(thing, MethodType):
+        return [_told(thing.__func__, depth - 1), _told(thing.__self__, depth - 1)]
+    if isinstance(thing, FunctionType):
+        values = (*_closure(thing), *(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values())
+        return [thing.__qualname__, _told(thing.__code__, depth), _told(values, depth - 1)]
+    # Of an object its texts, such as a model's name: counters change while it works. A new key is no new model.
+    texts = {
+        name: value
+        for name, value in getattr(thing, "__dict__", {}).items()
+        if isinstance(value, str) and not _SECRET.search(name)
+    }
+    methods = [getattr(inspect.getattr_static(type(thing), name, None), "__code__", None) for name in _METHODS]
+    return [named, sorted(texts.items()), [_told(code, depth) for code in methods]]
+
+
+def _closure(function: FunctionType) -> list[Any]:
+    values = []
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # a cell not yet filled
+            values.append(cell.cell_contents)
+    return values
+
+
+def _json(value: Any) -> str | None:
+    try:
+        return canonical_json(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _is_async(function: object) -> bool:

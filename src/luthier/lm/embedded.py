@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 from luthier.errors import Unreachable
-from luthier.lm.callables import in_daemon_thread
 from luthier.lm.client import Client
 from luthier.lm.providers import Address
 from luthier.lm.redact import register_secret
 from luthier.lm.request import Completion, Request
+from luthier.lm.user_code import in_daemon_thread
 
 
 class EmbeddedCompleter:

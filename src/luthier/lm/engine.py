@@ -18,9 +18,9 @@ T = TypeVar("T")
 class Engine:
     """A daemon thread that runs an event loop for as long as the process lives."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="luthier-engine", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"luthier-{name}", daemon=True)
         self._thread.start()
 
     @property
@@ -38,19 +38,18 @@ class Engine:
 
 
 class _Holder:
-    """The process's engine, and those a fork left behind."""
+    """The process's engines by name, and those a fork left behind."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()  # protects the creation of the engine
-        self.engine: Engine | None = None
+        self.lock = threading.Lock()  # protects the creation of engines
+        self.engines: dict[str, Engine] = {}
         self.left_behind: list[Engine] = []
 
     def forget(self) -> None:
-        """In a forked child the thread is gone; keep the dead loop referenced so that nothing closes its pipes."""
+        """In a forked child the threads are gone; keep the dead loops referenced so that nothing closes their pipes."""
         self.lock = threading.Lock()
-        if self.engine is not None:
-            self.left_behind.append(self.engine)
-            self.engine = None
+        self.left_behind += self.engines.values()
+        self.engines = {}
 
 
 _holder = _Holder()
@@ -58,9 +57,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_holder.forget)
 
 
-def engine() -> Engine:
-    """Return the process's engine, started on first use."""
+def engine(name: str = "engine") -> Engine:
+    """Return the process's engine, or another thread with a loop by its name, started on first use."""
     with _holder.lock:
-        if _holder.engine is None:
-            _holder.engine = Engine()
-        return _holder.engine
+        if name not in _holder.engines:
+            _holder.engines[name] = Engine(name)
+        return _holder.engines[name]

@@ -251,7 +251,7 @@ class LM:
         if dollars and self.price is None and (address is None or self.leaves_machine is not None):
             raise ConfigError(
                 f"a budget in dollars needs a price for {self.name}: pass price=lt.Price(input=…, output=…) in dollars "
-                "per million tokens, or limit lm_calls or tokens instead"
+                "per million tokens (--price-in, --price-out), or limit lm_calls or tokens instead"
             )
         if address is not None and address.key_variable is not None and address.api_key is None:
             raise ConfigError(

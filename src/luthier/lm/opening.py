@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from luthier.lm.callables import CallableCompleter
 from luthier.lm.request import Completer
@@ -21,7 +21,5 @@ def open_completer(lm: LM) -> Completer:
         from luthier.lm.client import Client
 
         return Client(lm.address, timeout=lm.timeout)
-    model: Any = lm.model
-    if hasattr(model, "complete"):
-        return cast(Completer, model)
-    return CallableCompleter(model, name=lm.name, timeout=lm.timeout)
+    ask: Any = getattr(lm.model, "complete", lm.model)
+    return CallableCompleter(ask, name=lm.name, timeout=lm.timeout)
