@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,11 +17,12 @@ from luthier.errors import (
     LMError,
     ProgramFailed,
     RequestRejected,
+    ServerFault,
     StudyPaused,
 )
 from luthier.evaluation.rollout import Outcome
 from luthier.lm.request import Request
-from tests.evaluation.world import DATA, World, akind, aprogram, asked, kind, outcomes, right
+from tests.evaluation.world import DATA, World, akind, aprogram, asked, kind, outcomes, program, right
 
 
 class TestInfrastructure:
@@ -85,8 +87,66 @@ class TestInfrastructure:
         with pytest.raises(ProgramFailed):
             asyncio.run(world.evaluator.rollouts(world.jobs()))
 
+    def test_an_outage_that_user_code_swallows_is_never_a_score(self, both: Callable[..., Any]) -> None:
+        def swallowing(number: str) -> str:
+            try:
+                return kind(number=number)
+            except Exception:  # noqa: BLE001 - what users write
+                return "even"
+
+        async def aswallowing(number: str) -> str:
+            try:
+                return await akind(number=number)
+            except Exception:  # noqa: BLE001 - what users write
+                raise KeyError("colour") from None
+
+        def answer(request: Request) -> str:
+            if asked(request) == 3:
+                raise ServerFault("down")
+            return right(request)
+
+        rollouts = World(swallowing if both is program else aswallowing, answer=answer).run()
+        assert outcomes(rollouts) == ["scored"] * 3 + ["unscored"] + ["scored"] * 6
+        assert "down" in rollouts[3].error
+
+    def test_an_outage_that_a_metric_swallows_is_never_a_score(self) -> None:
+        def metric(example: Any, prediction: str) -> bool:
+            try:
+                return kind(number="13") == "odd"
+            except Exception:  # noqa: BLE001 - what users write
+                return False
+
+        def answer(request: Request) -> str:
+            if asked(request) == 13:
+                raise ServerFault("down")
+            return right(request)
+
+        assert set(outcomes(World(program, metric, answer=answer).run())) == {"unscored"}
+
+    def test_a_rollout_that_cancels_itself_or_would_leave_is_an_error_and_none_is_lost(self) -> None:
+        async def odd(number: str) -> str:
+            if number == "3":
+                raise asyncio.CancelledError
+            if number == "4":
+                sys.exit("enough")
+            return await akind(number=number)
+
+        rollouts = World(odd, concurrency=1).run()
+        assert outcomes(rollouts) == ["scored"] * 3 + ["error"] * 2 + ["scored"] * 5
+        assert "CancelledError" in rollouts[3].error and "SystemExit" in rollouts[4].error
+
 
 class TestWhatEndsAll:
+    def test_a_budget_that_user_code_swallows_still_ends_all(self, both: Callable[..., Any]) -> None:
+        def swallowing(number: str) -> str:
+            try:
+                return kind(number=number)
+            except Exception:  # noqa: BLE001 - what users write
+                return "even"
+
+        with pytest.raises(BudgetExhausted):
+            World(swallowing, ledger=Ledger({"lm_calls": 4})).run()
+
     @pytest.mark.parametrize("error", [AccessDenied("wrong key"), RequestRejected("no such model")])
     def test_what_no_rollout_can_get_past_is_raised_as_it_is(self, error: LMError, both: Callable[..., Any]) -> None:
         def answer(request: Request) -> str:

@@ -85,6 +85,23 @@ def test_every_fault_has_its_error(server: OpenAIServer, fault: Fault, kind: typ
     assert str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("error", "finish"),
+    [
+        ({"message": "This model's maximum context length is 8192 tokens."}, "length"),
+        ({"message": "the request exceeds the context", "type": "exceed_context_size_error"}, "length"),
+        ({"message": "The response was filtered", "code": "content_filter"}, "content_filter"),
+    ],
+)
+def test_a_prompt_that_is_refused_for_itself_is_an_answer(
+    server: OpenAIServer, error: dict[str, str], finish: str
+) -> None:
+    server.faults = [Fault(400, {"error": error})]
+    completion = ask(server)
+    assert (completion.finish_reason, completion.refusal) == (finish, error["message"])
+    assert completion.usage is not None and completion.usage.tokens == 0
+
+
 def test_a_refused_connection_is_unreachable() -> None:
     with OpenAIServer() as server:
         gone = server.url

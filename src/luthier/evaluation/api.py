@@ -158,12 +158,13 @@ def _prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
         raise ConfigError(f"repeats={repeats}: every example must run at least once")
     checked = Metric.of(metric)
     rows = load_rows(data, parameters_of(program), inputs=inputs)
-    checked.check(rows[0].example)
+    dollars = budget is not None and budget.usd is not None
+    checked.check(rows[0].example, dollars=dollars)
     if candidate is None:
         candidate = program.original
     else:
         program.check(candidate)
-    used = _lm(lm, program, budget)
+    used = _lm(lm, program, dollars=dollars)
     own = store if isinstance(store, Store) else _open(store)
     trouble = _Trouble()
     gateway = Gateway(store=own, ledger=_ledger(budget), on_fault=trouble.tell)
@@ -172,14 +173,9 @@ def _prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
     return _Ready(evaluator, rows, candidate, repeats, gateway, trouble, None if own is store else own)
 
 
-def _lm(lm: LM | str | Callable[..., Any], program: Program, budget: Budget | None) -> LM:
+def _lm(lm: LM | str | Callable[..., Any], program: Program, *, dollars: bool) -> LM:
     made = lm if isinstance(lm, LM) else LM(lm)
-    made.check()
-    if budget is not None and budget.usd is not None and made.price is None and made.leaves_machine is not None:
-        raise ConfigError(
-            f"a budget in dollars needs a price for {made.name}: pass price=lt.Price(input=…, output=…) in dollars "
-            "per million tokens, or limit lm_calls or tokens instead"
-        )
+    made.check(dollars=dollars)
     # An embedded LM keeps one warm prefix per slot, so every predictor gets a slot of its own.
     return made.with_settings(slots=max(made.slots, len(program.predictors))) if made.is_local else made
 

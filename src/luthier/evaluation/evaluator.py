@@ -137,10 +137,21 @@ class Evaluator:
             on_new_predictor=self.met.add,
         )
         started = time.perf_counter()
+        judged: _Judged | Exception
         try:
             judged = await self._judged(row, run)
-        except Exception as error:  # noqa: BLE001 - the boundary to the user's program; re-raises what is not its own
-            found = self._program_failed(error, row, first=first)
+        except Exception as error:  # noqa: BLE001 - the boundary to the user's program
+            judged = error
+        except (asyncio.CancelledError, SystemExit) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
+            # User code cancelled itself, or would leave: that ends this rollout, and not its worker in silence.
+            judged = RuntimeError(f"user code raised {error!r}")
+        if run.failures:  # whatever user code made of them
+            judged = ExceptionGroup("no answer", run.failures)
+        if isinstance(judged, Exception):
+            found = self._program_failed(judged, row, first=first)
         else:
             found = self._read(judged, row)
         seconds = time.perf_counter() - started

@@ -86,14 +86,17 @@ class Metric:
             settings = [self.function.instruction, None if self.function.lm is None else self.function.lm.identity]
         return content_hash([code_hash(self.function), settings])
 
-    def check(self, example: Mapping[str, Any]) -> None:
-        """Find what can be found wrong without a prediction.
+    def check(self, example: Mapping[str, Any], *, dollars: bool = False) -> None:
+        """Find what can be found wrong without a prediction; ``dollars``: what a judge's LM costs must be known.
 
         Raises:
             MetricError: the metric names no label column, or one that the example has not.
+            ConfigError: a judge's LM lacks its key or its price.
         """
         if isinstance(self.function, FieldMetric):
             self.function.column(example)
+        elif isinstance(self.function, Judge) and self.function.lm is not None:
+            self.function.lm.check(dollars=dollars)
 
     def call(self, example: Mapping[str, Any], prediction: Any, trace: Trace) -> Any:
         """Return what the function returns, an awaitable if it is async."""
@@ -195,6 +198,7 @@ class Judge:
                 repeat=current.repeat * _JUDGE_ATTEMPTS + attempt,
                 example=current.example,
                 temperature=None if attempt == 0 else 1.0,  # at 0 it would say the same again
+                failures=current.failures,
             )
             with running(run):
                 try:

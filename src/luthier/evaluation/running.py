@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 GRACE = 1.5
 """Seconds that calls in flight get after the first Ctrl-C."""
-_TICK = 0.2
+_TICK = 0.1
 
 
 def run_sync(
@@ -39,9 +39,10 @@ def run_sync(
     try:
         work.wait()
     except KeyboardInterrupt:
+        end = time.monotonic() + grace
         if on_interrupt is not None:
-            on_interrupt()
-        if not work.wait(grace):
+            on_interrupt()  # which takes a grace of its own for the calls in flight; it is the same one
+        if not work.wait(end - time.monotonic()):
             work.cancel()
             work.wait(_TICK)
         raise

@@ -12,7 +12,7 @@ from luthier.lm.body import request_body
 from luthier.lm.faults import NeverSent
 from luthier.lm.providers import Address, is_loopback, without_credentials
 from luthier.lm.redact import redact
-from luthier.lm.reply import error_of, read_reply
+from luthier.lm.reply import answered_refusal, error_of, read_reply
 from luthier.lm.request import Completion, Request
 from luthier.types import Endpoint
 
@@ -57,6 +57,8 @@ class Client:
         except (aiohttp.ClientError, ConnectionError) as error:
             raise Unreachable(redact(f"{self._where} broke the connection: {error}")) from error
         if response.status >= 400:
+            if (refusal := answered_refusal(response.status, content)) is not None:
+                return refusal
             raise error_of(response.status, content, response.headers, self._where)
         return read_reply(content, response.headers, self._where, request.endpoint)
 

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["Gateway", "RetryPolicy", "worst_case"]
 
 _PROBE = "probe"
-_PROBE_PATIENCE = 4.0  # seconds for a server that is just starting
+_PROBE_PATIENCE = 3.0  # seconds for a server that is just starting
 _CLOSING_PATIENCE = 5.0
+_REFUSAL_SECONDS = 0.05
 
 
 class Gateway:
@@ -167,7 +168,10 @@ class Gateway:
             self._store.flush()
 
     async def _complete(self, lm: LM, request: Request, role: Role | str) -> Completion:
-        self._gate.check()
+        if self._gate.reason is not None:
+            # User code that swallows the refusal and asks again must not take the processor from those who end.
+            await asyncio.sleep(_REFUSAL_SECONDS)
+            self._gate.check()
         stack = self._stack(lm)
         request = _with_defaults(lm, request)
         completion = await stack.top.complete(Call(request, request.key(lm.identity), str(role)))

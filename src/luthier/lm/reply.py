@@ -15,6 +15,10 @@ from luthier.types import Endpoint
 
 _SHOWN = 400  # characters of a server's own words
 _QUOTA_WORDS = ("insufficient_quota", "billing_hard_limit", "insufficient balance", "insufficient credits")
+_REFUSED_PROMPT: Mapping[FinishReason, tuple[str, ...]] = {
+    "length": ("context_length_exceeded", "exceed_context_size", "maximum context length", "context window"),
+    "content_filter": ("content_filter", "content_policy_violation"),
+}
 _FINISH: Mapping[str | None, FinishReason] = {
     None: "stop",
     "stop": "stop",
@@ -28,6 +32,19 @@ _FINISH: Mapping[str | None, FinishReason] = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
+
+
+def answered_refusal(status: int, content: bytes) -> Completion | None:
+    """Return the completion that a status of 400 stands for where the server refuses the prompt, not the caller.
+
+    One candidate's prompt that is too long, or one example that a filter stops, is an answer, if a bad one; it must
+    not end a study.
+    """
+    said = content.decode("utf-8", "replace").lower()
+    for reason, words in _REFUSED_PROMPT.items():
+        if status in (400, 413) and any(word in said for word in words):
+            return Completion("", reason, Usage(calls=1), refusal=redact(_words(content.decode("utf-8", "replace"))))
+    return None
 
 
 def error_of(status: int, content: bytes, headers: Mapping[str, str], where: str) -> LMError:

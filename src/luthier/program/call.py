@@ -100,7 +100,8 @@ def call_lm(call: PendingCall) -> Any:
         run.lm.identity  # noqa: B018 - found here, because hashing weights would hold up the engine
         completion = engine().submit(run.gateway.complete(run.lm, request, run.role)).result()
     else:
-        completion = run.gateway.complete_blocking(run.lm, request, run.role)
+        with run.asking():
+            completion = run.gateway.complete_blocking(run.lm, request, run.role)
     return _finish(call, completion)
 
 
@@ -111,7 +112,8 @@ async def acall_lm(call: PendingCall) -> Any:
         Unparseable, LMError, BudgetExhausted, StudyPaused: as they come.
     """
     request = _request(call)
-    completion = await call.run.gateway.complete(call.run.lm, request, call.run.role)
+    with call.run.asking():
+        completion = await call.run.gateway.complete(call.run.lm, request, call.run.role)
     return _finish(call, completion)
 
 

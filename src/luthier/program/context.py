@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from luthier.canonical import uniform_order
+from luthier.errors import BudgetExhausted, LMError, StudyPaused
 from luthier.program.candidate import Candidate
 from luthier.program.trace import Call, Trace
 from luthier.types import Role
@@ -39,6 +40,8 @@ class Run:
     """Names of the predictors that are known; None: nobody asks."""
     on_new_predictor: Callable[[Predictor[..., Any]], None] | None = None
     """Told, once per run, of each predictor whose name is not known."""
+    failures: list[Exception] = field(default_factory=list)
+    """What kept the LM from answering: user code may swallow it, but an outage is never a score."""
     ambient: bool = False
     """Outside a study: it may live as long as a service, so it keeps neither trace nor counts."""
     _lock: Any = field(default_factory=threading.Lock, repr=False)
@@ -77,9 +80,27 @@ class Run:
         if not self.ambient:
             self.trace.calls.append(call)
 
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Keep in mind what a call to the LM fails with."""
+        try:
+            yield
+        except (LMError, BudgetExhausted, StudyPaused) as error:
+            # One of a kind will do, since user code may ask again and again; nobody reads those outside a study.
+            if not self.ambient and type(error) not in map(type, self.failures):
+                self.failures.append(error)
+            raise
+
     def judge(self) -> Run:
         """Return the run for this run's metric: no candidate, a trace that nobody reads, the role of a judge."""
-        return Run(self.lm, self.gateway, role=Role.JUDGE, repeat=self.repeat, example=self.example)
+        return Run(
+            self.lm,
+            self.gateway,
+            role=Role.JUDGE,
+            repeat=self.repeat,
+            example=self.example,
+            failures=self.failures,
+        )
 
 
 _current: contextvars.ContextVar[Run | None] = contextvars.ContextVar("luthier_run", default=None)
