@@ -12,6 +12,7 @@ from luthier._version import __version__
 
 if TYPE_CHECKING:
     from luthier.budget import Budget
+    from luthier.cli.progress import Progress
     from luthier.errors import LuthierError, Unavailable, Unparseable
     from luthier.evaluation.api import aevaluate, evaluate
     from luthier.evaluation.metrics import contains, exact_match, judge, normalized_match, numeric_match, token_f1
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "luthier.budget": ("Budget",),
+    "luthier.cli.progress": ("Progress",),
     "luthier.errors": ("LuthierError", "Unavailable", "Unparseable"),
     "luthier.evaluation.api": ("aevaluate", "evaluate"),
     "luthier.evaluation.metrics": (
@@ -73,6 +75,7 @@ __all__ = [
     "Predictor",
     "Price",
     "Private",
+    "Progress",
     "Prompt",
     "Request",
     "Result",

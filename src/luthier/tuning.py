@@ -220,7 +220,7 @@ async def _run(
             if on_event is not None:
                 on_event(event)
 
-        study = Study.open(setup.study_dir, setup.manifest, on_event=tell, accept=accept)
+        study = Study.open(setup.study_dir, setup.manifest, on_event=tell, accept=accept, free=("split", "plan"))
         closing.callback(study.close)
         if study.finished and not _met_at_run_time(study):
             return _result(setup, study, setup.program, program)

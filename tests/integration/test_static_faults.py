@@ -127,6 +127,12 @@ def test_a_study_of_another_program_names_each_difference(tmp_path: Path, lm: Sc
     assert lm.calls == asked
 
 
+def test_a_mistake_that_the_first_call_shows_does_not_block_the_directory(tmp_path: Path, lm: ScriptedLM) -> None:
+    with pytest.raises(ConfigError, match="cannot be reached"):
+        tune(tmp_path / "study", lm, lm=lt.LM("openai/any", base_url="http://127.0.0.1:9/v1", api_key="k", timeout=1))
+    assert tune(tmp_path / "study", lm, auto="light").decision in ("adopt", "keep", "undecided")
+
+
 def test_a_metric_that_raises_stops_after_one_rollout(tmp_path: Path, lm: ScriptedLM) -> None:
     def broken(example: Any, prediction: Any) -> bool:
         raise ZeroDivisionError("in the metric")

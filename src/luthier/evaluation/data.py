@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from luthier.canonical import canonical_json, content_hash
@@ -91,6 +91,8 @@ class Row:
     """The class: the value, as text, of the first label column with few values; empty where there is none."""
     group: str = ""
     """Rows of one group never cross a cut; empty where there is none."""
+    number: int = 0
+    """Its place in the data it came from, counted from 1."""
 
     @property
     def content(self) -> str:
@@ -173,7 +175,10 @@ def tables_of(
     seen: dict[str, int] = {}
     tables = {}
     for where, rows in cleaned.items():
-        made = [_row(columns, input_names, label_names, stratum, group, seen) for columns in rows]
+        made = [
+            replace(_row(columns, input_names, label_names, stratum, group, seen), number=number)
+            for number, columns in enumerate(rows, start=1)
+        ]
         tables[where] = Table(tuple(made), input_names, label_names)
     return tables
 

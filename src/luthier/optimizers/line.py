@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from luthier.budget import Ledger
+from luthier.budget import TOTAL, Ledger
 from luthier.canonical import content_hash
 from luthier.errors import BudgetExhausted, ProgramFailed, UserError
 from luthier.evaluation.evaluator import Evaluator
@@ -58,7 +58,8 @@ class Line:
             BudgetExhausted: the budget ended before the verdict.
         """
         setup = self.setup
-        await self.study.step("split", self._now(setup.split.ids()))
+        numbers = {row.id: row.number for row in setup.split.test}
+        await self.study.step("split", self._now({**setup.split.ids(), "numbers": numbers}))
         await self._plan()
         for lm in _distinct([setup.task, setup.teacher, setup.proposer]):
             if not self._has("baseline"):
@@ -206,7 +207,11 @@ class Line:
                 "example": rollout.job.example,
                 "outcome": rollout.outcome.value,
                 "value": None if rollout.score is None else rollout.score.value,
-                "paid": {"lm_calls": paid.calls, "tokens": paid.tokens},
+                "paid": {
+                    "lm_calls": paid.calls,
+                    "tokens": paid.tokens,
+                    "usd": sum(spent.get("usd", 0.0) for role, spent in self.ledger.spent.items() if role == TOTAL),
+                },
             },
         )
 

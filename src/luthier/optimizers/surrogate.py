@@ -125,7 +125,7 @@ class SurrogateSettings:
         demos = self.bootstrap_settings(facts)
         notes = []
         if shape.halving:
-            notes.append(f"{shape.trials} minibatch trials are too few for a surrogate: successive halving instead")
+            notes.append(f"too few minibatch trials for a surrogate ({shape.trials}): successive halving instead")
         return SearchPlan(
             trials=self._explored(shape, facts) + shape.full_evaluations,
             bootstrap_rollouts=demos.most_rollouts(facts.n_train),

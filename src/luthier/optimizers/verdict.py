@@ -118,7 +118,7 @@ def no_verdict_event() -> dict[str, Any]:
         "outcomes_before": [],
         "outcomes_after": [],
         "sentence": "Fewer than 60 examples: none could be held out, so no gain can be shown. "
-        "The best candidate is in `result.best`; judge it on further examples.",
+        "The best candidate found is kept in the study; judge it on further examples.",
     }
 
 
@@ -131,16 +131,20 @@ def _tokens_per_call(rollouts: Sequence[Rollout]) -> float:
     return sum(rollout.usage.tokens for rollout in rollouts) / calls if calls else 0.0
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
 def _sentence(event: Mapping[str, Any], *, same: bool, rivals: int) -> str:
     if same:
         reason = "did better on the validation examples" if rivals else "could be scored on all validation examples"
         return (
             f"Keep your original: no candidate {reason}. "
-            f"It scores {event['before']:.1%} on {event['n']} held-out examples."
+            f"It scores {_percent(event['before'])} on {event['n']} held-out examples."
         )
     interval = f"{event['low'] * 100:+.1f} to {event['high'] * 100:+.1f}"
-    moved = f"from {event['before']:.1%} to {event['after']:.1%} on {event['n']} held-out examples"
-    points = f"{event['difference'] * 100:+.1f} points, {event['level']:.1%} interval {interval}"
+    moved = f"from {_percent(event['before'])} to {_percent(event['after'])} on {event['n']} held-out examples"
+    points = f"{event['difference'] * 100:+.1f} points, {100 * event['level']:.3g} % interval {interval}"
     if event["decision"] == "adopt":
         return f"Adopt the tuned prompts: {moved} ({points})."
     if event["decision"] == "keep":

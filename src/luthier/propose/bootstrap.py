@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.errors import ConfigError
 from luthier.evaluation.rollout import Rollout
-from luthier.program.candidate import Candidate, Demo
+from luthier.program.candidate import Candidate, Demo, DemoSource
 from luthier.program.signature import Signature
 from luthier.propose.demo_sets import DemoSet, SetsMade, balanced_sets
 from luthier.propose.demos import bootstrapped_demos, completed_demos, labeled_demos
@@ -263,7 +263,14 @@ def _balanced(
 def _without_demos(pool: Mapping[str, Sequence[Demo]], settings: BootstrapSettings) -> list[str]:
     if max(settings.sizes) == 0:
         return []
-    return [f"predictor {name!r} has no traced demos" for name, demos in pool.items() if not demos]
+    warnings = [f"predictor {name!r} has no traced demos" for name, demos in pool.items() if not demos]
+    made = {d.provenance.source for demos in pool.values() for d in demos if d.provenance is not None}
+    if settings.completed and pool and DemoSource.COMPLETED not in made and warnings:
+        warnings.append(
+            "no predictor's output is named like a label column, so no demo could be completed from labels; "
+            "name it with @lt.predictor(output=...) if it should"
+        )
+    return warnings
 
 
 def _by_source(demos: Sequence[Demo]) -> dict[str, int]:

@@ -104,15 +104,16 @@ def examples(view: View) -> Markup | None:
     n = int(verdict.get("n") or 0)
     lead = (
         f"Of {plural(n, 'held-out example')}, {count(len(fixed))} scored higher with the chosen prompts, "
-        f"{count(len(broken))} lower, {count(n - len(fixed) - len(broken))} the same."
+        f"{count(len(broken))} lower, {count(n - len(fixed) - len(broken))} the same. Rows are counted from 1."
     )
+    numbers = (view.event("split") or {}).get("numbers") or {}
     return section(
         "Examples fixed and broken",
         lead,
         el("h3", el("i", class_="key fixed"), f"Fixed: {len(fixed)}"),
-        tables.ids(fixed),
+        tables.ids(fixed, numbers),
         el("h3", el("i", class_="key broken"), f"Broken: {len(broken)}"),
-        tables.ids(broken),
+        tables.ids(broken, numbers),
     )
 
 

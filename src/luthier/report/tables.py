@@ -136,9 +136,13 @@ def _field(name: str, value: Any, side: str) -> Markup:
     return el("div", el("span", name, class_="name"), el("span", text, class_="value"), class_=f"field {side}")
 
 
-def ids(examples: Sequence[str]) -> Markup:
-    """Return example ids as chips; the whole id is the chip's tip."""
-    shown = [el("code", short_id(str(example)), title=example) for example in examples[:_MOST_IDS]]
+def ids(examples: Sequence[str], numbers: Mapping[str, Any]) -> Markup:
+    """Return examples as chips, named by their row in the data where it is known; the whole id is the chip's tip."""
+
+    def name(example: str) -> str:
+        return f"row {numbers[example]}" if numbers.get(example) else short_id(example)
+
+    shown = [el("code", name(str(example)), title=example) for example in examples[:_MOST_IDS]]
     rest = len(examples) - len(shown)
     return el("p", shown, el("span", f"and {rest} more", class_="soft") if rest else None, class_="chips")
 

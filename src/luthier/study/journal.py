@@ -111,6 +111,13 @@ class Journal:
             raise JournalError(f"cannot write {self._path}: {error.strerror or error}") from error
         self._end += len(line)
 
+    def clear(self) -> None:
+        """Take back every event: for a study that began, but came to nothing yet."""
+        self._file.truncate(0)
+        self._file.seek(0)
+        os.fsync(self._file.fileno())
+        self.events, self._end = [], 0
+
     def close(self) -> None:
         """Close the file; further appends fail."""
         self._file.close()

@@ -43,6 +43,7 @@ class Study:
         *,
         on_event: Listener | None = None,
         accept: Collection[str] = (),
+        free: Collection[str] = (),
     ) -> Study:
         """Begin a study in ``directory``, or continue the one that is there.
 
@@ -51,6 +52,8 @@ class Study:
             manifest: what the study is of; of its keys, only ``budget`` may change, and only be raised.
             on_event: called with every event as it is written.
             accept: top-level keys of the manifest that may differ this time, such as ``code``.
+            free: steps that cost nothing. A study that has no others yet makes way for another one, so that a
+                mistake which its first call showed does not block the directory.
 
         Raises:
             ConfigError: the directory cannot be written, is no study's, or another process is writing it.
@@ -64,7 +67,7 @@ class Study:
             journal = Journal(paths.journal)
             try:
                 study = cls(paths, lock, journal, on_event)
-                study._begin(json.loads(json.dumps(manifest, allow_nan=False)), accept)
+                study._begin(json.loads(json.dumps(manifest, allow_nan=False)), accept, free)
             except BaseException:
                 journal.close()
                 raise
@@ -73,7 +76,11 @@ class Study:
             raise
         return study
 
-    def _begin(self, manifest: dict[str, Any], accept: Collection[str]) -> None:
+    def _begin(self, manifest: dict[str, Any], accept: Collection[str], free: Collection[str]) -> None:
+        if free and all(event["event"] in ("manifest", *free) for event in self._journal.events):
+            old = read_manifest(self._paths.manifest)
+            if old != manifest:
+                self._journal.clear()
         if not self._journal.events:
             self.append("manifest", manifest)
             write_manifest(self._paths.manifest, manifest)
