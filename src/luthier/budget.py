@@ -80,25 +80,20 @@ class Ledger:
 
     Args:
         limits: the most of each amount; names left out are counted but not limited.
-        spent: what earlier sessions spent: amounts by name, or by role and name.
+        spent: what earlier sessions spent, by role and name.
         deadline: returns the seconds that are left; at zero or below nothing more is reserved.
     """
 
     def __init__(
         self,
         limits: Mapping[str, float],
-        spent: Mapping[str, float] | Mapping[str, Mapping[str, float]] | None = None,
+        spent: Mapping[str, Mapping[str, float]] | None = None,
         deadline: Callable[[], float] | None = None,
     ) -> None:
         self._lock = threading.Lock()  # protects everything below; never held while waiting
         self._limits = dict(limits)
-        self._spent: dict[str, dict[str, float]] = {}
-        for key, value in ({} if spent is None else spent).items():
-            if isinstance(value, Mapping):
-                _add(self._spent.setdefault(key, {}), value)
-            else:
-                _add(self._spent.setdefault("", {}), {key: value})
-        self._spent.pop(TOTAL, None)  # a sum that is given back to us is not counted twice
+        # A sum that is given back to us is not counted twice.
+        self._spent = {role: dict(amounts) for role, amounts in (spent or {}).items() if role != TOTAL}
         self._open: dict[int, Reservation] = {}
         self._held: dict[str, float] = {}
         self._earmarks: dict[str, dict[str, float]] = {}
@@ -149,19 +144,6 @@ class Ledger:
         with self._lock:
             self._earmarks.pop(name, None)
             self._serve_waiters()
-
-    def raise_limits(self, limits: Mapping[str, float]) -> None:
-        """Raise limits; one that would fall is left as it is."""
-        with self._lock:
-            for name, value in limits.items():
-                if name in self._limits:
-                    self._limits[name] = max(self._limits[name], value)
-            self._serve_waiters()
-
-    def fits(self, amounts: Mapping[str, float]) -> bool:
-        """Say whether ``amounts`` could be reserved or set aside right now."""
-        with self._lock:
-            return self._misfit(amounts) is None
 
     @property
     def limits(self) -> dict[str, float]:

@@ -99,7 +99,7 @@ def test_what_is_set_aside_is_kept_from_everybody_until_released() -> None:
     async def scene() -> None:
         ledger = Ledger({"lm_calls": 10})
         ledger.set_aside("verdict", {"lm_calls": 8})
-        assert ledger.fits({"lm_calls": 2}) and not ledger.fits({"lm_calls": 3})
+        assert ledger.remaining == {"lm_calls": 2}
         with pytest.raises(BudgetExhausted, match="8 set aside"):
             await ledger.reserve({"lm_calls": 3}, "task")
         ledger.release("verdict")
@@ -114,9 +114,6 @@ def test_an_earlier_session_counts() -> None:
         assert ledger.remaining == {"lm_calls": 2}
         again = Ledger({"lm_calls": 10}, ledger.spent)
         assert again.spent == ledger.spent
-        assert Ledger({"lm_calls": 10}, {"lm_calls": 7}).remaining == {"lm_calls": 3}
-        ledger.raise_limits({"lm_calls": 20})
-        assert ledger.remaining == {"lm_calls": 12}
 
     run(scene())
 
@@ -126,7 +123,7 @@ def test_a_bill_above_its_reservation_raises_later_ones_and_is_reported() -> Non
         ledger = Ledger({"tokens": 100})
         ledger.settle(await ledger.reserve({"tokens": 40}, "task"), {"tokens": 80})
         assert ledger.overshoot == {}
-        assert not ledger.fits({"tokens": 21})
+        assert ledger.remaining == {"tokens": 20}
         second = await ledger.reserve({"tokens": 10}, "task")
         assert second.amounts == {"tokens": 20}
         ledger.settle(second, {"tokens": 30})

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -26,29 +26,9 @@ from luthier.errors import (
 from luthier.lm.doubles import RefusingLM, ScriptedLM
 from luthier.lm.request import Request
 from luthier.lm.store import Store
+from tests.evaluation.world import TRUTH, aprogram, kind, program
 
-
-@lt.predictor
-def kind(number: str) -> Literal["even", "odd"]:
-    """Say whether the number is even."""
-    return lt.predict()
-
-
-@lt.predictor
-async def akind(number: str) -> Literal["even", "odd"]:
-    """Say whether the number is even."""
-    return await lt.predict()
-
-
-def program(number: str) -> str:
-    return kind(number=number)
-
-
-async def aprogram(number: str) -> str:
-    return await akind(number=number)
-
-
-DATA = [{"number": str(i), "answer": "odd" if i % 2 else "even"} for i in range(12)]
+DATA = [{"number": str(i), "answer": TRUTH[i % 2]} for i in range(12)]
 
 
 def even(request: Request) -> str:

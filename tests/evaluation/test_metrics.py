@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -158,9 +157,8 @@ def test_numeric_match_has_a_tolerance() -> None:
 
 
 def scored(metric: Any, prediction: Any = "setosa", trace: Trace | None = None) -> Score:
-    score = Metric.of(metric).score(FLOWER, prediction, Trace() if trace is None else trace)
-    assert isinstance(score, Score)
-    return score
+    made = Metric.of(metric)
+    return made.read(made.call(FLOWER, prediction, Trace() if trace is None else trace), FLOWER)
 
 
 class TestUsersMetrics:
@@ -237,22 +235,6 @@ class TestUsersMetrics:
         metric = Metric.of(lt.exact_match)
         assert Metric.of(metric) is metric
         assert metric.is_quick
-
-    async def _half(self, example: Any, prediction: Any) -> float:
-        return 0.5
-
-    def test_an_async_metric_is_awaited(self) -> None:
-        import asyncio
-
-        metric = Metric.of(self._half)
-        assert metric.is_async
-        score = metric.score(FLOWER, "x", Trace())
-        assert isinstance(score, Awaitable)
-
-        async def wait() -> Score:
-            return await score
-
-        assert asyncio.run(wait()) == Score(0.5)
 
     def test_metrics_that_differ_have_identities_that_differ(self) -> None:
         metrics: list[Any] = [

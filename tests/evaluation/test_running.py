@@ -104,3 +104,15 @@ def test_ctrl_c_does_not_wait_for_blocking_user_code() -> None:
         run_sync(work, grace=0.2)
     assert time.monotonic() - started < 5
     released.set()
+
+
+def test_a_second_ctrl_c_ends_at_once() -> None:
+    async def work() -> None:
+        await asyncio.sleep(60)
+
+    interrupt_main_soon(0.1)
+    interrupt_main_soon(0.4)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_sync(work, on_interrupt=lambda: time.sleep(30), grace=30)
+    assert time.monotonic() - started < 5

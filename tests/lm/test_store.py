@@ -181,3 +181,30 @@ def test_an_answer_that_was_seen_survives_the_death_of_the_process(tmp_path: Pat
     assert store.spent("s")["task"]["lm_calls"] >= len(seen)
     gateway.close()
     store.close()
+
+
+SHARED = """
+import sys
+from luthier.lm.request import Completion
+from luthier.lm.store import Store
+
+path, me = sys.argv[1:]
+store = Store(path)
+for n in range(40):
+    store.put(f"{me}/{n}", "lm", Completion(f"{me} says {n}"))
+    store.settle_attempt(store.open_attempt(me, "task", {"lm_calls": 2}), {"lm_calls": 1})
+    store.count_look("the same test examples", me)
+store.close()
+"""
+
+
+def test_processes_share_one_store(tmp_path: Path) -> None:
+    path, names = tmp_path / "store.sqlite", ("a", "b", "c")
+    children = [subprocess.Popen([sys.executable, "-c", SHARED, str(path), name]) for name in names]
+    assert [child.wait(30) for child in children] == [0, 0, 0]
+    store = Store(path)
+    for name in names:
+        assert all(store.get(f"{name}/{n}") == Completion(f"{name} says {n}") for n in range(40))
+        assert store.spent(name) == {"task": {"lm_calls": 40}}
+    assert store.count_look("the same test examples", "a") == 3
+    store.close()

@@ -17,9 +17,10 @@ import luthier as lt
 from luthier.errors import Unparseable
 from luthier.lm.request import Completion, FinishReason
 from luthier.program.candidate import Demo, Prompt
-from luthier.program.parse import json_to_value, parse, value_to_json
+from luthier.program.parse import parse
 from luthier.program.predictor import Predictor
 from luthier.program.render import messages, text
+from luthier.program.values import json_to_value, value_to_json
 
 
 class Mood(enum.Enum):

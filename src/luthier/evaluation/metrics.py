@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,17 +106,6 @@ class Metric:
             return self.function(example, prediction, trace=trace)
         return self.function(example, prediction, trace)
 
-    def score(self, example: Mapping[str, Any], prediction: Any, trace: Trace) -> Score | Awaitable[Score]:
-        """Score a prediction; the score is to be awaited where the metric is async.
-
-        Raises:
-            MetricError: the metric returned something that is no score.
-        """
-        returned = self.call(example, prediction, trace)
-        if inspect.isawaitable(returned):
-            return self._awaited(returned, example)
-        return self.read(returned, example)
-
     def read(self, returned: Any, example: Mapping[str, Any]) -> Score:
         """Return what the function returned as a score.
 
@@ -129,9 +118,6 @@ class Metric:
                 raise self._wrong(returned, example, "its feedback is not text")
             return Score(self._share(returned.value, example), returned.feedback, measures)
         return Score(self._share(returned, example))
-
-    async def _awaited(self, returned: Awaitable[Any], example: Mapping[str, Any]) -> Score:
-        return self.read(await returned, example)
 
     def _share(self, value: Any, example: Mapping[str, Any]) -> float:
         number = self._number(value, example)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from luthier.lm.request import Usage
+from luthier.lm.request import Usage, total_usage
 from luthier.program.candidate import Candidate
 from luthier.program.trace import Trace
 
@@ -138,10 +138,7 @@ class Evaluation:
     @property
     def usage(self) -> Usage:
         """Tokens and calls, as if every call had been paid."""
-        total = Usage()
-        for rollout in self.rollouts:
-            total = total + rollout.usage
-        return total
+        return total_usage([rollout.usage for rollout in self.rollouts])
 
 
 def outcome_json(rollout: Rollout) -> dict[str, Any]:

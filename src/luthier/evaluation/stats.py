@@ -145,15 +145,6 @@ def shrunk_means(means: Sequence[float], ns: Sequence[int]) -> list[float]:
     return [pooled + between / (between + v) * (mean - pooled) for mean, v in zip(means, chance, strict=True)]
 
 
-def shrunk_best(means: Sequence[float], ns: Sequence[int]) -> float:
-    """Return the highest shrunken mean: "best so far" without the luck of the draw (see ``shrunk_means``).
-
-    Raises:
-        ValueError: there are no means.
-    """
-    return max(shrunk_means(means, ns))
-
-
 def _z(level: float) -> float:
     return NormalDist().inv_cdf(0.5 + level / 2)
 

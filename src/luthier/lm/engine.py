@@ -63,3 +63,12 @@ def engine(name: str = "engine") -> Engine:
         if name not in _holder.engines:
             _holder.engines[name] = Engine(name)
         return _holder.engines[name]
+
+
+def loop_is_running() -> bool:
+    """Whether an event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

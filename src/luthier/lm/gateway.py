@@ -19,7 +19,7 @@ from luthier.errors import (
     Unavailable,
     UserError,
 )
-from luthier.lm.engine import Engine, engine
+from luthier.lm.engine import Engine, engine, loop_is_running
 from luthier.lm.faults import NeverSent
 from luthier.lm.layers.call import Call, End, Gate, Layer
 from luthier.lm.layers.charge import Book, Charge, usage_of, worst_case
@@ -122,7 +122,7 @@ class Gateway:
             UserError: an event loop runs in the calling thread, so blocking would hold it up.
             LMError: as ``complete``.
         """
-        if self._engine.is_current_thread or _loop_is_running():
+        if self._engine.is_current_thread or loop_is_running():
             raise UserError("A blocking LM call on a running event loop would hold it up; await the async form.")
         lm.identity  # noqa: B018 - as above
         future = self._engine.submit(self._complete(lm, request, role))
@@ -285,14 +285,6 @@ def _probe_request(lm: LM) -> Request:
 
 def _add(usages: dict[str, Usage], role: str, usage: Usage) -> None:
     usages[role] = usages.get(role, Usage()) + usage
-
-
-def _loop_is_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _close_completers(completers: list[Any], home: Engine) -> None:

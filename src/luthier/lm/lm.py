@@ -266,9 +266,18 @@ class LM:
             ConfigError: the provider wants a key and none is there.
         """
         self.check()
-        from luthier.lm.opening import open_completer
+        if self.is_local:
+            from luthier.lm.embedded import EmbeddedCompleter
 
-        return open_completer(self)
+            return EmbeddedCompleter(self.name.removeprefix(_LOCAL), slots=self.slots, timeout=self.timeout)
+        if self._address is not None:
+            from luthier.lm.client import Client
+
+            return Client(self._address, timeout=self.timeout)
+        from luthier.lm.callables import CallableCompleter
+
+        ask: Any = getattr(self.model, "complete", self.model)
+        return CallableCompleter(ask, name=self.name, timeout=self.timeout)
 
     def with_settings(self, **changes: Any) -> LM:
         """Return the same model with other settings.

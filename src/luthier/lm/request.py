@@ -200,7 +200,4 @@ def request_json(request: Request) -> dict[str, Any]:
 
 def total_usage(usages: Sequence[Usage]) -> Usage:
     """Return the sum of usages."""
-    total = Usage()
-    for usage in usages:
-        total = total + usage
-    return total
+    return sum(usages, start=Usage())

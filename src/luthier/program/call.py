@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from luthier.errors import CandidateError, Unparseable
+from luthier.lm.engine import engine, loop_is_running
 from luthier.lm.request import Completion, Request
 from luthier.program.candidate import Demo, Prompt
 from luthier.program.context import Run
@@ -95,8 +95,6 @@ def call_lm(call: PendingCall) -> Any:
     run = call.run
     if loop_is_running():
         # Outside a study a notebook's cell may block its own loop; the engine has another one.
-        from luthier.lm.engine import engine
-
         run.lm.identity  # noqa: B018 - found here, because hashing weights would hold up the engine
         completion = engine().submit(run.gateway.complete(run.lm, request, run.role)).result()
     else:
@@ -145,15 +143,6 @@ def drift(name: str, made_for: str, now: str) -> str:
     if before == after:
         return f"the prompt of predictor {name!r} was made for other field descriptions of `{after}`"
     return f"the prompt of predictor {name!r} was made for `{before}`, the program has `{after}`"
-
-
-def loop_is_running() -> bool:
-    """Whether an event loop runs in this thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _request(call: PendingCall) -> Request:

@@ -13,16 +13,7 @@ from luthier.lm.request import Completion
 from luthier.program.inspect_signature import REASONING
 from luthier.program.shape import Kind, Shape
 from luthier.program.signature import Signature
-from luthier.program.values import (
-    json_to_value,
-    output_shapes,
-    record_of,
-    result_shape,
-    value_of,
-    value_to_json,
-)
-
-__all__ = ["Parsed", "json_to_value", "parse", "value_to_json"]
+from luthier.program.values import output_shapes, record_of, result_shape, value_of, value_to_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from luthier.errors import ConfigError, SignatureError, Unparseable
+from luthier.lm.engine import loop_is_running
 from luthier.program.body import Body, body_of
 from luthier.program.call import (
     BoundPrompt,
     PendingCall,
     acall_lm,
     call_lm,
-    loop_is_running,
     pending_call,
     record_own,
     record_unparseable,

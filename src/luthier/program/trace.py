@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from luthier.lm.request import Usage
+from luthier.lm.request import Usage, total_usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,6 @@ class Trace:
     @property
     def usage(self) -> Usage:
         """Tokens and calls of the whole run, as if every call had been paid."""
-        total = Usage()
-        for call in self.calls:
-            total = total + (call.usage if call.usage is not None else Usage())
+        total = total_usage([call.usage for call in self.calls if call.usage is not None])
         # Counted here, because a callable that reports its tokens need not say that it is one call.
         return replace(total, calls=len(self.calls))
