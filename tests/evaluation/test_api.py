@@ -60,9 +60,10 @@ def test_the_async_twin_runs_on_the_callers_loop(function: Any) -> None:
     assert asyncio.run(main()).mean == 0.5
 
 
-def test_the_sync_twin_works_where_a_loop_is_running() -> None:
+@pytest.mark.parametrize("function", [program, aprogram])
+def test_the_sync_twin_works_where_a_loop_is_running(function: Any) -> None:
     async def notebook_cell() -> float:
-        return lt.evaluate(aprogram, DATA, lt.exact_match, lm=lt.LM(ScriptedLM(even))).mean
+        return lt.evaluate(function, DATA, lt.exact_match, lm=lt.LM(ScriptedLM(even))).mean
 
     assert asyncio.run(notebook_cell()) == 0.5
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,9 +17,13 @@ from typing import Any
 import pytest
 
 from luthier.errors import ConfigError, WeightsError
+from luthier.lm.gateway import Gateway, RetryPolicy
+from luthier.lm.lm import LM
 from luthier.lm.local import LocalServer, close_servers, local_server
 from luthier.lm.local import server as server_module
 from luthier.lm.local.catalogue import LocalModel
+from luthier.lm.request import Request
+from luthier.types import Endpoint, Role
 
 DOUBLE = """
 import http.server, json, os, sys, threading, types
@@ -52,6 +57,12 @@ class Server:
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(json.dumps(seen).encode())
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(200)
+                self.end_headers()
+                usage = {"prompt_tokens": 1, "completion_tokens": 1}
+                self.wfile.write(json.dumps({"choices": [{"text": str(os.getpid())}], "usage": usage}).encode())
             def log_message(self, *args):
                 pass
         self.http = http.server.ThreadingHTTPServer((params.hostnames[0], params.port), Handler)
@@ -213,6 +224,17 @@ class TestRegistry:
         second = local_server(str(model), slots=1)
         assert second is not first
         assert second.alive
+
+    @pytest.mark.skipif(os.name != "posix", reason="kills by signal")
+    def test_the_call_after_a_killed_server_starts_another(self, model: Path) -> None:
+        gateway, lm = Gateway(retry=RetryPolicy(first=0.05)), LM(f"local/{model}")
+        pids = []
+        for number in range(2):
+            asked = Request(endpoint=Endpoint.COMPLETIONS, prompt=f"{number}")
+            pids.append(int(gateway.complete_blocking(lm, asked, Role.TASK).text))
+            os.kill(pids[-1], signal.SIGKILL)
+        assert pids[0] != pids[1]
+        gateway.close()
 
     def test_weights_are_fetched_on_first_use(self, tiny: LocalModel, cache: Path) -> None:
         local_server("tiny", slots=1)

@@ -53,6 +53,8 @@ def local_server(name_or_file: str, *, slots: int = MIN_SLOTS) -> LocalServer:
         path = find_file(name_or_file) or pull(_catalogue_name(name_or_file))
         server = _servers.get(path)
         if server is None or not server.alive:
+            if server is not None:
+                server.close()
             count = max(slots, MIN_SLOTS)
             context = min(MAX_CONTEXT, CONTEXT_PER_SLOT * count)
             _servers[path] = server = LocalServer.start(path, slots=count, context=context)
