@@ -43,7 +43,7 @@ lint: setup
 	@$(BIN)/ruff check --quiet $(SOURCES)
 
 architecture: setup
-	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 types: setup
 	@$(BIN)/mypy

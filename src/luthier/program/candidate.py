@@ -2,98 +2,14 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from luthier.canonical import content_hash
+from luthier.program.prompt import Demo, DemoSource, Prompt, Provenance
 
-
-class DemoSource(enum.StrEnum):
-    """Where a demonstration comes from."""
-
-    LABELED = "labeled"
-    """A row of the training data, as it is."""
-    BOOTSTRAPPED = "bootstrapped"
-    """A predictor's inputs and outputs in a rollout that passed."""
-    COMPLETED = "completed"
-    """A predictor's real inputs in a rollout, its output replaced by the row's column of that name."""
-    WRITTEN = "written"
-    """Given by the user."""
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a demonstration was met."""
-
-    source: DemoSource
-    example: str | None = None
-    rollout: str | None = None
-    predictor: str | None = None
-    call: int | None = None
-    """The how-manieth call of the predictor in the rollout, from 0."""
-    teacher: str | None = None
-    """Identity of the LM."""
-    temperature: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """One worked example of a predictor. Values are JSON."""
-
-    inputs: Mapping[str, Any]
-    outputs: Mapping[str, Any]
-    reasoning: str | None = None
-    provenance: Provenance | None = field(default=None, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the demo as JSON, provenance included."""
-        out: dict[str, Any] = {"inputs": dict(self.inputs), "outputs": dict(self.outputs)}
-        if self.reasoning is not None:
-            out["reasoning"] = self.reasoning
-        if self.provenance is not None:
-            p = self.provenance
-            named = {
-                "source": p.source.value,
-                "example": p.example,
-                "rollout": p.rollout,
-                "predictor": p.predictor,
-                "call": p.call,
-                "teacher": p.teacher,
-                "temperature": p.temperature,
-            }
-            out["provenance"] = {name: value for name, value in named.items() if value is not None}
-        return out
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Demo:
-        """Read a demo back.
-
-        Raises:
-            KeyError, ValueError: a field is missing or of the wrong form.
-        """
-        provenance = None
-        if (p := data.get("provenance")) is not None:
-            provenance = Provenance(**{**p, "source": DemoSource(p["source"])})
-        return Demo(dict(data["inputs"]), dict(data["outputs"]), data.get("reasoning"), provenance)
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """The tunable part of one predictor."""
-
-    instruction: str
-    demos: tuple[Demo, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the prompt as JSON."""
-        return {"instruction": self.instruction, "demos": [demo.to_json() for demo in self.demos]}
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Prompt:
-        """Read a prompt back."""
-        return Prompt(data["instruction"], tuple(Demo.from_json(demo) for demo in data["demos"]))
+__all__ = ["Candidate", "Demo", "DemoSource", "Prompt", "Provenance"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +57,9 @@ class Candidate:
 
     def save(self, directory: Any) -> None:
         """Write one readable ``.md`` per predictor, its demos as ``.jsonl``, and ``candidate.json``."""
-        from luthier.program.files import save_candidate
+        from luthier.program.files import save_prompts
 
-        save_candidate(self, directory)
+        save_prompts(self.prompts, self.fingerprints, directory)
 
     @staticmethod
     def load(directory: Any) -> Candidate:
@@ -152,6 +68,6 @@ class Candidate:
         Raises:
             CandidateError: a file is missing or malformed; the message names it.
         """
-        from luthier.program.files import load_candidate
+        from luthier.program.files import load_prompts
 
-        return load_candidate(directory)
+        return Candidate(*load_prompts(directory))

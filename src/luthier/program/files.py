@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import CandidateError
-from luthier.program.candidate import Candidate, Demo, Prompt
+from luthier.program.prompt import Demo, Prompt
 
 VERSION = 1
 """Of the form of the files."""
@@ -24,17 +24,19 @@ _INDEX = "candidate.json"
 _FRONT = re.compile(r"---(\r?\n)(.*?)\r?\n---\r?\n", re.DOTALL)
 
 
-def save_candidate(candidate: Candidate, directory: str | os.PathLike[str]) -> None:
-    """Write a candidate into a directory, which is made if need be; other files in it are left alone.
+def save_prompts(
+    prompts: Mapping[str, Prompt], fingerprints: Mapping[str, str], directory: str | os.PathLike[str]
+) -> None:
+    """Write a candidate's prompts into a directory, which is made if need be; other files in it are left alone.
 
     Raises:
         CandidateError: the directory cannot be written, or a demo holds what JSON cannot.
     """
     folder = Path(directory)
-    stems = file_stems(candidate.prompts)
+    stems = file_stems(prompts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, prompt in candidate.prompts.items():
+        for name, prompt in prompts.items():
             front = f"---\npredictor: {json.dumps(name)}\n---\n"
             _write(folder / f"{stems[name]}.md", f"{front}{prompt.instruction}\n")
             demos = folder / f"{stems[name]}.demos.jsonl"
@@ -43,15 +45,15 @@ def save_candidate(candidate: Candidate, directory: str | os.PathLike[str]) -> N
             else:
                 demos.unlink(missing_ok=True)
         # Last, so that a directory with an index is a complete one.
-        _write(folder / _INDEX, json.dumps(_index(candidate), indent=2) + "\n")
+        _write(folder / _INDEX, json.dumps(_index(prompts, fingerprints), indent=2) + "\n")
     except OSError as error:
         raise CandidateError(f"cannot save a candidate in {folder}: {error.strerror or error}") from error
     except (TypeError, ValueError) as error:
         raise CandidateError(f"cannot save a candidate in {folder}: {error}") from error
 
 
-def load_candidate(directory: str | os.PathLike[str]) -> Candidate:
-    """Read a candidate from a directory, edits by hand included.
+def load_prompts(directory: str | os.PathLike[str]) -> tuple[dict[str, Prompt], dict[str, str]]:
+    """Read a candidate's prompts and fingerprints from a directory, edits by hand included.
 
     Raises:
         CandidateError: a file is missing or malformed, or of a newer version; the message names it.
@@ -66,7 +68,7 @@ def load_candidate(directory: str | os.PathLike[str]) -> Candidate:
         expected = bool(entry.get("demos")) or demos.exists()
         prompts[name] = Prompt(instruction, _read_demos(demos) if expected else ())
     fingerprints = {name: entry["fingerprint"] for name, entry in index.items() if entry.get("fingerprint")}
-    return Candidate(prompts, fingerprints)
+    return prompts, fingerprints
 
 
 def file_stems(names: Iterable[str]) -> dict[str, str]:
@@ -90,12 +92,12 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _index(candidate: Candidate) -> dict[str, Any]:
+def _index(prompts: Mapping[str, Prompt], fingerprints: Mapping[str, str]) -> dict[str, Any]:
     return {
         "luthier_candidate": VERSION,
         "predictors": {
-            name: {"fingerprint": candidate.fingerprints.get(name), "demos": len(prompt.demos)}
-            for name, prompt in candidate.prompts.items()
+            name: {"fingerprint": fingerprints.get(name), "demos": len(prompt.demos)}
+            for name, prompt in prompts.items()
         },
     }
 

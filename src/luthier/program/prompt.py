@@ -1,0 +1,94 @@
+"""Prompts: an instruction and demonstrations, as values."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class DemoSource(enum.StrEnum):
+    """Where a demonstration comes from."""
+
+    LABELED = "labeled"
+    """A row of the training data, as it is."""
+    BOOTSTRAPPED = "bootstrapped"
+    """A predictor's inputs and outputs in a rollout that passed."""
+    COMPLETED = "completed"
+    """A predictor's real inputs in a rollout, its output replaced by the row's column of that name."""
+    WRITTEN = "written"
+    """Given by the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a demonstration was met."""
+
+    source: DemoSource
+    example: str | None = None
+    rollout: str | None = None
+    predictor: str | None = None
+    call: int | None = None
+    """The how-manieth call of the predictor in the rollout, from 0."""
+    teacher: str | None = None
+    """Identity of the LM."""
+    temperature: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """One worked example of a predictor. Values are JSON."""
+
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    reasoning: str | None = None
+    provenance: Provenance | None = field(default=None, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the demo as JSON, provenance included."""
+        out: dict[str, Any] = {"inputs": dict(self.inputs), "outputs": dict(self.outputs)}
+        if self.reasoning is not None:
+            out["reasoning"] = self.reasoning
+        if self.provenance is not None:
+            p = self.provenance
+            named = {
+                "source": p.source.value,
+                "example": p.example,
+                "rollout": p.rollout,
+                "predictor": p.predictor,
+                "call": p.call,
+                "teacher": p.teacher,
+                "temperature": p.temperature,
+            }
+            out["provenance"] = {name: value for name, value in named.items() if value is not None}
+        return out
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Demo:
+        """Read a demo back.
+
+        Raises:
+            KeyError, ValueError: a field is missing or of the wrong form.
+        """
+        provenance = None
+        if (p := data.get("provenance")) is not None:
+            provenance = Provenance(**{**p, "source": DemoSource(p["source"])})
+        return Demo(dict(data["inputs"]), dict(data["outputs"]), data.get("reasoning"), provenance)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The tunable part of one predictor."""
+
+    instruction: str
+    demos: tuple[Demo, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the prompt as JSON."""
+        return {"instruction": self.instruction, "demos": [demo.to_json() for demo in self.demos]}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Prompt:
+        """Read a prompt back."""
+        return Prompt(data["instruction"], tuple(Demo.from_json(demo) for demo in data["demos"]))
