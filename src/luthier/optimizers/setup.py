@@ -199,12 +199,11 @@ def prepare(
         split_seed=settings.split_seed,
         sizes=settings.sizes,
     )
-    checked.check(rows.val[0].example)
+    dollars = settings.budget is not None and settings.budget.usd is not None
+    checked.check(rows.val[0].example, dollars=dollars)
     task, teacher, proposer = _lms(lms, program)
     for lm in (task, teacher, proposer):
-        lm.check()
-    if settings.budget is not None and settings.budget.usd is not None:
-        _need_prices([task, teacher, proposer])
+        lm.check(dollars=dollars)
     if settings.auto is not None and settings.auto not in EVALUATIONS:
         raise ConfigError(f"auto={settings.auto!r}: must be one of {', '.join(EVALUATIONS)}, or None")
     if settings.concurrency < 1:
@@ -256,15 +255,6 @@ def _lms(lms: Mapping[str, LM | str | None], program: Program) -> tuple[LM, LM, 
         task if teacher is None else resolved(teacher),
         task if proposer is None else resolved(proposer),
     )
-
-
-def _need_prices(lms: Sequence[LM]) -> None:
-    for lm in lms:
-        if lm.price is None and not lm.is_local:
-            raise ConfigError(
-                f"a budget in dollars needs a price for {lm.name}: pass price=lt.Price(input=…, output=…) in dollars "
-                "per million tokens, or limit lm_calls or tokens instead"
-            )
 
 
 def _default_directory(program: Program) -> Path:
