@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import luthier as lt
 from luthier.evaluation.stats import wilson
@@ -40,6 +40,7 @@ METHODS: dict[str, Callable[[], Any]] = {
     ),
     "bootstrap random search": lambda: lt.BootstrapRandomSearch(candidates=6, demo_sizes=SIZES_OF_SETS),
     "MIPRO": lambda: lt.MIPRO(instructions=3, demo_sizes=SIZES_OF_SETS, trials=12, minibatch=9, closing=3),
+    "chat: MIPRO": lambda: lt.MIPRO(instructions=3, demo_sizes=SIZES_OF_SETS, trials=12, minibatch=9, closing=3),
 }
 PEERS: dict[str, dict[str, int]] = {
     "DSPy MIPROv2, same K": {"max_bootstrapped_demos": 4, "max_labeled_demos": 16},
@@ -152,7 +153,9 @@ def ours(task: str, method: str, make: Callable[[], Any], seed: int) -> dict[str
     """Tune with one of our optimizers; test values are by example, for pairing."""
     program = {"iris": iris.iris, "iris_typo": iris.iris_typo}[task]
     started = time.monotonic()
-    lm = lt.LM(f"local/{MODEL}", max_tokens=64)
+    # The completion form is the embedded LM's own; by chat it is asked as the peers ask it.
+    endpoint: Literal["chat"] | None = "chat" if method.startswith("chat") else None
+    lm = lt.LM(f"local/{MODEL}", max_tokens=64, endpoint=endpoint)
     result = lt.optimize(
         program,
         iris.measurements(),
