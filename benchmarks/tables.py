@@ -12,6 +12,7 @@ from luthier.evaluation.stats import PairedDifference, paired
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "MIPRO"
+BY_CHAT = "chat: MIPRO"
 ORIGINAL = "original"
 Result = Mapping[str, Any]
 
@@ -106,9 +107,22 @@ def comparison(results: Sequence[Result], crashed: Sequence[Result]) -> str:
         )
     head = ["method", "seeds", "test", "by seed", "unreadable", "LM calls", "tokens cached", "uncached", "out"]
     told = table([*head, f"{OURS} minus it, points, 95 %"], rows)
+    told += asked_alike(by_method)
     for run in crashed:
         told += f"\n{run['method']}, seed {run['seed']}: stopped with a traceback ({' '.join(run['crashed'])[:200]}).\n"
     return told
+
+
+def asked_alike(by_method: Mapping[str, Sequence[Result]]) -> str:
+    """Return the difference to each peer where ours is asked by chat, too: the renderer taken out."""
+    ours = {cell: value for run in by_method.get(BY_CHAT, ()) for cell, value in cells(run, "after").items()}
+    lines = [
+        f"\n{BY_CHAT} minus {method}, points, 95 %, on the seeds both have: "
+        f"{against(ours, {cell: value for run in runs for cell, value in cells(run, 'after').items()})}\n"
+        for method, runs in by_method.items()
+        if method.startswith("DSPy") and ours
+    ]
+    return "".join(lines)
 
 
 def kill_page() -> str:
