@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from luthier.search.space import Point, Space
 from luthier.search.trial import Ask, Purpose, Trial
@@ -38,16 +38,16 @@ class Standing:
 
 def standings(history: Sequence[Trial]) -> dict[Point, Standing]:
     """Return how every observed point stands, best shrunken mean first; ties in order of first appearance."""
-    cells = _cells(history)
-    if not cells:
+    table = _Table.of(history)
+    if not table.values:
         return {}
-    effects = _fit(cells)
-    values: dict[Point, list[float]] = {}
-    for (point, _, _), value in cells.items():
-        values.setdefault(point, []).append(value)
+    effects = _fit(table)
+    values: dict[int, list[float]] = {}
+    for row, value in zip(table.rows, table.values, strict=True):
+        values.setdefault(row, []).append(value)
     rows = [
         Standing(point, len(mine), sum(mine) / len(mine), effects.level + effects.points[point])
-        for point, mine in values.items()
+        for point, mine in zip(table.points, values.values(), strict=True)
     ]
     return {row.point: row for row in sorted(rows, key=lambda row: -row.shrunk)}
 
@@ -57,10 +57,10 @@ def predicted_best(history: Sequence[Trial], space: Space) -> Point | None:
 
     None before anything was observed. Ties go to the level that comes first, so to the original's.
     """
-    cells = _cells(history)
-    if not cells:
+    table = _Table.of(history)
+    if not table.values:
         return None
-    levels = _fit(cells).levels
+    levels = _fit(table).levels
     return Point(
         {
             variable.name: max(variable.levels, key=lambda level: levels.get((variable.name, level), 0.0))
@@ -71,12 +71,12 @@ def predicted_best(history: Sequence[Trial], space: Space) -> Point | None:
 
 def adjusted_means(history: Sequence[Trial]) -> list[float]:
     """Return every trial's mean with the difficulty of its examples taken out (fairer between blocks)."""
-    cells = _cells(history)
-    if not cells:
+    table = _Table.of(history)
+    if not table.values:
         return []
-    examples = _fit(cells).examples
+    examples = _fit(table).examples
     return [
-        sum(o.value - examples[o.example] for o in trial.observations) / len(trial.observations) for trial in history
+        sum([o.value - examples[o.example] for o in trial.observations]) / len(trial.observations) for trial in history
     ]
 
 
@@ -84,7 +84,7 @@ def seen_examples(history: Iterable[Trial]) -> dict[Point, set[str]]:
     """Return the examples every point has been observed on."""
     seen: dict[Point, set[str]] = {}
     for trial in history:
-        seen.setdefault(trial.ask.point, set()).update(o.example for o in trial.observations)
+        seen.setdefault(trial.ask.point, set()).update([o.example for o in trial.observations])
     return seen
 
 
@@ -109,12 +109,30 @@ def dropped(history: Iterable[Trial]) -> set[Point]:
     return {point for point, cells in errors.items() if len(cells) >= _ERRORS_THAT_DROP}
 
 
-_Cell = tuple[Point, str, int]
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What was observed, by cell: a point on an example in a repeat."""
 
+    points: Mapping[Point, int]
+    """Their rows."""
+    examples: Mapping[str, int]
+    """Their columns."""
+    rows: Sequence[int]
+    columns: Sequence[int]
+    values: Sequence[float]
 
-def _cells(history: Iterable[Trial]) -> dict[_Cell, float]:
-    # A full evaluation repeats draws of the minibatches before it: each draw counts once.
-    return {(o.point, o.example, o.repeat): o.value for trial in history for o in trial.observations}
+    @staticmethod
+    def of(history: Iterable[Trial]) -> _Table:
+        # A full evaluation repeats draws of the minibatches before it: each draw counts once, as it came last.
+        # Written for speed: every ask reads the whole history, and hashing a point is dear.
+        points: dict[Point, int] = {}
+        examples: dict[str, int] = {}
+        cells: dict[tuple[int, int, int], float] = {}
+        for trial in history:
+            row = points.setdefault(trial.ask.point, len(points))
+            for o in trial.observations:
+                cells[row, examples.setdefault(o.example, len(examples)), o.repeat] = o.value
+        return _Table(points, examples, [row for row, _, _ in cells], [n for _, n, _ in cells], list(cells.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,47 +144,44 @@ class _Effects:
     """By variable and level."""
 
 
-def _fit(cells: Mapping[_Cell, float]) -> _Effects:
+def _fit(table: _Table) -> _Effects:
     """Fit value = mean + example + one effect per variable's level + what is the point's own, by backfitting.
 
     Every effect is shrunk towards zero by its count. So credit goes to levels, from all points that share them,
-    and only what levels cannot explain is credited to a point by itself.
+    and only what levels cannot explain is credited to a point by itself. All but the examples' effects are the same
+    for all cells of a point, so they are fitted to sums over its cells.
     """
     import numpy as np
 
-    points = {point: i for i, point in enumerate(dict.fromkeys(point for point, _, _ in cells))}
-    examples = {example: i for i, example in enumerate(dict.fromkeys(example for _, example, _ in cells))}
-    rows = np.fromiter((points[point] for point, _, _ in cells), dtype=np.intp, count=len(cells))
-    columns = np.fromiter((examples[example] for _, example, _ in cells), dtype=np.intp, count=len(cells))
-    values = np.fromiter(cells.values(), dtype=float, count=len(cells))
-    # Groups of cells: by example, by the level of each variable, and by point.
-    groups = [(columns, len(examples), _EXAMPLE_SHRINKAGE)]
-    factors = _factors(list(points))
-    groups += [(factor.of_point[rows], len(factor.levels), _LEVEL_SHRINKAGE) for factor in factors]
-    groups.append((rows, len(points), _POINT_SHRINKAGE))
+    rows, columns = np.array(table.rows, dtype=np.intp), np.array(table.columns, dtype=np.intp)
+    values = np.array(table.values, dtype=float)
+    width, height = len(table.examples), len(table.points)
+    cells = np.bincount(rows, minlength=height).astype(float)  # of each point
+    factors = _factors(list(table.points))
+    groups = [(factor.of_point, len(factor.levels), _LEVEL_SHRINKAGE) for factor in factors]
+    groups.append((np.arange(height), height, _POINT_SHRINKAGE))
+    weights = [np.bincount(index, weights=cells, minlength=count) + shrunk for index, count, shrunk in groups]
     effects = [np.zeros(count) for _, count, _ in groups]
     mean = float(values.mean())
-    residual = values - mean
+    of_point, of_example = np.zeros(height), np.zeros(width)
+    told = np.bincount(columns, weights=values, minlength=width), np.bincount(columns, minlength=width)
     for _ in range(_SWEEPS):
-        for i, (index, count, shrinkage) in enumerate(groups):
-            residual += effects[i][index]
-            effects[i] = _shrunk_means(index, residual, count, shrinkage)
-            residual -= effects[i][index]
-        shift = float(residual.mean())
-        mean += shift
-        residual -= shift
-    of_example = effects[0]
-    of_point = effects[-1] + sum(
-        (effect[factor.of_point] for effect, factor in zip(effects[1:-1], factors, strict=True)),
-        np.zeros(len(points)),
-    )
+        explained = mean * told[1] + np.bincount(columns, weights=of_point[rows], minlength=width)
+        of_example = (told[0] - explained) / (told[1] + _EXAMPLE_SHRINKAGE)
+        sums = np.bincount(rows, weights=values - mean - of_example[columns], minlength=height)
+        for i, (index, count, _) in enumerate(groups):
+            of_point = of_point - effects[i][index]
+            left = np.bincount(index, weights=sums - cells * of_point, minlength=count)
+            effects[i] = left / weights[i]
+            of_point = of_point + effects[i][index]
+        mean += float((sums - cells * of_point).sum() / len(values))
     return _Effects(
         mean,
-        dict(zip(points, of_point.tolist(), strict=True)),
-        dict(zip(examples, of_example.tolist(), strict=True)),
+        dict(zip(table.points, of_point.tolist(), strict=True)),
+        dict(zip(table.examples, of_example.tolist(), strict=True)),
         {
             (factor.name, level): float(effect[i])
-            for effect, factor in zip(effects[1:-1], factors, strict=True)
+            for effect, factor in zip(effects, factors, strict=False)  # the last effects are the points' own
             for i, level in enumerate(factor.levels)
         },
     )
@@ -192,12 +207,3 @@ def _factors(points: Sequence[Point]) -> list[_Factor]:
             of_point = np.array([index[point[name]] for point in points], dtype=np.intp)
             found.append(_Factor(name, tuple(index), of_point))
     return found
-
-
-def _shrunk_means(
-    groups: NDArray[np.intp], residuals: NDArray[np.float64], count: int, shrinkage: float
-) -> NDArray[Any]:
-    import numpy as np
-
-    sums = np.bincount(groups, weights=residuals, minlength=count)
-    return np.asarray(sums / (np.bincount(groups, minlength=count) + shrinkage))
