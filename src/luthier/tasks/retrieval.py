@@ -1,0 +1,135 @@
+"""Passages for the multi-hop tasks: BM25 over a local corpus, or a ColBERTv2 server; the same interface.
+
+A corpus is a JSON Lines file, gzipped or not, of ``{"title": …, "text": …}``. Its index is built once, kept in the
+cache under the corpus's hash, and memory-mapped.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from luthier.errors import ConfigError
+from luthier.lm.local.weights import cache_dir
+from luthier.net.ask import get_json
+from luthier.tasks.sources import local_file, missing
+
+COLBERT_URL = "LUTHIER_COLBERT_URL"
+"""Environment variable: the address of a ColBERTv2 server, as DSPy's ``ColBERTv2`` asks it (``?query=…&k=…``)."""
+CORPUS = "LUTHIER_CORPUS"
+"""Environment variable: a corpus file, instead of ``wiki_corpus/corpus.jsonl.gz`` below ``LUTHIER_DATA_DIR``."""
+
+_BUILDING = threading.Lock()
+
+
+class Retriever(Protocol):
+    """Finds passages; callable from many threads."""
+
+    def search(self, query: str, k: int) -> list[str]:
+        """Return the ``k`` best passages, each as "title | text"."""
+        ...
+
+
+def search(query: str, k: int) -> list[str]:
+    """Return the ``k`` best passages of the retriever that the environment names, each as "title | text".
+
+    Raises:
+        DataError: there is no corpus.
+        ConfigError: the package ``bm25s`` is not installed.
+        Unavailable: the server failed.
+    """
+    return the_retriever(os.environ.get(COLBERT_URL), os.environ.get(CORPUS)).search(query, k)
+
+
+@functools.lru_cache(maxsize=4)
+def the_retriever(colbert_url: str | None, corpus: str | None) -> Retriever:
+    """Return the retriever for an address or a corpus file; None for both stands for the tasks' own corpus.
+
+    Raises:
+        DataError: there is no corpus.
+        ConfigError: the package ``bm25s`` is not installed.
+    """
+    if colbert_url:
+        return ColBERTServer(colbert_url)
+    with _BUILDING:
+        if corpus:
+            return BM25(Path(corpus))
+        file = local_file("wiki_corpus/corpus.jsonl.gz")
+        if file is None:
+            raise missing(
+                f"a corpus for retrieval, {CORPUS} to such a file, or {COLBERT_URL} to a ColBERTv2 server's address,"
+            )
+        return BM25(file)
+
+
+@dataclass(frozen=True, slots=True)
+class ColBERTServer:
+    """A ColBERTv2 server over HTTP (Santhanam et al. 2022), as the paper retrieves."""
+
+    url: str
+
+    def search(self, query: str, k: int) -> list[str]:
+        """Return the ``k`` best passages.
+
+        Raises:
+            Unavailable: the server failed; the rollout is not scored.
+        """
+        found = get_json(self.url, {"query": query, "k": str(k)})
+        return [str(passage["text"]) for passage in found["topk"][:k]]
+
+
+class BM25:
+    """BM25 (k1 = 1.2, b = 0.75; Robertson & Zaragoza 2009) over titles, counted twice, and texts.
+
+    Args:
+        corpus: the corpus file.
+
+    Raises:
+        ConfigError: the package ``bm25s`` is not installed.
+    """
+
+    def __init__(self, corpus: Path) -> None:
+        try:
+            import bm25s
+        except ImportError as error:
+            raise ConfigError("retrieval needs the package bm25s: pip install 'luthier[bench]'") from error
+        self._bm25s = bm25s
+        folder = cache_dir().parent / "bm25" / hashlib.sha256(corpus.read_bytes()).hexdigest()[:16]
+        if not (folder / "done").is_file():
+            self._build(corpus, folder)
+        self._index = bm25s.BM25.load(str(folder), mmap=True)
+        self._passages: Sequence[str] = json.loads((folder / "passages.json").read_text(encoding="utf-8"))
+
+    def search(self, query: str, k: int) -> list[str]:
+        """Return the ``k`` best passages; where none shares a word with the query, whichever come first."""
+        tokens = self._tokens([query])
+        found, _ = self._index.retrieve(tokens, k=min(k, len(self._passages)), show_progress=False)
+        return [self._passages[int(number)] for number in found[0]]
+
+    def _build(self, corpus: Path, folder: Path) -> None:
+        content = gzip.decompress(corpus.read_bytes()) if corpus.suffix == ".gz" else corpus.read_bytes()
+        rows = [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
+        index = self._bm25s.BM25(k1=1.2, b=0.75)
+        index.index(self._tokens([f"{row['title']} {row['title']} {row['text']}" for row in rows]), show_progress=False)
+        part = folder.with_name(f"{folder.name}.{os.getpid()}")
+        index.save(str(part))
+        passages = [f"{row['title']} | {row['text']}" for row in rows]
+        (part / "passages.json").write_text(json.dumps(passages, ensure_ascii=False), encoding="utf-8")
+        (part / "done").touch()
+        shutil.rmtree(folder, ignore_errors=True)  # what a process that was killed left
+        try:
+            part.rename(folder)
+        except OSError:  # another process was faster
+            shutil.rmtree(part, ignore_errors=True)
+
+    def _tokens(self, texts: Sequence[str]) -> Any:
+        return self._bm25s.tokenize(list(texts), stopwords="en", show_progress=False)
