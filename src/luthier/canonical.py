@@ -8,6 +8,8 @@ from typing import Any
 
 _TAG = "b2"
 _DIGEST_BYTES = 16
+# Made once: `json.dumps` makes a new one at every call that names an option.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical_json(value: Any) -> str:
@@ -17,7 +19,7 @@ def canonical_json(value: Any) -> str:
         TypeError: the value has something that JSON cannot hold.
         ValueError: the value has a NaN or an infinity.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def content_hash(value: Any) -> str:

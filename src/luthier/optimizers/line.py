@@ -210,7 +210,7 @@ class Line:
                 "paid": {
                     "lm_calls": paid.calls,
                     "tokens": paid.tokens,
-                    "usd": sum(spent.get("usd", 0.0) for role, spent in self.ledger.spent.items() if role == TOTAL),
+                    "usd": self.ledger.spent[TOTAL].get("usd", 0.0),
                 },
             },
         )

@@ -177,7 +177,10 @@ class Workbench:
             ProgramFailed: user code fails whatever the prompts are.
         """
         self.reserve.keep(under_way=sum(len(ask.examples) for ask in asks if ask.purpose is Purpose.FULL))
-        jobs = [Job(choices.candidate(ask.point, self.original), example) for ask in asks for example in ask.examples]
+        candidates = [choices.candidate(ask.point, self.original) for ask in asks]
+        jobs = [
+            Job(candidate, example) for ask, candidate in zip(asks, candidates, strict=True) for example in ask.examples
+        ]
         rollouts = await scored_rollouts(self.evaluator, jobs)
         observations, rest = [], iter(rollouts)
         for ask in asks:
