@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from luthier._version import __version__
-from luthier.cli import evaluating, looking, models, tuning
+from luthier.cli import benching, evaluating, looking, models, tuning
 
 app = typer.Typer(
     name="luthier",
@@ -44,3 +44,4 @@ app.command("resume")(tuning.resume)
 app.command("show")(looking.show)
 app.command("export")(looking.export)
 app.add_typer(models.app, name="models")
+app.add_typer(benching.app, name="bench")

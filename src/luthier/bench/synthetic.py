@@ -1,0 +1,191 @@
+"""Tables whose truth is known, made to order: how much of the variance is due to what, as recorded tables show it.
+
+The original scores .45 and the best point .70 in every one, so that strategies can be compared between them.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+
+from luthier.bench.table import OutcomeTable
+from luthier.errors import ConfigError
+from luthier.search.space import Point, Space, Variable
+
+ORIGINAL, BEST = 0.45, 0.70
+
+Utility = Callable[[Point], float]
+
+
+def synthetic(kind: str, seed: int, *, variables: int = 4, levels: int = 4, examples: int = 100) -> OutcomeTable:
+    """Return a table of that kind.
+
+    Args:
+        kind: one of ``KINDS``.
+        seed: another seed, another table.
+        variables: how many.
+        levels: of each.
+        examples: how many, in three classes.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"no synthetic table is called {kind!r}; there are {', '.join(KINDS)}")
+    rng = random.Random(f"{kind}/{seed}")
+    space = Space(
+        tuple(Variable(f"p{i // 2}.{'demos' if i % 2 else 'instruction'}", tuple(f"l{j}" for j in range(levels)))
+              for i in range(variables))
+    )  # fmt: skip
+    names = tuple(f"e{i}" for i in range(examples))
+    classes = {name: f"c{i % 3}" for i, name in enumerate(names)}
+    difficulty = {name: rng.gauss(0.0, 1.2) for name in names}
+    blank = OutcomeTable(kind, space, (), {}, ("",) * space.size)
+    quality = _scaled(_drawn(KINDS[kind], space, blank.points, rng), space.original, list(difficulty.values()))
+    of_class = {
+        (point, c): rng.gauss(0.0, 0.8 if kind == "class-structured" else 0.0)
+        for point in blank.points
+        for c in sorted(set(classes.values()))
+    }
+    outcomes = []
+    for point in blank.points:
+        draws = [
+            rng.random() < _chance(quality[point], difficulty[name], of_class[point, classes[name]]) for name in names
+        ]
+        outcomes.append("".join("1" if passed else "0" for passed in draws))
+    return OutcomeTable(f"{kind}-{seed}", space, names, classes, tuple(outcomes), {"synthetic": kind, "seed": seed})
+
+
+def _additive(space: Space, rng: random.Random) -> Utility:
+    effects = {(v.name, level): rng.gauss(0, 1) for v in space.variables for level in v.levels}
+    return lambda point: sum(effects[item] for item in point.items())
+
+
+def _pairs(space: Space, rng: random.Random) -> Utility:
+    alone = _additive(space, rng)
+    effects = {
+        (a.name, la, b.name, lb): rng.gauss(0, 1)
+        for a, b in combinations(sorted(space.variables, key=lambda variable: variable.name), 2)
+        for la in a.levels
+        for lb in b.levels
+    }
+    return lambda point: (
+        0.4 * alone(point)
+        + sum(effects[a, point[a], b, point[b]] for a, b in combinations(sorted(point), 2)) / math.sqrt(len(point))
+    )
+
+
+def _pipeline(space: Space, rng: random.Random) -> Utility:
+    # Every stage must do its part: the weakest decides.
+    effects = {(v.name, level): rng.gauss(0, 1) for v in space.variables for level in v.levels}
+    stages = sorted({v.name.split(".")[0] for v in space.variables})
+    return lambda point: min(sum(e for (n, level), e in effects.items() if n.startswith(f"{s}.") and point[n] == level)
+                             for s in stages)  # fmt: skip
+
+
+def _demos_dominate(space: Space, rng: random.Random) -> Utility:
+    effects = {
+        (v.name, level): rng.gauss(0, 1.0 if v.name.endswith("demos") else 0.15)
+        for v in space.variables
+        for level in v.levels
+    }
+    return lambda point: sum(effects[item] for item in point.items())
+
+
+def _dead(space: Space, rng: random.Random) -> Utility:
+    effects = {(v.name, level): rng.gauss(0, 1) * (i == 0) for i, v in enumerate(space.variables) for level in v.levels}
+    return lambda point: sum(effects[item] for item in point.items())
+
+
+def _sign_flip(space: Space, rng: random.Random) -> Utility:
+    # What the first variable's level brings turns round with the second's.
+    first, second, *_ = space.variables
+    effects = {level: rng.gauss(0, 1) for level in first.levels}
+    signs = {level: 1 if i % 2 else -1 for i, level in enumerate(second.levels)}
+    rest = _additive(space, rng)
+    return lambda point: effects[point[first.name]] * signs[point[second.name]] + 0.3 * rest(point)
+
+
+def _cliff(space: Space, rng: random.Random) -> Utility:
+    # One level in four makes answers unreadable, whatever else.
+    alone = _additive(space, rng)
+    bad = {(v.name, rng.choice(v.levels[1:])) for v in space.variables}
+    return lambda point: alone(point) - 6.0 * any(item in bad for item in point.items())
+
+
+KINDS: Mapping[str, Callable[[Space, random.Random], Utility]] = {
+    "additive": _additive,
+    "pairs": _pairs,
+    "pipeline": _pipeline,
+    "sign-flip": _sign_flip,
+    "demos-dominate": _demos_dominate,
+    "dead-predictors": _dead,
+    "parse-cliff": _cliff,
+    "class-structured": _additive,
+}
+"""What a point's quality is made of, by kind."""
+
+
+def null_table(kind: str, seed: int, *, variables: int = 4, levels: int = 4, examples: int = 100) -> OutcomeTable:
+    """Return a table on which no point is truly better than another: whoever finds a gain is mistaken.
+
+    Args:
+        kind: ``identical`` (every point answers alike), ``random`` (answers are coin flips), ``ignored`` (the metric
+            does not look at the answer), or ``permuted`` (labels shuffled: right by chance, one in three).
+        seed: another seed, another table.
+        variables: how many.
+        levels: of each.
+        examples: how many.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    if kind not in NULLS:
+        raise ConfigError(f"no null table is called {kind!r}; there are {', '.join(NULLS)}")
+    rng = random.Random(f"null/{kind}/{seed}")
+    space = Space(tuple(Variable(f"v{i}", tuple(f"l{j}" for j in range(levels))) for i in range(variables)))
+    names = tuple(f"e{i}" for i in range(examples))
+    fixed = "".join(rng.choice("01") for _ in names)
+    chance = {"random": 0.5, "permuted": 1 / 3}.get(kind)
+    rows = tuple(
+        fixed if chance is None else "".join("1" if rng.random() < chance else "0" for _ in names)
+        for _ in range(space.size)
+    )
+    return OutcomeTable(f"null-{kind}-{seed}", space, names, {}, rows, {"synthetic": f"null/{kind}", "seed": seed})
+
+
+NULLS = ("ignored", "permuted", "identical", "random")
+
+
+def _drawn(
+    make: Callable[[Space, random.Random], Utility], space: Space, points: Sequence[Point], rng: random.Random
+) -> dict[Point, float]:
+    """Return utilities by point; drawn again where the original would be better than most."""
+    while True:
+        utility = make(space, rng)
+        raw = {point: utility(point) for point in points}
+        if sum(value > raw[space.original] for value in raw.values()) >= len(points) / 3:
+            return raw
+
+
+def _scaled(raw: Mapping[Point, float], original: Point, difficulty: Sequence[float]) -> dict[Point, float]:
+    """Return utilities moved and stretched so that the original is right on ``ORIGINAL``, the best on ``BEST``."""
+    low, high = _quality_of(ORIGINAL, difficulty), _quality_of(BEST, difficulty)
+    span = max(raw.values()) - raw[original]
+    return {point: low + (value - raw[original]) * (high - low) / span for point, value in raw.items()}
+
+
+def _quality_of(share: float, difficulty: Sequence[float]) -> float:
+    """Return the quality that is right on that share of the examples."""
+    low, high = -20.0, 20.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        right = sum(_chance(middle, d, 0.0) for d in difficulty) / len(difficulty)
+        low, high = (middle, high) if right < share else (low, middle)
+    return (low + high) / 2
+
+
+def _chance(quality: float, difficulty: float, of_class: float) -> float:
+    return 1 / (1 + math.exp(min(700.0, difficulty - quality - of_class)))

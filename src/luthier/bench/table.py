@@ -1,0 +1,115 @@
+"""A recorded table: what every candidate of a fixed pool scored on every example, once, with a real LM.
+
+Kept compactly, so that any strategy can be replayed on it with many seeds and no LM.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import DataError
+from luthier.search.space import Point, Space, Variable
+from luthier.search.trial import Ask, Observation
+
+_OUTCOMES = {"1": (1.0, "scored"), "0": (0.0, "scored"), "u": (0.0, "unparseable"), "e": (0.0, "error")}
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class OutcomeTable:
+    """Outcomes of all points of a space on all examples.
+
+    Attributes:
+        name: what it is called.
+        space: the choices; the first level of each variable is the original's.
+        examples: ids.
+        classes: each example's class, for splits with every class in both parts.
+        outcomes: for each point, in the order of ``points``, one character an example: ``1`` and ``0`` scored, ``u``
+            unparseable, ``e`` program error.
+        made: how it was recorded.
+    """
+
+    name: str
+    space: Space
+    examples: tuple[str, ...]
+    classes: Mapping[str, str]
+    outcomes: Sequence[str]
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.outcomes) != self.space.size:
+            raise DataError(f"table {self.name!r} has {len(self.outcomes)} rows for {self.space.size} points")
+        for row in self.outcomes:
+            if len(row) != len(self.examples) or set(row) - _OUTCOMES.keys():
+                raise DataError(
+                    f"table {self.name!r} has a row that is not {len(self.examples)} outcomes: {row[:80]!r}"
+                )
+
+    @cached_property
+    def points(self) -> tuple[Point, ...]:
+        """All points, the last variable's levels changing fastest."""
+        names = [variable.name for variable in self.space.variables]
+        combinations = product(*(variable.levels for variable in self.space.variables))
+        return tuple(Point(dict(zip(names, levels, strict=True))) for levels in combinations)
+
+    @cached_property
+    def rows(self) -> Mapping[Point, str]:
+        """Outcomes by point."""
+        return dict(zip(self.points, self.outcomes, strict=True))
+
+    @cached_property
+    def columns(self) -> Mapping[str, int]:
+        """Where an example stands."""
+        return {example: i for i, example in enumerate(self.examples)}
+
+    def observe(self, ask: Ask) -> tuple[Observation, ...]:
+        """Return what evaluating an ask gives."""
+        row = self.rows[ask.point]
+        return tuple(
+            Observation(ask.point, example, 0, *_OUTCOMES[row[self.columns[example]]]) for example in ask.examples
+        )
+
+    def mean(self, point: Point, examples: Sequence[str]) -> float:
+        """Return a point's mean score on some examples."""
+        row = self.rows[point]
+        return sum(_OUTCOMES[row[self.columns[example]]][0] for example in examples) / len(examples)
+
+    def save(self, path: Path) -> None:
+        """Write the table as one readable JSON file."""
+        data = {
+            "format": _FORMAT,
+            "name": self.name,
+            "made": dict(self.made),
+            "variables": [{"name": v.name, "levels": list(v.levels)} for v in self.space.variables],
+            "examples": [[example, self.classes.get(example, "")] for example in self.examples],
+            "outcomes": list(self.outcomes),
+        }
+        path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def load(path: Path) -> OutcomeTable:
+        """Read a table back.
+
+        Raises:
+            DataError: the file is not one.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data["format"] != _FORMAT:
+                raise DataError(f"{path} has format {data['format']}; this luthier reads {_FORMAT}")
+            return OutcomeTable(
+                data["name"],
+                Space(tuple(Variable(v["name"], tuple(v["levels"])) for v in data["variables"])),
+                tuple(example for example, _ in data["examples"]),
+                dict(data["examples"]),
+                tuple(data["outcomes"]),
+                data["made"],
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is not a recorded table: {error}") from error

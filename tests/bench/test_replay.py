@@ -1,0 +1,122 @@
+"""Recorded tables, and strategies replayed on them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from luthier.bench.instrument import false_adopts, variance_shares
+from luthier.bench.replay import VAL_SHARE, Problem, cut, replay
+from luthier.bench.replaying import as_html, as_markdown, run
+from luthier.bench.strategies import STRATEGIES
+from luthier.bench.synthetic import BEST, KINDS, NULLS, ORIGINAL, null_table, synthetic
+from luthier.bench.table import OutcomeTable
+from luthier.errors import ConfigError, DataError
+from luthier.search.trial import Strategy
+from tests.cli.project import luthier
+
+EVALUATIONS = 250
+
+
+def spending(name: str, evaluations: int = EVALUATIONS) -> object:
+    def make(problem: Problem) -> Strategy:
+        return STRATEGIES[name](problem, evaluations)
+
+    return make
+
+
+def test_a_table_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
+    table = synthetic("pairs", 3, variables=2, levels=3, examples=20)
+    table.save(tmp_path / "table.json")
+    assert OutcomeTable.load(tmp_path / "table.json") == table
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("format", 9), ("outcomes", ["1"]), ("outcomes", None), ("examples", [["a"]]), ("variables", [{"name": "x"}])],
+)
+def test_a_damaged_table_is_refused_with_its_name(tmp_path: Path, name: str, value: object) -> None:
+    file = tmp_path / "table.json"
+    synthetic("additive", 0, variables=2, levels=2, examples=8).save(file)
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), name: value}), encoding="utf-8")
+    with pytest.raises(DataError, match="table"):
+        OutcomeTable.load(file)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_ends_within_its_evaluations_and_repeats_itself(name: str) -> None:
+    table = synthetic("additive", 1)
+    first, again = (replay(table, spending(name), seed=4) for _ in range(2))  # type: ignore[arg-type]
+    assert first == again
+    assert first.evaluations <= EVALUATIONS
+    assert first.curve[-1][1] == first.test
+
+
+def test_val_and_test_share_nothing_and_have_every_class() -> None:
+    table = synthetic("class-structured", 2)
+    val, test = cut(table, 7)
+    assert not set(val) & set(test)
+    assert len(val) == pytest.approx(VAL_SHARE * len(table.examples), abs=2)
+    assert {table.classes[e] for e in val} == {table.classes[e] for e in test}
+    assert cut(table, 8) != (val, test)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_synthetic_tables_hold_the_original_and_the_best_fixed(kind: str) -> None:
+    tables = [synthetic(kind, seed, examples=300) for seed in range(4)]
+    original = sum(t.mean(t.space.original, t.examples) for t in tables) / len(tables)
+    assert original == pytest.approx(ORIGINAL, abs=0.07)
+    if kind != "class-structured":  # there the luck of the classes is added
+        best = sum(max(t.mean(point, t.examples) for point in t.points) for t in tables) / len(tables)
+        assert best == pytest.approx(BEST, abs=0.07)
+
+
+def test_variance_shares_add_up_and_say_what_a_table_is_made_of() -> None:
+    additive = variance_shares(synthetic("additive", 5, examples=300))
+    pairs = variance_shares(synthetic("pairs", 5, examples=300))
+    assert sum(additive.values()) == pytest.approx(1.0)
+    assert additive["variables"] > 3 * additive["pairs"]
+    assert pairs["pairs"] > additive["pairs"]
+
+
+@pytest.mark.parametrize("kind", NULLS)
+def test_a_study_on_a_null_table_is_rarely_adopted(kind: str) -> None:
+    tables = [null_table(kind, seed, variables=2) for seed in range(40)]
+    adopted, studies, _ = false_adopts(tables, STRATEGIES["random, minibatch 10"], evaluations=150)
+    assert studies == 40
+    assert adopted <= 5  # 2.5 % are expected: more than 5 of 40 has a chance below one in a thousand
+
+
+def test_a_strong_effect_is_found_by_more_than_chance() -> None:
+    compared = run("synthetic:demos-dominate", ["random, full", "TPE, minibatch 5"], evaluations=300, seeds=8)
+    assert compared.found["TPE, minibatch 5"].gain > 0.05
+
+
+def test_the_page_and_the_tables_name_every_strategy() -> None:
+    compared = run("synthetic:pipeline", ["F-race", "successive halving"], evaluations=200, seeds=2)
+    for text in (as_html([compared]), as_markdown([compared])):
+        assert "F-race" in text
+        assert "successive halving" in text
+
+
+def test_an_unknown_strategy_or_kind_is_named() -> None:
+    with pytest.raises(ConfigError, match="F-race"):
+        run("synthetic:additive", ["magic"], evaluations=100, seeds=1)
+    with pytest.raises(ConfigError, match="parse-cliff"):
+        synthetic("magic", 0)
+
+
+def test_replaying_from_the_command_line(tmp_path: Path) -> None:
+    table = tmp_path / "small.json"
+    synthetic("additive", 0, variables=2, levels=3, examples=40).save(table)
+    done = luthier(
+        tmp_path,
+        "bench", "replay", str(table), "--strategy", "random, full", "--evaluations", "60", "--seeds", "3",
+        "--html", str(tmp_path / "page.html"), "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (one,) = json.loads(done.stdout)["tables"]
+    assert len(one["strategies"]["random, full"]["test"]) == 3
+    assert "random, full" in (tmp_path / "page.html").read_text(encoding="utf-8")
