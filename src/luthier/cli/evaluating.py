@@ -108,6 +108,7 @@ def _json(result: Evaluation) -> dict[str, Any]:
         "stderr": result.stderr,
         "n": result.n,
         "outcomes": _outcomes(result),
+        "badly": result.badly,
         "usage": result.usage,
         "scores": result.scores,
     }
@@ -119,6 +120,10 @@ def _say(result: Evaluation) -> None:
     others = {kind: n for kind, n in _outcomes(result).items() if n and kind != "scored"}
     if others:
         say(", ".join(f"{n} {kind}" for kind, n in others.items()))
+    if result.badly:
+        from luthier.program.badly import say_badly
+
+        say(f"answers that came, but not as they should: {say_badly(result.badly)}")
     say(f"{plural(result.usage.calls, 'LM call')}, {count(result.usage.tokens)} tokens")
 
 

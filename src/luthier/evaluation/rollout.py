@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.lm.request import Usage, total_usage
+from luthier.program.badly import count_badly
 from luthier.program.candidate import Candidate
 from luthier.program.trace import Trace
 
@@ -136,6 +137,11 @@ class Evaluation:
         return sum(rollout.outcome is outcome for rollout in self.rollouts)
 
     @property
+    def badly(self) -> dict[str, dict[str, int]]:
+        """How many answers came, but not as they should: by predictor, then cut off, refused, and so on."""
+        return count_badly(call for rollout in self.rollouts for call in rollout.trace.calls)
+
+    @property
     def usage(self) -> Usage:
         """Tokens and calls, as if every call had been paid."""
         return total_usage([rollout.usage for rollout in self.rollouts])
@@ -144,6 +150,7 @@ class Evaluation:
 def outcome_json(rollout: Rollout) -> dict[str, Any]:
     """Return what the journal keeps of a rollout: no texts of the user's data."""
     usage = rollout.usage
+    counted = count_badly(rollout.trace.calls)
     return {
         "example": rollout.job.example,
         "repeat": rollout.job.repeat,
@@ -158,6 +165,7 @@ def outcome_json(rollout: Rollout) -> dict[str, Any]:
             "completion_tokens": usage.completion_tokens,
         },
         "seconds": round(rollout.seconds, 4),
+        **({"badly": counted} if counted else {}),
     }
 
 

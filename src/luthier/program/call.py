@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from luthier.errors import CandidateError, Unparseable
 from luthier.lm.engine import engine, loop_is_running
 from luthier.lm.request import Completion, Request
+from luthier.program.badly import badly
 from luthier.program.candidate import Demo, Prompt
 from luthier.program.context import Run
 from luthier.program.parse import parse
@@ -174,6 +175,7 @@ def _finish(call: PendingCall, completion: Completion) -> Any:
             completion.text,
             completion.finish_reason,
             completion.usage,
+            badly=badly(completion, call.predictor.signature, call.run.lm),
         )
     )
     return parsed.value
@@ -191,6 +193,7 @@ def _record_failure(call: PendingCall, completion: Completion, error: Unparseabl
             completion.finish_reason,
             completion.usage,
             error=str(error),
+            badly=badly(completion, call.predictor.signature, call.run.lm),
         )
     )
 

@@ -26,6 +26,8 @@ class Call:
     usage: Usage | None
     error: str | None = None
     """Why the answer could not be read."""
+    badly: tuple[str, ...] = ()
+    """What was wrong with the answer (``luthier.program.badly``), whether it could be read or not."""
 
 
 @dataclass(slots=True)

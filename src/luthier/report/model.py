@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from luthier.program.badly import sum_badly
 from luthier.report.shrink import Tally, best_shrunken
 from luthier.report.spending import Amounts, Event, spending, total
 from luthier.report.summary import ORIGINAL, Summary, first, point_key, summary, trial_number, unfolded, values
@@ -100,6 +101,13 @@ class View:
     """What was charged, by role, as the study's store has it; empty where there is no store."""
     faults: Mapping[str, int]
     """Attempts that infrastructure failed, by kind; they were made again."""
+
+    @property
+    def badly(self) -> dict[str, dict[str, int]]:
+        """Answers that came, but not as they should, by predictor and kind."""
+        parts = ("outcomes", "outcomes_before", "outcomes_after")
+        told = (outcome for event in self.events for part in parts for outcome in event.get(part) or ())
+        return sum_badly(outcome.get("badly") or {} for outcome in told)
 
     def event(self, name: str) -> Event | None:
         """Return the first event of that name."""

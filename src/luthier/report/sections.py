@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from luthier.program.badly import say_badly
 from luthier.report import tables
 from luthier.report.charts import cost_chart, score_chart
 from luthier.report.diff import side_by_side
@@ -189,7 +190,8 @@ def outcomes(view: View) -> Markup | None:
     if view.faults:
         told = ", ".join(f"{kind} {count(n)}" for kind, n in sorted(view.faults.items()))
         met = el("p", f"Attempts that failed on the way and were made again: {told}.", class_="note")
-    return section("How runs ended", lead, tables.outcomes(view.outcomes), met)
+    bad = el("p", f"Answers that came, but not as they should: {say_badly(view.badly)}.", class_="note")
+    return section("How runs ended", lead, tables.outcomes(view.outcomes), bad if view.badly else None, met)
 
 
 def costs(view: View) -> Markup | None:
