@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import os
 import threading
 from collections.abc import Coroutine
@@ -19,7 +20,8 @@ class Engine:
     """A daemon thread that runs an event loop for as long as the process lives."""
 
     def __init__(self, name: str) -> None:
-        self.loop = asyncio.new_event_loop()
+        # In an empty context, since the loop keeps it: an engine is often started in the midst of some study's run.
+        self.loop = contextvars.Context().run(asyncio.new_event_loop)
         self._thread = threading.Thread(target=self._run, name=f"luthier-{name}", daemon=True)
         self._thread.start()
 

@@ -9,8 +9,11 @@ takes a second at a thousand trials, keeping one would be state, and its values 
 
 from __future__ import annotations
 
+import importlib
 import math
 import random
+import sys
+import threading
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,7 +104,19 @@ class _View:
         """Take a note meant for optuna's other processes, and drop it."""
 
 
+def _load_optuna() -> None:
+    """Import optuna where no frame of ours can be seen.
+
+    It keeps the errors of optional imports, which keep every frame below: the first study would never be freed.
+    """
+    if "optuna" not in sys.modules:
+        thread = threading.Thread(target=importlib.import_module, args=("optuna",), daemon=True)
+        thread.start()
+        thread.join()
+
+
 def _view(space: Space, told: list[Trial], means: list[float], pending: list[Point]) -> _View:
+    _load_optuna()
     from optuna.distributions import CategoricalDistribution, IntDistribution
     from optuna.study import StudyDirection
     from optuna.trial import TrialState

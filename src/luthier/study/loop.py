@@ -13,7 +13,8 @@ from luthier.search.trial import Ask, Observation, Purpose, Strategy, Trial, in_
 
 Evaluate = Callable[[Sequence[Ask], int], Awaitable[Sequence[Sequence[Observation]]]]
 """Evaluates asks, the first of which has this trial number; in order, an observation for every example."""
-Append = Callable[[str, Mapping[str, Any]], None]
+Append = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+"""Records an event, and returns it as a reader will see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,8 @@ class Loop:
         ]
         for trial in trials:
             _check(trial)
-        for trial in trials:
-            append("tell", _tell_json(trial))
-        return trials
+        # What goes on is what was written, so a resumed study sees the same, and memory holds it once.
+        return [_told(trial.ask, append("tell", _tell_json(trial))) for trial in trials]
 
 
 def recorded_trials(events: Sequence[Mapping[str, Any]]) -> tuple[Trial, ...]:
@@ -112,9 +112,12 @@ def _recorded_batches(events: Sequence[Mapping[str, Any]]) -> list[_Batch]:
             batches[-1].asks.append(_ask_of(event))
         elif event["event"] == "tell":
             ask = batches[-1].asks[len(batches[-1].told)]
-            observations = tuple(observation_of(ask.point, outcome) for outcome in event["outcomes"])
-            batches[-1].told.append(Trial(event["trial"], ask, observations))
+            batches[-1].told.append(_told(ask, event))
     return batches
+
+
+def _told(ask: Ask, event: Mapping[str, Any]) -> Trial:
+    return Trial(event["trial"], ask, tuple(observation_of(ask.point, outcome) for outcome in event["outcomes"]))
 
 
 def _own(history: Sequence[Trial]) -> int:

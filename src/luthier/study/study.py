@@ -117,11 +117,12 @@ class Study:
         """The trials of the loop that have been told."""
         return recorded_trials(self._journal.events)
 
-    def append(self, event: str, data: Mapping[str, Any]) -> None:
-        """Write an event for good, then tell the listener."""
+    def append(self, event: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Write an event for good, tell the listener, and return it as a reader will see it."""
         written = self._journal.append(event, data)
         if self._on_event is not None:
             self._on_event(written)
+        return written
 
     def notify(self, event: str, data: Mapping[str, Any]) -> None:
         """Tell the listener something that is not worth keeping."""
