@@ -235,7 +235,7 @@ async def _run(
         gateway = session.gateway = Gateway(store=store, ledger=ledger, study=setup.study_id)
         closing.callback(gateway.close)
         opened(gateway)
-        line = Line(setup, study, gateway, ledger, session.clock, store, confirm)
+        line = Line(setup, study, gateway, ledger, session.clock, store, confirm, listening=on_event is not None)
         tuned = await line.tuned_program() if study.finished else await line.run()
         return _result(setup, study, tuned, program)
 

@@ -47,6 +47,8 @@ class Line:
     clock: Clock
     store: Store
     confirm: Confirm | None
+    listening: bool
+    """Whether anybody wants to hear of every rollout."""
 
     async def run(self) -> Program:
         """Run all steps, or those that are left; return the program with the predictors that were tuned.
@@ -194,7 +196,7 @@ class Line:
             setup.task,
             self.gateway,
             concurrency=setup.concurrency,
-            on_rollout=self._tell_progress,
+            on_rollout=self._tell_progress if self.listening else None,
         )
         evaluator.proven = self._has("baseline")
         return evaluator
