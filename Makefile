@@ -63,8 +63,10 @@ weights: setup
 demo: weights
 	@$(BIN)/luthier demo; code=$$?; case $$code in 0 | 10 | 11) ;; *) exit $$code ;; esac
 
+# PEER_PYTHON=PATH, of a Python that has dspy, gepa and optuna, measures them in the same run.
 bench: setup
 	@$(BIN)/python benchmarks/bench.py
+	@$(BIN)/python benchmarks/speed.py --peer-python "$(PEER_PYTHON)"
 
 proof: weights
 	@$(BIN)/python benchmarks/proof.py

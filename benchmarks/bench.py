@@ -12,7 +12,6 @@ import json
 import math
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -53,11 +52,27 @@ def main() -> None:
         "strategies": {name: strategies(*numbers) for name, numbers in SETTINGS.items()},
         "ask at 1,000 trials and 40 variables": ask_time(),
         "engine": engine(),
-        "import luthier": import_time(),
     }
+    found = {"rows": rows_of(found), **found}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
+
+
+def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the engine's numbers as the rows of the table of measures."""
+    asked, engine_found = found["ask at 1,000 trials and 40 variables"], found["engine"]
+    gateway, rollouts = engine_found["replay, gateway alone"], engine_found["replayed from the store"]
+    told = {
+        "CPU seconds of one ask, the median of five": (f"at most {asked['target']}", f"{asked['cpu_seconds']:.3f}"),
+        "calls a second through the gateway": ("at least 3,000", f"{gateway['calls_per_second']:,}"),
+        "calls a second through whole rollouts": ("at least 3,000", f"{rollouts['calls_per_second']:,}"),
+    }
+    lines = ("cost of an ask at 1,000 trials and 40 variables", "replay from the store", "replay from the store")
+    return [
+        {"line": line, "measure": measure, "target": target, "ours": ours, "peers": "", "command": "make bench"}
+        for line, (measure, (target, ours)) in zip(lines, told.items(), strict=True)
+    ]
 
 
 def strategies(variables: int, levels: int, trials: int, minibatch: int, closing: int) -> dict[str, Any]:
@@ -166,21 +181,6 @@ def replay(calls: int) -> dict[str, float]:
     gateway.close()
     store.close()
     return {"cpu_ms_per_call": round(1000 * cpu / calls, 3), "calls_per_second": round(calls / seconds)}
-
-
-def import_time() -> dict[str, Any]:
-    """Return how ``import luthier`` compares with starting Python, and which heavy modules it loads."""
-    heavy = ("numpy", "aiohttp", "optuna", "typer", "pydantic")
-    code = f"import luthier, sys; print([m for m in {heavy!r} if m in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-
-    def seconds(statement: str) -> float:
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", statement], check=True)
-        return time.perf_counter() - started
-
-    pairs = [(seconds("import luthier"), seconds("pass")) for _ in range(5)]
-    return {"heavy modules loaded": loaded, "times a bare start": round(statistics.median(a / b for a, b in pairs), 2)}
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:

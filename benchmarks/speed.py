@@ -1,6 +1,7 @@
-"""The engine's speed beside DSPy's and raw aiohttp, in one run: ``speed.py --peer-python PATH``.
+"""The engine's speed beside DSPy's, gepa's, and raw aiohttp, in one run: ``speed.py --peer-python PATH``.
 
-CPU is the client process's own; the server is another process. Compare numbers only within one run.
+CPU is the client process's own; the server is another process. Compare numbers only within one run: each is the
+least of some rounds, because another process can only add to it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,10 @@ import luthier as lt
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+COMMAND = "make bench PEER_PYTHON=PATH"
+WIDTHS = (16, 64, 256)
+_LATENCY = 0.2
+_WAVES = 20  # at a server with latency, every slot is used so many times
 
 
 @lt.predictor
@@ -44,30 +50,81 @@ async def async_answer(question: str) -> str:
 
 def main() -> None:
     """Measure and write down."""
+    # These two import from here what they add to.
+    import footprint
+    from speed_rows import rows_of
+
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer-python", type=Path, default=None, help="a Python that has dspy")
+    parser.add_argument("--peer-python", type=existing_path, default=None, help="a Python that has dspy and gepa")
     parser.add_argument("--calls", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--no-installs", action="store_true", help="do not install anything into fresh environments")
     given = parser.parse_args()
+    peer: Path | None = given.peer_python
     found: dict[str, Any] = {}
-    for latency in (0.0, 0.2):
-        with server(latency) as url:
-            rows: dict[str, Any] = {}
-            for width in (16, 64, 256):
-                rows[f"raw aiohttp, {width}"] = raw(url, given.calls, width)
-                rows[f"luthier, sync program, {width}"] = ours(answer, url, given.calls, width)
-                rows[f"luthier, async program, {width}"] = ours(async_program, url, given.calls, width)
-                if given.peer_python is not None:
-                    rows[f"DSPy Evaluate, {width}"] = peer(given.peer_python, url, given.calls, width)
-            found[f"latency {latency} s"] = rows
-    for rows in found.values():
-        for name, row in rows.items():
-            rows[name] = {
-                "cpu_ms_per_call": round(1000 * row["cpu"] / given.calls, 3),
-                "calls_per_second": round(given.calls / row["wall"]),
-            }
+    with server(0.0) as url:
+        found["latency 0.0 s"] = evaluations(url, peer, dict.fromkeys(WIDTHS, given.calls), given.rounds)
+        found["whole study"] = studies(url, peer, given.rounds)
+        found["layers"] = script(Path(sys.executable), "layers.py", url, given.calls)
+    with server(_LATENCY) as url:
+        found[f"latency {_LATENCY} s"] = evaluations(url, peer, {width: _WAVES * width for width in WIDTHS}, 1)
+    found["imports"] = footprint.imports(peer)
+    found["installs"] = {} if given.no_installs else footprint.installs(peer)
+    found = {"rows": rows_of(found), **found}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "speed.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
+
+
+def existing_path(text: str) -> Path | None:
+    """Return the path that a text names, None for an empty one."""
+    return Path(text) if text else None
+
+
+def evaluations(url: str, peer: Path | None, calls: dict[int, int], rounds: int) -> dict[str, Any]:
+    """Return CPU and calls a second of evaluations with so many in flight: raw, ours, and DSPy's."""
+    rows: dict[str, Any] = {}
+    for width, n in calls.items():
+        measures: dict[str, Callable[[], dict[str, float]]] = {
+            f"raw aiohttp, {width}": lambda n=n, width=width: raw(url, n, width),  # type: ignore[misc]
+            f"luthier, sync program, {width}": lambda n=n, width=width: ours(answer, url, n, width),  # type: ignore[misc]
+            f"luthier, async program, {width}": lambda n=n, width=width: ours(async_program, url, n, width),  # type: ignore[misc]
+        }
+        if peer is not None:
+            measures[f"DSPy Evaluate, {width}"] = lambda n=n, width=width: script(  # type: ignore[misc]
+                peer, "peers/dspy_evaluate.py", url, n, width
+            )
+        for name, measure in measures.items():
+            spent = [measure() for _ in range(rounds)]
+            rows[name] = {
+                "cpu_ms_per_call": round(1000 * min(one["cpu"] for one in spent) / n, 3),
+                "calls_per_second": round(n / min(one["wall"] for one in spent)),
+            }
+    return rows
+
+
+def studies(url: str, peer: Path | None, rounds: int) -> dict[str, Any]:
+    """Return CPU and wall of whole studies; a call is what reached the server, so a stored answer counts for none."""
+    scripts = {"luthier MIPRO": (Path(sys.executable), "ours_study.py")}
+    if peer is not None:
+        scripts["DSPy MIPROv2"] = (peer, "peers/dspy_study.py")
+        scripts["gepa.optimize"] = (peer, "peers/gepa_study.py")
+    rows: dict[str, Any] = {}
+    for name, (python, path) in scripts.items():
+        best: dict[str, Any] | None = None
+        for _ in range(rounds):
+            before = calls_so_far(url)
+            spent = script(python, path, url)
+            calls = calls_so_far(url) - before
+            if best is None or spent["cpu"] / calls < best["cpu_seconds"] / best["calls"]:
+                best = {"calls": calls, "cpu_seconds": round(spent["cpu"], 3), "wall_seconds": round(spent["wall"], 3)}
+        assert best is not None
+        per_call = {
+            "cpu_ms_per_call": round(1000 * best["cpu_seconds"] / best["calls"], 3),
+            "calls_per_second": round(best["calls"] / best["wall_seconds"]),
+        }
+        rows[name] = {**best, **per_call}
+    return rows
 
 
 def ours(program: Any, url: str, calls: int, width: int) -> dict[str, float]:
@@ -112,12 +169,21 @@ def raw(url: str, calls: int, width: int) -> dict[str, float]:
     return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
 
 
-def peer(python: Path, url: str, calls: int, width: int) -> dict[str, float]:
-    """Time DSPy's ``Evaluate`` in its own environment."""
-    command = [str(python), str(HERE / "peers" / "dspy_evaluate.py"), url, str(calls), str(width)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+def script(python: Path, path: str, *arguments: object) -> Any:
+    """Return the JSON that a script prints last, run in its own environment."""
+    command = [str(python), str(HERE / path), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def calls_so_far(url: str) -> int:
+    """Return how many calls have reached the server."""
+    body = json.dumps({"model": "count", "messages": []}).encode()
+    asked = urllib.request.Request(f"{url}/chat/completions", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked) as reply:
+        return int(json.load(reply)["choices"][0]["message"]["content"])
 
 
 @contextmanager
