@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +33,14 @@ class Fault:
     """Close the connection without a word."""
     hang: float = 0.0
     """Say nothing for so long."""
+    drip: float = 0.0
+    """Send the body a little at a time, for so long."""
+    reset: bool = False
+    """Reset the connection."""
+    away: float = 0.0
+    """Reset the connection, and refuse any for so long."""
+    unbilled: bool = False
+    """Answer, but without a bill."""
 
 
 class OpenAIServer:
@@ -41,6 +52,7 @@ class OpenAIServer:
         paths: their paths.
         faults: used up one a request before anything is answered; None in it stands for a request that succeeds.
         most_in_flight: the most requests at one time.
+        met: the faults that were served.
     """
 
     def __init__(
@@ -51,6 +63,7 @@ class OpenAIServer:
         latency: float = 0.0,
         key: str | None = None,
         bill: bool = True,
+        port: int = 0,
     ) -> None:
         self.handler = handler
         self.faults = list(faults)
@@ -62,16 +75,20 @@ class OpenAIServer:
         self.paths: list[str] = []
         self.most_in_flight = 0
         self._in_flight = 0
-        self._port = 0
+        self.port = port
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._over: asyncio.Event | None = None
+        self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._returning: set[asyncio.Task[None]] = set()
+        self.met: list[Fault] = []
         self._thread = threading.Thread(target=self._run, name="openai-server", daemon=True)
 
     @property
     def url(self) -> str:
         """The base URL."""
-        return f"http://127.0.0.1:{self._port}/v1"
+        return f"http://127.0.0.1:{self.port}/v1"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -101,14 +118,25 @@ class OpenAIServer:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._answer)
         app.router.add_post("/v1/completions", self._answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
+        runner = self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = self._site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
-        self._port = runner.addresses[0][1]
+        self.port = runner.addresses[0][1]
         self._ready.set()
         await self._over.wait()
+        for task in self._returning:
+            task.cancel()
         await runner.cleanup()
+
+    async def _go_away(self, seconds: float) -> None:
+        assert self._runner is not None
+        assert self._site is not None
+        site, self._site = self._site, None
+        await site.stop()
+        await asyncio.sleep(seconds)
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await self._site.start()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -124,15 +152,32 @@ class OpenAIServer:
             if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
                 return web.json_response({"error": {"message": "Incorrect API key provided"}}, status=401)
             if fault is not None:
+                self.met.append(fault)
+            if fault is not None and not fault.unbilled:
                 return await self._fail(fault, request)
-            answer = self.handler(body)
-            return web.json_response(reply(body, answer, bill=self.bill) if isinstance(answer, str) else answer)
+            answer, bill = self.handler(body), self.bill and fault is None
+            return web.json_response(reply(body, answer, bill=bill) if isinstance(answer, str) else answer)
         finally:
             self._in_flight -= 1
 
     async def _fail(self, fault: Fault, request: web.Request) -> web.StreamResponse:
         if fault.hang:
             await asyncio.sleep(fault.hang)
+        if fault.away and self._site is not None:
+            self._returning.add(asyncio.create_task(self._go_away(fault.away)))
+        if (fault.reset or fault.away) and request.transport is not None:
+            connection = request.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            request.transport.abort()
+            return web.Response()
+        if fault.drip:
+            dripping = web.StreamResponse(headers={"Content-Length": "100"})
+            await dripping.prepare(request)
+            with suppress(ConnectionError):  # who called has given up
+                for _ in range(20):
+                    await dripping.write(b" ")
+                    await asyncio.sleep(fault.drip / 20)
+            return dripping
         if fault.drop or fault.cut:
             response = web.StreamResponse(headers={"Content-Length": "1000"})
             if fault.cut:
