@@ -25,6 +25,8 @@ from luthier.report.spending import Amounts, amounts, total
 from luthier.report.summary import Summary, summary, trial_number
 
 _REDRAWS_PER_SECOND = 4.0
+_STOCK_SECONDS = 0.02
+_STOCK_PAUSES = 20
 _MARKS = {"done": Text("✓", style="green"), "todo": Text("·", style="dim")}
 
 
@@ -54,6 +56,7 @@ class Progress:
         self._events: list[Mapping[str, Any]] = []
         self._purposes: dict[int, str] = {}
         self._state = Summary()
+        self._stock_due = 0.0
         self._running = 0
         self._paid: Amounts | None = None
         self._paid_before = Amounts()
@@ -77,8 +80,7 @@ class Progress:
             if event["event"] == "ask":
                 self._purposes[trial_number(event)] = str(event.get("purpose", ""))
                 return
-            self._running = 0
-            self._state = summary(self._events)
+            self._take_stock(event)
             text = None if self._quiet else self._line(event)
         if text is not None:
             self._console.print(Text(showable(text)))
@@ -131,6 +133,15 @@ class Progress:
             trial_number(event): str(event.get("purpose", "")) for event in self._events if event["event"] == "ask"
         }
         self._state = summary(self._events)
+
+    def _take_stock(self, event: Mapping[str, Any]) -> None:
+        """Sum up; after a trial of a study so long that this takes a while, only now and then."""
+        began = time.monotonic()
+        if event["event"] == "tell" and began < self._stock_due:
+            return
+        self._state, self._running = summary(self._events), 0
+        took = time.monotonic() - began
+        self._stock_due = time.monotonic() + (_STOCK_PAUSES * took if took > _STOCK_SECONDS else 0.0)
 
     def _line(self, event: Mapping[str, Any]) -> str | None:
         # The live display shows all but the plan by itself.
