@@ -22,6 +22,8 @@ from speed import answer, async_program, ours, raw
 
 import luthier as lt
 from luthier.budget import Ledger
+from luthier.evaluation.data import load_rows, parameters_of
+from luthier.evaluation.evaluator import Evaluator
 from luthier.lm.body import request_body
 from luthier.lm.engine import engine
 from luthier.lm.gateway import Gateway
@@ -29,8 +31,9 @@ from luthier.lm.reply import read_reply
 from luthier.lm.request import Completion, Message, Request, Usage
 from luthier.lm.store import Store
 from luthier.program.parse import parse
+from luthier.program.program import discover
 from luthier.program.render import render
-from luthier.types import Endpoint, Role
+from luthier.types import Role
 
 _WIDTH = 64
 _ROUNDS = 3
@@ -134,7 +137,7 @@ def parts(url: str) -> dict[str, float]:
         found = {
             "key: canonical JSON and hash": _each(lambda: request.key(lm.identity)),
             "request to JSON bytes": _each(lambda: json.dumps(request_body(request, address, llama=False)).encode()),
-            "reply to completion": _each(lambda: read_reply(content, {}, "", Endpoint.CHAT)),
+            "reply to completion": _each(lambda: read_reply(content, {}, "", request)),
             "store: look up": _each(lambda: store.get("b2:none")),
             "store: commit an answer": _each(lambda: store.put(f"b2:{next(numbers)}", "lm", completion)),
             "render": _each(lambda: render(signature, prompt, inputs, lm=lm, settings=answer.settings)),
@@ -142,7 +145,28 @@ def parts(url: str) -> dict[str, float]:
             "metric": _each(lambda: metric({"answer": "yes"}, "yes")),
         }
         store.close()
-    return found
+    return {**found, "a whole rollout but for the call": rollout(lm)}
+
+
+def rollout(lm: lt.LM) -> float:
+    """Return CPU microseconds of a rollout whose calls are answered at once, on one loop in one thread."""
+
+    class Instant:
+        async def complete(self, lm: lt.LM, request: Request, role: Role) -> Completion:
+            return Completion("yes", usage=Usage(10, 1, 0, 1))
+
+    program = discover(async_program)
+    data = [{"question": f"question {number}", "answer": "yes"} for number in range(_REPEATS)]
+    rows = {row.id: row for row in load_rows(data, parameters_of(program))}
+    gateway: Any = Instant()
+
+    async def run() -> float:
+        evaluator = Evaluator(program, lt.exact_match("answer"), rows, lm, gateway, concurrency=_WIDTH)
+        started = time.thread_time()
+        await evaluator.evaluate(program.original, list(rows))
+        return time.thread_time() - started
+
+    return round(1e6 * min(asyncio.run(run()) for _ in range(_ROUNDS)) / _REPEATS, 1)
 
 
 def _each(function: Callable[[], Any]) -> float:

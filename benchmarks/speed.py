@@ -25,7 +25,6 @@ import luthier as lt
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-COMMAND = "make bench PEER_PYTHON=PATH"
 WIDTHS = (16, 64, 256)
 _LATENCY = 0.2
 _WAVES = 20  # at a server with latency, every slot is used so many times
@@ -52,7 +51,7 @@ def main() -> None:
     """Measure and write down."""
     # These two import from here what they add to.
     import footprint
-    from speed_rows import rows_of
+    from speed_rows import rows_of, text_of
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer-python", type=existing_path, default=None, help="a Python that has dspy and gepa")
@@ -73,6 +72,7 @@ def main() -> None:
     found = {"rows": rows_of(found), **found}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "speed.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "speed.md").write_text(text_of(found), encoding="utf-8")
     print(json.dumps(found, indent=1))
 
 

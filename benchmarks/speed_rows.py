@@ -14,6 +14,43 @@ def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
     return [*_cpu(found), *_study(found), *_throughput(found), *_limit(found), *_footprint(found)]
 
 
+_WHY = {
+    "raw aiohttp": "one session, JSON out and in: what Python needs for HTTP here",
+    "our client": "timeouts, headers, the body of a request and the answer as values; errors told apart",
+    "key, joining, retry, limit, bookkeeping": "a hash of the request; a task of its own, which callers share",
+    "store": "one look-up, and one commit before the program sees the answer",
+    "budget, with attempts on disk": "a reservation, and a second commit before the call is sent (studies; not above)",
+    "hand-over to the engine's thread": "two wake-ups across threads, so that no user code shares a loop with sockets",
+    "async program and metric": "a rollout's own work, timed alone below, and two threads' turns at the interpreter",
+    "threads for a sync program": "beyond the async program: two more wake-ups, a thread that waits",
+}
+
+
+def text_of(found: dict[str, Any]) -> str:
+    """Return what remains between the engine and raw aiohttp, as a page."""
+    layers = found["layers"]
+    lines = [
+        "# From raw aiohttp to a whole evaluation",
+        "",
+        "Client CPU a call on a no-latency server, 64 in flight: each row is what was added to those above it.",
+        "",
+        "| added | µs a call | for |",
+        "|---|---|---|",
+        *(f"| {name} | {layers['added'][name]:.0f} | {why} |" for name, why in _WHY.items()),
+        "",
+        "Single parts, timed alone; they are within the rows above: "
+        + ", ".join(f"{name} {spent:.0f} µs" for name, spent in layers["parts"].items())
+        + ".",
+        "",
+        f"An async evaluation took {layers['garbage']['with']:.0f} µs a call with Python's cyclic garbage collector, "
+        f"{layers['garbage']['without']:.0f} without: the calls in flight are what it looks through. We leave a user's "
+        "collector alone.",
+        "",
+        f"Raw numbers: [speed.json](speed.json). Repeat: `{COMMAND}`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _cpu(found: dict[str, Any]) -> list[dict[str, Any]]:
     cells = found["latency 0.0 s"]
     peer = cells.get("DSPy Evaluate, 64")
