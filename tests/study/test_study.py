@@ -200,6 +200,17 @@ def test_damage_in_the_middle_is_an_error_that_names_the_line(tmp_path: Path, li
     assert path.read_bytes() == content
 
 
+def test_a_change_that_leaves_json_whole_is_found_too(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    journal.append("baseline", {"mean": 0.25})
+    journal.append("done", {"decision": "keep"})
+    journal.close()
+    path.write_bytes(path.read_bytes().replace(b"0.25", b"0.75"))
+    with pytest.raises(JournalError, match="line 1: damaged"):
+        read_journal(path)
+
+
 def test_a_journal_that_does_not_exist_has_no_events(tmp_path: Path) -> None:
     assert read_journal(tmp_path / "journal.jsonl") == []
 

@@ -262,7 +262,7 @@ def _clean(row: Mapping[str, Any], where: str, index: int) -> dict[str, Any]:
     for name, value in row.items():
         try:
             cleaned[name] = _plain(value)
-            canonical_json(cleaned[name])
+            canonical_json([name, cleaned[name]]).encode()  # a lone half of a character pair has no bytes
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"{where}, row {index + 1}, column {name!r}: {_short(value)} of type {type(value).__name__} "

@@ -167,16 +167,17 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
         import pyarrow.parquet as parquet
     except ImportError:
         parquet = None
-    if parquet is not None:
-        records: Iterable[Any] = parquet.read_table(path).to_pylist()
-    else:
-        try:
+    try:
+        if parquet is not None:
+            records: Iterable[Any] = parquet.read_table(path).to_pylist()
+        else:
             import polars
-        except ImportError as error:
-            raise DataError(
-                f"{path}: reading Parquet needs pyarrow or polars; install one, or convert to JSONL"
-            ) from error
-        records = polars.read_parquet(path).to_dicts()
+
+            records = polars.read_parquet(path).to_dicts()
+    except ImportError as error:
+        raise DataError(f"{path}: reading Parquet needs pyarrow or polars; install one, or convert to JSONL") from error
+    except Exception as error:
+        raise DataError(f"{path}: the file cannot be read ({str(error).splitlines()[0]})") from error
     for index, record in enumerate(records):
         yield f"{path}, row {index + 1}", record
 

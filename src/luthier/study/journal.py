@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,8 @@ VERSION = 1
 """Version of the events; a reader refuses newer ones."""
 _ENVELOPE = ("v", "seq", "event", "time")
 _TIMES = ("time", "seconds")
+_SUM = b',"sum":"'
+_SUM_DIGITS = 8
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
@@ -93,7 +96,7 @@ class Journal:
         line = json.dumps(
             envelope(len(self.events), event, data), ensure_ascii=False, separators=(",", ":"), allow_nan=False
         )
-        self._write(line.encode() + b"\n")
+        self._write(_summed(line.encode()) + b"\n")
         written: dict[str, Any] = json.loads(line)
         self.events.append(written)
         return written
@@ -123,6 +126,21 @@ class Journal:
         self._file.close()
 
 
+def _summed(line: bytes) -> bytes:
+    """Return an event's line with its check sum as the last field."""
+    return line[:-1] + _SUM + _sum(line) + b'"}'
+
+
+def _sum(line: bytes) -> bytes:
+    return hashlib.blake2b(line, digest_size=_SUM_DIGITS // 2).hexdigest().encode()
+
+
+def _is_whole(line: bytes) -> bool:
+    """Say whether a line is as it was written; one without a sum, from before there were any, is taken as it is."""
+    said, digits = line[: -_SUM_DIGITS - 2], line[-_SUM_DIGITS - 2 : -2]
+    return not said.endswith(_SUM) or _sum(said.removesuffix(_SUM) + b"}") == digits
+
+
 def _whole_lines(content: bytes) -> list[bytes]:
     return content.split(b"\n")[:-1]
 
@@ -142,6 +160,9 @@ def _decode(path: Path, lines: Iterable[bytes]) -> list[dict[str, Any]]:
                 f"{where}: version {event['v']} is newer than this luthier reads ({VERSION}); upgrade luthier"
             )
         if event.get("seq") != number:
-            raise JournalError(f"{where}: event {event.get('n')} stands where {number} should; lines were lost")
+            raise JournalError(f"{where}: event {event.get('seq')} stands where {number} should; lines were lost")
+        if not _is_whole(line):
+            raise JournalError(f"{where}: damaged (its sum is wrong); restore the file from a copy")
+        event.pop("sum", None)
         events.append(event)
     return events
