@@ -11,6 +11,9 @@ from luthier.report.shrink import Tally, best_shrunken
 from luthier.report.spending import Amounts, Event, spending, total
 from luthier.report.summary import ORIGINAL, Summary, first, point_key, summary, trial_number, unfolded, values
 
+_MOST_MARKS = 400
+"""Of more minibatch trials, every so manieth is drawn: a page of thousands would not open."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -166,6 +169,8 @@ def _marks(events: Sequence[Event], levels: Mapping[str, Mapping[str, Level]]) -
     asks: dict[int, Event] = {}
     spent = Amounts()
     original: str | None = None
+    last = max((trial_number(event) for event in events if event["event"] == "tell"), default=0)
+    every = max(1, -(-last // _MOST_MARKS))
     for event in events:
         spent = spent + total(spending(event).values()) if event["event"] != "done" else spent
         if event["event"] == "space":
@@ -178,12 +183,15 @@ def _marks(events: Sequence[Event], levels: Mapping[str, Mapping[str, Level]]) -
             key = point_key(ask.get("point", {})) if ask else ORIGINAL
             key = ORIGINAL if key == original else key
             sums[key] = sums.get(key, Tally()).plus(values(event))
+            full = not ask or ask.get("purpose") == "full"
+            if not full and number % every and number != last:
+                continue
             yield Mark(
                 number=number,
                 mean=sum(values(event)) / len(values(event)),
                 stderr=_stderr(values(event)),
                 n=len(values(event)),
-                full=not ask or ask.get("purpose") == "full",
+                full=full,
                 original=key == ORIGINAL,
                 label=describe(ask.get("point", {}), levels) if key != ORIGINAL else "the original",
                 best=best_shrunken(sums) or 0.0,

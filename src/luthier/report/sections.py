@@ -25,8 +25,10 @@ def search(view: View) -> Markup | None:
     if not view.marks:
         return None
     fulls = sum(mark.full for mark in view.marks)
+    made, drawn = 1 + view.summary.trials, len(view.marks)  # the baseline is the first
+    thinned = f"The charts show {count(drawn)} of them, every full one included. " if drawn < made else ""
     lead = (
-        f"{plural(len(view.marks), 'evaluation')}, {fulls} of them on every validation example. "
+        f"{plural(made, 'evaluation')}, {fulls} of them on every validation example. {thinned}"
         "Whiskers are one standard error. “Best so far” is drawn towards the mean as far as noise demands, "
         "so it does not mistake luck for skill."
     )
