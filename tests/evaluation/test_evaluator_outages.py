@@ -147,14 +147,19 @@ class TestWhatEndsAll:
         with pytest.raises(BudgetExhausted):
             World(swallowing, ledger=Ledger({"lm_calls": 4})).run()
 
-    @pytest.mark.parametrize("error", [AccessDenied("wrong key"), RequestRejected("no such model")])
-    def test_what_no_rollout_can_get_past_is_raised_as_it_is(self, error: LMError, both: Callable[..., Any]) -> None:
+    @pytest.mark.parametrize(
+        ("error", "raised"),
+        [(AccessDenied("wrong key"), StudyPaused), (RequestRejected("no such model"), RequestRejected)],
+    )
+    def test_what_no_rollout_can_get_past_ends_all(
+        self, error: LMError, raised: type[Exception], both: Callable[..., Any]
+    ) -> None:
         def answer(request: Request) -> str:
             if asked(request) == 3:
                 raise error
             return right(request)
 
-        with pytest.raises(type(error), match=str(error)):
+        with pytest.raises(raised, match=str(error)):
             World(both, answer=answer, concurrency=2).run()
 
     def test_an_exhausted_budget_is_raised_and_the_rest_cancelled(self, both: Callable[..., Any]) -> None:

@@ -18,6 +18,7 @@ from luthier.errors import (
     Unreachable,
 )
 from luthier.lm.body import request_body
+from luthier.lm.faults import BadAnswer
 from luthier.lm.gateway import Gateway, RetryPolicy
 from luthier.lm.lm import LM
 from luthier.lm.providers import resolve
@@ -46,7 +47,7 @@ def server() -> Iterator[OpenAIServer]:
 
 
 def ask(server: OpenAIServer, request: Request = HELLO, **settings: Any) -> Completion:
-    gateway = Gateway(retry=ONCE)
+    gateway = Gateway(retry=ONCE, lasting=True)
     try:
         return gateway.complete_blocking(LM("m", base_url=server.url, **settings), request, Role.TASK)
     finally:
@@ -66,13 +67,13 @@ def ask(server: OpenAIServer, request: Request = HELLO, **settings: Any) -> Comp
         (Fault(422), RequestRejected),
         (Fault(500), ServerFault),
         (Fault(503, "<html>down</html>"), ServerFault),
-        (Fault(200, "no json"), ServerFault),
-        (Fault(200, "[]"), ServerFault),
-        (Fault(200, {"choices": []}), ServerFault),
-        (Fault(200, {"choices": [{"message": None}]}), ServerFault),
-        (Fault(200, {"choices": [{"message": {"content": 7}}]}), ServerFault),
+        (Fault(200, "no json"), BadAnswer),
+        (Fault(200, "[]"), BadAnswer),
+        (Fault(200, {"choices": []}), BadAnswer),
+        (Fault(200, {"choices": [{"message": None}]}), BadAnswer),
+        (Fault(200, {"choices": [{"message": {"content": 7}}]}), BadAnswer),
         (Fault(200, {"error": {"message": "slow down", "code": 429}}), RateLimited),
-        (Fault(cut=True), ServerFault),
+        (Fault(cut=True), BadAnswer),
         (Fault(drop=True), Unreachable),
         (Fault(hang=2), CallTimeout),
     ],

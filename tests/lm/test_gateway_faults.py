@@ -32,7 +32,7 @@ from tests.lm.server import Fault, OpenAIServer
 
 def test_an_error_reaches_all_who_joined() -> None:
     async def scene() -> None:
-        gateway = Gateway()
+        gateway = Gateway(lasting=True)
         lm = LM(ScriptedLM(upper, latency=0.02, faults=[AccessDenied("no")]))
         calls = [asyncio.create_task(gateway.complete(lm, request("a"), Role.TASK)) for _ in range(3)]
         for call in calls:
@@ -54,7 +54,48 @@ def test_infrastructure_faults_are_retried_and_counted() -> None:
     assert len(said) == 3 and "trying again" in said[0] and "abcdefghijklm" not in said[2]
 
 
-@pytest.mark.parametrize("error", [AccessDenied("no"), RequestRejected("never"), ValueError("user code")])
+def test_a_denial_ends_all_calls_at_once() -> None:
+    async def scene() -> None:
+        double = ScriptedLM(upper, latency=0.02, faults=[None, None, AccessDenied("no credit")])
+        waiting = LM(ScriptedLM(upper, identity="waiting", faults=[RateLimited("", retry_after=500)]))
+        gateway = Gateway()
+        lm = LM(double, max_in_flight=4)
+        calls = [asyncio.create_task(gateway.complete(lm, request(str(n)), Role.TASK)) for n in range(50)]
+        calls.append(asyncio.create_task(gateway.complete(waiting, request("a"), Role.TASK)))
+        ends = [await outcome(call) for call in calls]
+        assert ends.count("StudyPaused") > len(ends) - 8, "but what was in flight"
+        assert double.calls <= 8
+        with pytest.raises(StudyPaused, match="no credit"):
+            await gateway.complete(lm, request("later"), Role.TASK)
+        gateway.close()
+
+    run(scene())
+
+
+def test_what_lasts_is_ended_by_nothing() -> None:
+    policy = RetryPolicy(first=0.001, longest=0.001, give_up_after=0.02, breaker_failures=2, breaker_seconds=0)
+    down: list[LMError | None] = [ServerFault("down")] * 5 + [AccessDenied("no"), None]
+    gateway = Gateway(retry=policy, lasting=True)
+    lm = LM(ScriptedLM(upper, faults=down))
+    with pytest.raises(AccessDenied):
+        gateway.complete_blocking(lm, request("a"), Role.TASK)
+    assert gateway.complete_blocking(lm, request("a"), Role.TASK).text == "A"
+    gateway.close()
+
+
+def test_two_calls_given_up_in_a_row_pause_everything_where_few_are_in_flight() -> None:
+    policy = RetryPolicy(first=0.02, longest=0.02, give_up_after=0.1, breaker_failures=10_000, breaker_seconds=0.1)
+    double = ScriptedLM(upper, faults=[CallTimeout("dead")] * 10_000)
+    gateway = Gateway(retry=policy)
+    lm = LM(double)
+    with pytest.raises(CallTimeout):
+        gateway.complete_blocking(lm, request("a"), Role.TASK)
+    with pytest.raises(StudyPaused, match="has not answered"):
+        gateway.complete_blocking(lm, request("b"), Role.TASK)
+    gateway.close()
+
+
+@pytest.mark.parametrize("error", [RequestRejected("never"), ValueError("user code")])
 def test_what_waiting_cannot_mend_is_raised_at_once(error: Any) -> None:
     double = ScriptedLM(upper, faults=[error])
     gateway = Gateway(retry=QUICK)

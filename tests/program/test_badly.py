@@ -10,7 +10,8 @@ import pytest
 
 import luthier as lt
 from luthier.lm.request import Completion, Request
-from luthier.program.badly import is_another, say_badly, sum_badly
+from luthier.program.badly import is_another
+from luthier.report.badly import say_badly, sum_badly
 from tests.lm.server import Body, OpenAIServer
 
 

@@ -121,7 +121,7 @@ def _say(result: Evaluation) -> None:
     if others:
         say(", ".join(f"{n} {kind}" for kind, n in others.items()))
     if result.badly:
-        from luthier.program.badly import say_badly
+        from luthier.report.badly import say_badly
 
         say(f"answers that came, but not as they should: {say_badly(result.badly)}")
     say(f"{plural(result.usage.calls, 'LM call')}, {count(result.usage.tokens)} tokens")

@@ -17,6 +17,7 @@ from luthier.cli.steps import spent, steps
 from luthier.errors import ConfigError
 from luthier.report import write_report
 from luthier.report.figures import duration
+from luthier.report.paid import STORE, faults, remarks, unbilled
 from luthier.report.summary import Summary, summary
 
 _POLL_SECONDS = 0.5
@@ -41,7 +42,9 @@ def show(
     if as_json:
         charged = charges(study_dir)
         paid = None if charged is None else {"lm_calls": charged.calls, "tokens": charged.tokens, "usd": charged.usd}
-        emit({**state.to_json(), "paid": paid, "study_dir": study_dir, "report": _report(study_dir)})
+        store = study_dir / STORE
+        more = {"paid": paid, "faults": faults(store), "unbilled": unbilled(store)}
+        emit({**state.to_json(), **more, "study_dir": study_dir, "report": _report(study_dir)})
     else:
         _print(study_dir, events, state)
 
@@ -107,6 +110,8 @@ def _print(study_dir: Path, events: list[dict[str, Any]], state: Summary) -> Non
     say(f"  {spent(state, charges(study_dir))}, {duration(state.seconds)}")
     for warning in state.warnings:
         say(f"! {warning}", style="yellow")
+    for remark in remarks(events, study_dir / STORE):
+        say(remark)
     if not state.finished:
         say(f"Not finished. If nothing runs it: luthier resume {study_dir}")
     if (report := _report(study_dir)) is not None:

@@ -18,6 +18,8 @@ from luthier.cli.plan import asker, show_plan
 from luthier.cli.progress import Progress, charges
 from luthier.errors import BudgetExhausted, ConfigError, LuthierError, ProgramFailed, StudyMismatch, UserError
 from luthier.report.figures import percent, points
+from luthier.report.paid import STORE
+from luthier.report.paid import remarks as what_befell
 
 if TYPE_CHECKING:
     from luthier.tuning import Result
@@ -244,7 +246,7 @@ def _end(
     if not quiet:
         sentence = getattr(result.verdict, "sentence", "")
         say(str(sentence) or f"Decision: {decision}", style="bold")
-        for remark in remarks:
+        for remark in (*remarks, *what_befell(_journal(result.study_dir), Path(result.study_dir) / STORE)):
             say(remark)
         say(f"Report:  {result.report}")
         say(f"Prompts: {Path(result.study_dir) / 'prompts'}")

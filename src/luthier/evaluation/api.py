@@ -61,7 +61,7 @@ def evaluate(  # noqa: PLR0913 - the public contract: three things to evaluate, 
     Raises:
         UserError: the program, data, metric, LM, or candidate cannot be used; nothing was spent.
         ProgramFailed: the metric raised, or the program did in the very first rollout.
-        AccessDenied, RequestRejected, StudyPaused: no call can go on.
+        RequestRejected, StudyPaused: no call can go on; the latter where access is denied or the server is dead.
         BudgetExhausted: the next call does not fit the budget.
     """
     ready = _prepare(program, data, metric, lm, candidate, concurrency, repeats, budget, inputs, store)

@@ -94,7 +94,7 @@ class Evaluator:
             role: on whose behalf.
 
         Raises:
-            AccessDenied, RequestRejected, BudgetExhausted, StudyPaused: no rollout can go on; the others are cancelled.
+            RequestRejected, BudgetExhausted, StudyPaused: no rollout can go on; the others are cancelled.
             ProgramFailed: the metric raised, or the program did in the very first rollout.
             MetricError: the metric returned something that is no score.
         """

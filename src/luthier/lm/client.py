@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from luthier.errors import CallTimeout, ServerFault, Unreachable
+from luthier.errors import CallTimeout, Unreachable
 from luthier.lm.body import request_body
-from luthier.lm.faults import NeverSent
+from luthier.lm.faults import BadAnswer, NeverSent
 from luthier.lm.providers import Address, is_loopback, without_credentials
 from luthier.lm.redact import redact
 from luthier.lm.reply import answered_refusal, error_of, read_reply
@@ -53,7 +53,7 @@ class Client:
         except aiohttp.ClientConnectorError as error:
             raise NeverSent(redact(f"{self._where} cannot be reached: {error.strerror or error}")) from error
         except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
-            raise ServerFault(redact(f"{self._where} sent a cut or malformed answer: {error}")) from error
+            raise BadAnswer(redact(f"{self._where} sent a cut or malformed answer: {error}")) from error
         except (aiohttp.ClientError, ConnectionError) as error:
             raise Unreachable(redact(f"{self._where} broke the connection: {error}")) from error
         if response.status >= 400:

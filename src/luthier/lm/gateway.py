@@ -54,6 +54,7 @@ class Gateway:
         retry: how infrastructure faults are retried.
         on_fault: told of every fault in a sentence, on the engine's thread.
         study: under whose name attempts are written down.
+        lasting: neither a dead server nor a denial ends it, since it may live as long as a service.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Gateway:
         retry: RetryPolicy | None = None,
         on_fault: Callable[[str], None] | None = None,
         study: str = "",
+        lasting: bool = False,
     ) -> None:
         self._store = store
         self._ledger = ledger
@@ -72,6 +74,7 @@ class Gateway:
         self._on_fault = on_fault
         self._engine = engine()
         self._gate = Gate(self._engine.loop)
+        self._ends_with = None if lasting else self._gate
         self._stacks: dict[int, _Stack] = {}  # by id of the LM, which its stack keeps alive
         self._by_line: dict[Hashable, _Stack] = {}
         self._usage: dict[str, Usage] = {}
@@ -106,9 +109,9 @@ class Gateway:
         """Return the completion; cancelling the caller only detaches it from the attempt.
 
         Raises:
-            LMError: infrastructure failed for too long, access was denied, or the request was refused.
+            LMError: infrastructure failed for too long, or the request was refused.
             BudgetExhausted: the call does not fit the budget.
-            StudyPaused: the gateway has stopped.
+            StudyPaused: the gateway has stopped: it was told to, the server is dead, or access was denied.
         """
         if self._engine.is_current_thread:
             return await self._complete(lm, request, role)
@@ -185,9 +188,7 @@ class Gateway:
         if lm.address is None:
             return
         short = replace(self._policy, give_up_after=_PROBE_PATIENCE)
-        retry = Retry(
-            stack.charge, short, Breaker(short, Gate(self._engine.loop), lm.name), self._gate, lambda error, wait: None
-        )
+        retry = Retry(stack.charge, short, Breaker(short, None, lm.name), self._gate, lambda error, wait: None)
         request = _with_defaults(lm, _probe_request(lm))
         where = f"{lm.name} at {redact(lm.address.base_url)}"
         try:
@@ -220,7 +221,7 @@ class Gateway:
         completer = lm.open()
         if lm.is_local or lm.address is not None:
             self._completers.append(completer)  # ours to close; the user's own objects are not
-        breaker = Breaker(self._policy, self._gate, lm.name)
+        breaker = Breaker(self._policy, self._ends_with, lm.name)
         limit = Limit(End(completer), self._gate, most=lm.max_in_flight, rpm=lm.rpm, tpm=lm.tpm)
         charge = Charge(limit, lm, self._ledger, self._book, self._note_paid)
         retry = Retry(charge, self._policy, breaker, self._gate, lambda error, wait: self._note(lm, error, wait))

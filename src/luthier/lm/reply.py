@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from luthier.errors import AccessDenied, LMError, RateLimited, RequestRejected, ServerFault
+from luthier.lm.faults import BadAnswer
 from luthier.lm.redact import redact
 from luthier.lm.request import Completion, FinishReason, ToolCall, Usage
 from luthier.types import Endpoint
@@ -52,8 +53,10 @@ def error_of(status: int, content: bytes, headers: Mapping[str, str], where: str
     said = content.decode("utf-8", "replace")
     message = redact(f"{where} answered {status}: {_words(said)}")
     wait = retry_after(headers)
-    if status in (401, 402, 403) or (status == 429 and any(word in said.lower() for word in _QUOTA_WORDS)):
-        return AccessDenied(message)
+    if status == 402 or (status in (403, 429) and any(word in said.lower() for word in _QUOTA_WORDS)):
+        return AccessDenied(f"{message} The account's quota or credit is used up: raise it, then run again.")
+    if status in (401, 403):
+        return AccessDenied(f"{message} Mend the key, or what it is allowed to use, then run again.")
     if status == 429:
         return RateLimited(message, retry_after=wait)
     if status >= 500 or status in (408, 409, 425):
@@ -82,7 +85,7 @@ def read_reply(content: bytes, headers: Mapping[str, str], where: str, endpoint:
     """Return the completion in a server's answer.
 
     Raises:
-        ServerFault: the body is no JSON, or has no choices.
+        BadAnswer: the body is no JSON, or has no choices.
         LMError: the body is an error in spite of its status.
     """
     try:
@@ -104,7 +107,7 @@ def read_reply(content: bytes, headers: Mapping[str, str], where: str, endpoint:
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         said = redact(_words(content.decode("utf-8", "replace")))
-        raise ServerFault(f"{where} sent an answer that is none ({type(error).__name__}): {said}") from None
+        raise BadAnswer(f"{where} sent an answer that is none ({type(error).__name__}): {said}") from None
 
 
 def _chat(message: Mapping[str, Any]) -> tuple[str, tuple[ToolCall, ...], str | None]:

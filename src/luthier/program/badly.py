@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from luthier.lm.request import Completion
@@ -49,25 +49,6 @@ def count_badly(calls: Iterable[Call]) -> dict[str, dict[str, int]]:
             of_predictor = counts.setdefault(call.predictor, {})
             of_predictor[kind] = of_predictor.get(kind, 0) + 1
     return counts
-
-
-def sum_badly(counts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
-    """Add counts up."""
-    total: dict[str, dict[str, int]] = {}
-    for one in counts:
-        for predictor, kinds in one.items():
-            mine = total.setdefault(predictor, {})
-            for kind, n in kinds.items():
-                mine[kind] = mine.get(kind, 0) + n
-    return total
-
-
-def say_badly(counts: Mapping[str, Mapping[str, int]]) -> str:
-    """Return counts as a sentence, e.g. ``queue: 3 cut off by the length limit, 1 refused``."""
-    return "; ".join(
-        f"{predictor}: {', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}"
-        for predictor, kinds in sorted(counts.items())
-    )
 
 
 def _is_wrapped(text: str, signature: Signature) -> bool:

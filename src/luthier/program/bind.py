@@ -31,7 +31,7 @@ def use(lm: LM, candidate: Candidate | None = None) -> Iterator[None]:
     """
     from luthier.lm.gateway import Gateway
 
-    gateway = Gateway()
+    gateway = Gateway(lasting=True)
     try:
         with running(Run(lm, gateway, candidate, ambient=True)):
             yield
@@ -56,7 +56,7 @@ def bind(
     found = find_program(program, predictors)
     if candidate is not None:
         found.check(candidate)
-    gateway = Gateway()
+    gateway = Gateway(lasting=True)
 
     def run() -> Run:
         return Run(lm, gateway, candidate, ambient=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.errors import ConfigError
 from luthier.evaluation.rollout import Rollout
+from luthier.program.badly import count_badly
 from luthier.program.candidate import Candidate, Demo, DemoSource
 from luthier.program.signature import Signature
 from luthier.propose.demo_sets import DemoSet, SetsMade, balanced_sets
@@ -114,6 +115,8 @@ class Bootstrapped:
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By predictor: how many demos there are to choose from, by source."""
     warnings: tuple[str, ...] = ()
+    badly: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Answers that came, but not as they should, by predictor and kind."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON."""
@@ -124,6 +127,7 @@ class Bootstrapped:
             "attempts": dict(self.attempts),
             "counts": {name: dict(by_source) for name, by_source in self.counts.items()},
             "warnings": list(self.warnings),
+            **({"badly": self.badly} if self.badly else {}),
         }
 
     @staticmethod
@@ -136,6 +140,7 @@ class Bootstrapped:
             dict(data["attempts"]),
             {name: dict(by_source) for name, by_source in data.get("counts", {}).items()},
             tuple(data["warnings"]),
+            data.get("badly", {}),
         )
 
 
@@ -178,7 +183,8 @@ async def bootstrap(
     warnings = (*harvest.warnings(), *_without_demos(pool, settings), *made.warnings)
     counts = {name: _by_source(demos) for name, demos in pool.items()}
     passes = harvest.passes() if harvest.attempts else {}
-    return Bootstrapped(made.sets, tuple(traces), passes, dict(sorted(harvest.attempts.items())), counts, warnings)
+    attempts = dict(sorted(harvest.attempts.items()))
+    return Bootstrapped(made.sets, tuple(traces), passes, attempts, counts, warnings, count_badly(harvest.calls))
 
 
 def labeled_sets(program: Program, rows: Sequence[Row], sizes: Sequence[int], *, seed: int) -> tuple[DemoSet, ...]:

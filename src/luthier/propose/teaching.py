@@ -11,6 +11,7 @@ from luthier.canonical import uniform_order
 from luthier.errors import StudyPaused
 from luthier.evaluation.rollout import Job, Outcome, Rollout
 from luthier.program.candidate import Candidate
+from luthier.program.trace import Call
 from luthier.types import Role
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Harvest:
     """Rollouts, by class."""
     unscored: int = 0
     """Rollouts that infrastructure took, twice."""
+    calls: list[Call] = field(default_factory=list)
+    """All that the teacher's predictors were asked and answered."""
 
     def passes(self) -> dict[str, int]:
         """Return accepted rollouts by class; a class without one is there with 0."""
@@ -81,6 +84,7 @@ class Teaching:
                 continue
             harvest.attempts[harvest.strata[example]] += 1
             harvest.first.setdefault(example, rollout)
+            harvest.calls += rollout.trace.calls
             if self.passes(rollout):
                 harvest.passed.setdefault(example, rollout)
         if rollouts and all(rollout.outcome is Outcome.UNSCORED for rollout in rollouts):

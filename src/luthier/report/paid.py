@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from luthier.report.spending import Amounts, amounts
+from luthier.report.badly import say_badly
+from luthier.report.figures import count, plural
+from luthier.report.spending import Amounts, Event, amounts
+from luthier.report.summary import badly, unfolded
+
+STORE = "store.sqlite"
+"""Where a study keeps its store, unless it shares one."""
+_KINDS = {
+    "RateLimited": "rate limit (429)",
+    "ServerFault": "server error (5xx)",
+    "BadAnswer": "cut or malformed answer",
+    "CallTimeout": "no answer in time",
+    "NeverSent": "connection refused",
+    "Unreachable": "connection broken",
+}
 
 
 def paid(store: Path) -> dict[str, Amounts]:
@@ -31,8 +46,27 @@ def faults(store: Path) -> dict[str, int]:
     return {kind: int(count) for kind, count in rows[0][2].items()} if len(rows) == 1 else {}
 
 
-def _rows(store: Path, query: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return two names and an object for each row."""
+def unbilled(store: Path) -> int:
+    """Return how many attempts have no bill: none came, or they are in flight. Their worst case is what is charged."""
+    rows = _rows(store, "SELECT study, '', CAST(COUNT(bill IS NULL OR NULL) AS TEXT) FROM attempts GROUP BY study")
+    return int(rows[0][2]) if len(rows) == 1 else 0
+
+
+def remarks(events: Iterable[Event], store: Path) -> list[str]:
+    """Return what befell a study's calls, in sentences without a full stop; none where all went well."""
+    found = []
+    if bad := badly(unfolded(events)):
+        found.append(f"Answers that came, but not as they should: {say_badly(bad)}")
+    if met := faults(store):
+        told = ", ".join(f"{_KINDS.get(kind, kind)} {count(n)}" for kind, n in sorted(met.items()))
+        found.append(f"Attempts that failed on the way and were made again: {told}")
+    if n := unbilled(store):
+        found.append(f"{plural(n, 'attempt')} without a bill, charged at the worst case")
+    return found
+
+
+def _rows(store: Path, query: str) -> list[tuple[str, str, Any]]:
+    """Return two names and a JSON value for each row."""
     # The store's own class would make a missing file and take a writer's part; a reader must not.
     if not store.is_file():
         return []

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from luthier.report.badly import sum_badly
 from luthier.report.figures import moment
 from luthier.report.shrink import Tally, best_shrunken
 from luthier.report.spending import Amounts, Event, by_role, dollars_for, total
@@ -57,6 +58,8 @@ class Summary:
     seconds_planned: float | None = None
     verdict: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    badly: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Answers that came, but not as they should, by predictor and kind."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the summary as JSON."""
@@ -80,6 +83,7 @@ class Summary:
             "seconds": self.seconds,
             "verdict": verdict,
             "warnings": list(self.warnings),
+            "badly": self.badly,
         }
 
 
@@ -111,6 +115,7 @@ def summary(events: Sequence[Event]) -> Summary:
         seconds_planned=whole.get("seconds"),
         verdict=verdict,
         warnings=_warnings(events),
+        badly=badly(events),
     )
 
 
@@ -178,6 +183,17 @@ def outcome_count(event: Event) -> int:
     if event["event"] == "bootstrap" and isinstance(attempts, Mapping):
         return int(sum(attempts.values()))
     return sum(len(event.get(name, ())) for name in ("outcomes", "outcomes_before", "outcomes_after"))
+
+
+def badly(events: Iterable[Event]) -> dict[str, dict[str, int]]:
+    """Count answers that came, but not as they should, by predictor and kind."""
+    counts = []
+    for event in events:
+        before, after = event.get("outcomes_before", ()), event.get("outcomes_after", ())
+        # Where the original was chosen it ran once, and is listed twice.
+        told = [*event.get("outcomes", ()), *before, *(after if after != before else ())]
+        counts += [event.get("badly") or {}, *(outcome.get("badly") or {} for outcome in told)]
+    return sum_badly(counts)
 
 
 def elapsed(events: Sequence[Event]) -> float | None:

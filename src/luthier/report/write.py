@@ -7,7 +7,7 @@ from pathlib import Path
 
 from luthier.report.model import view
 from luthier.report.page import page
-from luthier.report.paid import faults, paid
+from luthier.report.paid import STORE, paid, remarks
 
 
 def write_report(study_dir: Path) -> Path:
@@ -20,8 +20,9 @@ def write_report(study_dir: Path) -> Path:
     from luthier.study.journal import read_journal
 
     directory = Path(study_dir)
-    store = directory / "store.sqlite"
-    text = page(view(read_journal(directory / "journal.jsonl"), paid(store), faults(store)))
+    store = directory / STORE
+    events = read_journal(directory / "journal.jsonl")
+    text = page(view(events, paid(store), remarks(events, store)))
     target = directory / "report.html"
     # A reader may have the old report open: it is replaced whole, never half-written.
     draft = directory / "report.html.part"

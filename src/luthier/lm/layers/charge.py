@@ -58,8 +58,8 @@ class Charge:
         finally:
             if not call.sent:
                 bill = {}
-            if attempt is not None and self._book is not None:
-                self._book.settle(attempt, reservation.amounts if bill is None else bill)
+            if attempt is not None and self._book is not None and bill is not None:
+                self._book.settle(attempt, bill)
             self._ledger.settle(reservation, bill)
         return self._counted(call, completion)
 

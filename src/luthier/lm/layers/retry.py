@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from luthier.errors import ConfigError, Unavailable
+from luthier.errors import AccessDenied, ConfigError, StudyPaused, Unavailable
 from luthier.lm.layers.call import Call, Gate, Layer
 from luthier.lm.request import Completion
+
+_GIVEN_UP = 2  # calls in a row: one may be the fault of its request
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class RetryPolicy:
     give_up_after: float = 600.0
     """Seconds from the first failure of a call after which no further attempt is made."""
     breaker_failures: int = 20
-    """So many failures in a row …"""
+    """So many failures in a row, or two calls given up, …"""
     breaker_seconds: float = 120.0
     """… and no success for so long end all calls."""
 
@@ -36,27 +38,47 @@ class RetryPolicy:
 
 
 class Breaker:
-    """Shuts the gate after many failures in a row and no success for a while."""
+    """Shuts the gate after many failures in a row and no success for a while, or where access is denied.
 
-    def __init__(self, policy: RetryPolicy, gate: Gate, name: str) -> None:
+    Args:
+        policy: how many failures, how long a while.
+        gate: what to shut; None: whoever asks outlives all trouble, and may always try again.
+        name: of the LM, for people.
+    """
+
+    def __init__(self, policy: RetryPolicy, gate: Gate | None, name: str) -> None:
         self._policy = policy
         self._gate = gate
         self._name = name
         self._failures = 0
+        self._given_up = 0
         self._failing_since = 0.0
 
     def succeeded(self) -> None:
         """Count a success."""
-        self._failures = 0
+        self._failures = self._given_up = 0
 
-    def failed(self, error: Unavailable) -> None:
-        """Count a failure."""
+    def denied(self, error: AccessDenied) -> None:
+        """End all calls: what denies one denies all.
+
+        Raises:
+            StudyPaused: they have ended.
+        """
+        if self._gate is not None:
+            self._gate.shut(f"{self._name}: {error}")
+            raise StudyPaused(f"{self._name}: {error}") from error
+
+    def failed(self, error: Unavailable, *, final: bool) -> None:
+        """Count a failure, and the call as given up where it is the final one."""
         now = time.monotonic()
         if self._failures == 0:
             self._failing_since = now  # not the last success: the line may have been idle since
         self._failures += 1
+        self._given_up += final
         silent = now - self._failing_since
-        if self._failures >= self._policy.breaker_failures and silent >= self._policy.breaker_seconds:
+        # With few calls in flight, patience with each would add up to hours before there are many failures.
+        dead = self._failures >= self._policy.breaker_failures or self._given_up >= _GIVEN_UP
+        if self._gate is not None and dead and silent >= self._policy.breaker_seconds:
             self._gate.shut(
                 f"{self._name} has not answered for {silent:.0f} s, {self._failures} failures in a row; "
                 f"the last was {type(error).__name__}: {error}"
@@ -85,6 +107,7 @@ class Retry:
 
         Raises:
             Unavailable: no attempt succeeded in time.
+            AccessDenied: the key or the quota does not allow it, and other calls go on.
             StudyPaused: all calls end.
         """
         failures = 0
@@ -97,13 +120,16 @@ class Retry:
                 now = time.monotonic()
                 failing_since = failing_since if failures else now  # time spent waiting for a turn does not count
                 failures += 1
-                self._breaker.failed(error)
                 wait = self._wait(call, failures, error)
                 final = now + wait - failing_since >= self._policy.give_up_after
+                self._breaker.failed(error, final=final)
                 self._on_fault(error, None if final else wait)
                 self._gate.check()
                 if final:
                     raise
+            except AccessDenied as error:
+                self._breaker.denied(error)
+                raise
             else:
                 self._breaker.succeeded()
                 return completion
