@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.program.badly import sum_badly
 from luthier.report.shrink import Tally, best_shrunken
 from luthier.report.spending import Amounts, Event, spending, total
 from luthier.report.summary import ORIGINAL, Summary, first, point_key, summary, trial_number, unfolded, values
@@ -102,24 +101,15 @@ class View:
     events: Sequence[Event]
     paid: Mapping[str, Amounts]
     """What was charged, by role, as the study's store has it; empty where there is no store."""
-    faults: Mapping[str, int]
-    """Attempts that infrastructure failed, by kind; they were made again."""
-
-    @property
-    def badly(self) -> dict[str, dict[str, int]]:
-        """Answers that came, but not as they should, by predictor and kind."""
-        parts = ("outcomes", "outcomes_before", "outcomes_after")
-        told = (outcome for event in self.events for part in parts for outcome in event.get(part) or ())
-        return sum_badly(outcome.get("badly") or {} for outcome in told)
+    remarks: Sequence[str]
+    """What befell the study's calls, in sentences."""
 
     def event(self, name: str) -> Event | None:
         """Return the first event of that name."""
         return first(self.events, name)
 
 
-def view(
-    events: Sequence[Event], paid: Mapping[str, Amounts] | None = None, faults: Mapping[str, int] | None = None
-) -> View:
+def view(events: Sequence[Event], paid: Mapping[str, Amounts] | None = None, remarks: Sequence[str] = ()) -> View:
     """Read a journal; what is not there yet is empty."""
     events = unfolded(events)
     space = first(events, "space") or {}
@@ -135,7 +125,7 @@ def view(
         levels=levels,
         events=events,
         paid=paid or {},
-        faults=faults or {},
+        remarks=remarks,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from luthier.program.badly import say_badly
 from luthier.report import tables
 from luthier.report.charts import cost_chart, score_chart
 from luthier.report.diff import side_by_side
@@ -188,12 +187,8 @@ def outcomes(view: View) -> Markup | None:
     if not view.outcomes:
         return None
     lead = "Unparseable answers and program errors score 0 and are counted apart; an outage is never a score."
-    met = None
-    if view.faults:
-        told = ", ".join(f"{kind} {count(n)}" for kind, n in sorted(view.faults.items()))
-        met = el("p", f"Attempts that failed on the way and were made again: {told}.", class_="note")
-    bad = el("p", f"Answers that came, but not as they should: {say_badly(view.badly)}.", class_="note")
-    return section("How runs ended", lead, tables.outcomes(view.outcomes), bad if view.badly else None, met)
+    remarks = [el("p", f"{remark}.", class_="note") for remark in view.remarks]
+    return section("How runs ended", lead, tables.outcomes(view.outcomes), remarks)
 
 
 def costs(view: View) -> Markup | None:
