@@ -19,7 +19,7 @@ import luthier as lt
 from luthier.cli.app import app
 from luthier.errors import LuthierError
 from luthier.evaluation.data import load_table, parameters_of
-from luthier.lm.request import Completion
+from luthier.lm.request import Completion, FinishReason
 from luthier.lm.store import Store
 from luthier.program.parse import parse
 from luthier.program.program import discover
@@ -104,7 +104,7 @@ class Cases:
         """Parse an answer of nasty pieces for every type of output."""
         text = "".join(rng.choice(_NASTY) for _ in range(rng.randrange(1, 9)))
         name = rng.choice(list(self.outputs()))
-        finish = rng.choice(("stop", "length", "content_filter", "other"))
+        finish: FinishReason = rng.choice(("stop", "length", "content_filter", "other"))
         expect_ours(lambda: parse(self.outputs()[name].signature, Completion(name + ": " + text, finish)))
 
     @staticmethod

@@ -30,7 +30,16 @@ PRICES = (Price(1.0, 4.0), Price(0.1, 0.4, 0.01), Price(20.0, 80.0))
 class Server:
     """Bills within what was reserved, and works also where it then fails; ``true`` is what it really spent."""
 
-    def __init__(self, rng: random.Random, price: Price, true: Spent, *, dear: float = 1.0, ill: float = 0.3) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        price: Price,
+        true: Spent,
+        *,
+        dear: float = 1.0,
+        ill: float = 0.3,
+        latency: float = 0.01,
+    ) -> None:
         self.rng = rng
         self.price = price
         self.true = true
