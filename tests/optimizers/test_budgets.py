@@ -132,6 +132,30 @@ def test_a_judge_in_the_metric_is_budgeted_too(tmp_path: Path) -> None:
     assert {v["name"].split(".")[0] for v in event(tmp_path / "s", "space")["variables"]} == {"parity", "size"}
 
 
+def test_a_dear_judge_of_its_own_is_reserved_at_its_own_price(tmp_path: Path) -> None:
+    spent = {"usd": 0.0}
+    dear = lt.Price(input=50.0, output=200.0)
+
+    def bill(request: lt.Request, text: str, price: lt.Price) -> Completion:
+        read, written = sum(len(m.text) for m in request.messages) // 4, len(text) // 4 + 1
+        spent["usd"] += price.usd(read, written)
+        return Completion(text, usage=Usage(read, written))
+
+    def verdict_of(request: lt.Request) -> Completion:
+        said = request.messages[-1].text
+        right = '"answer":"' + said.rsplit("prediction:", 1)[-1].strip().splitlines()[0] + '"' in said
+        return bill(request, f"Reasoning: looked.\nPasses: {'true' if right else 'false'}", dear)
+
+    judge = lt.LM(verdict_of, price=dear, max_tokens=40)
+    task = lt.LM(lambda request: bill(request, world.answer(request), PRICE), price=PRICE, max_tokens=60)
+    metric = lt.judge("The prediction equals the answer.", lm=judge)
+    result = tune(tmp_path / "s", metric=metric, lm=task, auto=None, budget=lt.Budget(usd=6.0))
+    assert result.verdict.n == 40
+    assert spent["usd"] <= 6.0
+    planned = next(phase for phase in event(tmp_path / "s", "plan_measured")["phases"] if phase["name"] == "verdict")
+    assert planned["usd"] > 0.3, "a judge's call costs a hundred times the task's"
+
+
 def test_a_budget_too_small_for_a_verdict_is_refused_before_or_after_the_baseline(tmp_path: Path) -> None:
     lm = ScriptedLM(world.answer)
     with pytest.raises(UserError, match=r"150 program runs need about 300 LM calls"):

@@ -75,6 +75,11 @@ class Metric:
         return isinstance(self.function, FieldMetric)
 
     @property
+    def judge_lm(self) -> LM | None:
+        """The LM of a judge that has one of its own."""
+        return self.function.lm if isinstance(self.function, Judge) else None
+
+    @property
     def identity(self) -> str:
         """Hash of its code and, for one of luthier's own, its settings: two metrics that differ have two."""
         from luthier.program.source import code_hash

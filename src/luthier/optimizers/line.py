@@ -63,7 +63,8 @@ class Line:
         numbers = {row.id: row.number for row in setup.split.test}
         await self.study.step("split", self._now({**setup.split.ids(), "numbers": numbers}))
         await self._plan()
-        for lm in _distinct([setup.task, setup.teacher, setup.proposer]):
+        judge = setup.metric.judge_lm
+        for lm in _distinct([setup.task, setup.teacher, setup.proposer, setup.task if judge is None else judge]):
             if not self._has("baseline"):
                 await self.gateway.probe(lm)
         first = self._evaluator(setup)

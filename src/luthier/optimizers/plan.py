@@ -31,6 +31,8 @@ class RolloutCost:
     """Tokens that one more demo for every call adds to a run's prompts."""
     judging: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Calls, prompt tokens, and completion tokens of the judge in the metric."""
+    judge_price: Price | None = None
+    """Of a judge that has an LM of its own."""
 
     def with_demos(self, count: float) -> RolloutCost:
         """Return what a run costs when every prompt has so many demos."""
@@ -39,10 +41,11 @@ class RolloutCost:
     def amounts(self, price: Price | None) -> dict[str, float]:
         """Return the cost by the names that a budget's limits have."""
         calls, read, written = self.judging
-        read, written = read + self.prompt_tokens, written + self.completion_tokens
-        amounts = {"lm_calls": calls + self.calls, "tokens": read + written}
+        tokens = read + written + self.prompt_tokens + self.completion_tokens
+        amounts = {"lm_calls": calls + self.calls, "tokens": tokens}
         if price is not None:
-            amounts["usd"] = price.usd(read, written)
+            judged = (self.judge_price or price).usd(read, written)
+            amounts["usd"] = price.usd(self.prompt_tokens, self.completion_tokens) + judged
         if self.seconds is not None:
             amounts["seconds"] = self.seconds
         return amounts
@@ -72,7 +75,7 @@ class Phase:
 
 
 def study_plan(
-    facts: Facts, search: SearchPlan, cost: RolloutCost, *, task: LM, teacher: LM, proposer: LM
+    facts: Facts, search: SearchPlan, cost: RolloutCost, *, task: LM, teacher: LM, proposer: LM, judge: LM | None
 ) -> dict[str, Any]:
     """Return the plan event: program runs, calls, tokens, dollars, and seconds by phase.
 
@@ -91,7 +94,8 @@ def study_plan(
     phases = [_rollout_phase(name, rollouts, each, lm.price) for name, rollouts, each, lm in runs if rollouts]
     if search.proposer_calls:
         phases.insert(min(2, len(phases)), _proposer_phase(search.proposer_calls, proposer.price))
-    hosts = sorted({host for lm in (task, teacher, proposer) if (host := lm.leaves_machine) is not None})
+    lms = (task, teacher, proposer, task if judge is None else judge)
+    hosts = sorted({host for lm in lms if (host := lm.leaves_machine) is not None})
     return {
         "phases": [phase.to_json() for phase in phases],
         "total": _total(phases).to_json(),

@@ -74,7 +74,10 @@ class Reserve:
         calls = max(1.0, self.dearest.calls)
         prompt = CHARACTERS_PER_TOKEN * self.dearest.prompt_tokens / calls
         worst = RolloutCost(calls=1.0, prompt_tokens=prompt, completion_tokens=self.longest_answer)
-        return worst.amounts(self.lm.price)
+        dear = worst.amounts(self.lm.price)
+        if "usd" in dear and self.original.judge_price is not None:
+            dear["usd"] = max(dear["usd"], worst.amounts(self.original.judge_price)["usd"])
+        return dear
 
 
 def _dearer(cost: RolloutCost, trial: Trial, abreast: int) -> RolloutCost:

@@ -151,13 +151,22 @@ class Setup:
             measured=True,
             demo_tokens=max(0.0, prompt - constant) + written,
             judging=(judge["lm_calls"] / n, judge["prompt_tokens"] / n, judge["completion_tokens"] / n),
+            judge_price=None if self.metric.judge_lm is None else self.metric.judge_lm.price,
         )
 
     def plan(self, facts: Facts, cost: RolloutCost) -> dict[str, Any]:
         """Return the plan event."""
         search = self.optimizer.plan(facts)
         columns = {name: self.manifest["data"][name] for name in ("inputs", "labels")}
-        plan = study_plan(facts, search, cost, task=self.task, teacher=self.teacher, proposer=self.proposer)
+        plan = study_plan(
+            facts,
+            search,
+            cost,
+            task=self.task,
+            teacher=self.teacher,
+            proposer=self.proposer,
+            judge=self.metric.judge_lm,
+        )
         return {**plan, **columns}
 
     def with_program(self, program: Program) -> Setup:
