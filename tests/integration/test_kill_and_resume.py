@@ -54,7 +54,7 @@ def journal(directory: Path) -> list[dict[str, Any]]:
 
 def without_times(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: without_times(item) for key, item in value.items() if key not in ("time", "seconds")}
+        return {key: without_times(item) for key, item in value.items() if key not in ("time", "seconds", "sum")}
     return [without_times(item) for item in value] if isinstance(value, list) else value
 
 

@@ -163,7 +163,8 @@ class Store:
             self._settle_rows()
             self._database.execute("COMMIT")
         except BaseException:
-            self._database.execute("ROLLBACK")
+            if self._database.in_transaction:  # a full disk has ended it already
+                self._database.execute("ROLLBACK")
             raise
         self._unsettled.clear()
 
@@ -181,6 +182,10 @@ class Store:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+                raise StoreError(
+                    f"{self.path}: {error}: is the disk full? Nothing recorded is lost; make room, then run again."
+                ) from error
             raise StoreError(f"{self.path}: {error}; the store is damaged or cannot be written.") from error
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{self.path} holds a row that cannot be read ({error}); the store is damaged.") from error
