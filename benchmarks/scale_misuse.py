@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 _MODULE = "tests.evaluation.misbehaving"
 _IN_THE_LOOP = 90
 """So many rollouts behave well before: then baseline and demos are done, and trials have begun."""
+_PATIENCE = 8.0
 
 
 def interruptions(folder: Path) -> dict[str, Any]:
@@ -61,12 +62,7 @@ def _interrupt(command: list[str], how: str, after: int, again: list[str] | None
                 return {"seconds": None, "note": "ended before it misbehaved"}
             time.sleep(0.3)
             child.send_signal(signal.SIGINT)
-            began = time.perf_counter()
-            try:
-                child.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                return {"seconds": None, "note": "the process had not ended after ten seconds"}
-            found: dict[str, Any] = {"seconds": round(time.perf_counter() - began, 2), "code": child.returncode}
+            found = _ending(child)
         finally:
             child.kill()
     if again is not None and study is not None:
@@ -76,6 +72,21 @@ def _interrupt(command: list[str], how: str, after: int, again: list[str] | None
         done = subprocess.run([sys.executable, *again], cwd=ROOT, env=environment, capture_output=True, timeout=120)
         found["resumed_code"] = done.returncode
     return found
+
+
+def _ending(child: subprocess.Popen[str]) -> dict[str, Any]:
+    """Time a script's return from the call, where it says so, and the process's end."""
+    began = time.perf_counter()
+    late = threading.Timer(_PATIENCE, child.kill)
+    late.start()
+    found: dict[str, Any] = {}
+    if child.stdout is not None and child.stdout.readline() == "returned\n":
+        found["returned_seconds"] = round(time.perf_counter() - began, 2)
+    child.wait()
+    took = time.perf_counter() - began
+    late.cancel()
+    ended = took < _PATIENCE
+    return {**found, "seconds": round(took, 2) if ended else None, "code": child.returncode if ended else None}
 
 
 def repeated(folder: Path) -> dict[str, Any]:

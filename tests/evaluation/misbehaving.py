@@ -102,9 +102,13 @@ def _begins() -> bool:
     global begun
     begun += 1
     if begun == AFTER + 1 and HOW:
-        sys.stdout.write("running\n")
-        sys.stdout.flush()
+        _say("running")
     return begun > AFTER
+
+
+def _say(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
 
 
 def _swallow_all(number: str) -> None:
@@ -176,12 +180,16 @@ def main() -> None:
     what, which, *where = sys.argv[1:]
     function = async_program if which == "async" else program
     common: dict[str, Any] = {"lm": lt.LM(answer), "concurrency": 8}
-    if what == "evaluate":
-        lt.evaluate(function, rows(), metric, **common)
-    else:
-        settings = lt.MIPRO(candidates=3, trials=4, minibatch=6, closing=1, demo_sizes=(0, 2))
-        result = lt.optimize(function, rows(), metric, optimizer=settings, study_dir=where[0], **common)
-        sys.stdout.write(f"{result.decision}\n")
+    try:
+        if what == "evaluate":
+            lt.evaluate(function, rows(), metric, **common)
+        else:
+            settings = lt.MIPRO(candidates=3, trials=4, minibatch=6, closing=1, demo_sizes=(0, 2))
+            result = lt.optimize(function, rows(), metric, optimizer=settings, study_dir=where[0], **common)
+            _say(result.decision)
+    except KeyboardInterrupt:
+        _say("returned")
+        raise
 
 
 if __name__ == "__main__":
