@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import os
 import random
 import threading
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import luthier as lt
+from luthier.cli.progress import Progress
 from luthier.lm.doubles import ScriptedLM
 from luthier.lm.engine import engine
 from luthier.report import write_report
@@ -98,6 +101,16 @@ def test_a_rollout_may_take_far_longer_than_a_call() -> None:
     rows = misbehaving.rows(8)
     done = lt.evaluate(program, rows, misbehaving.metric, lm=lt.LM(lm, timeout=0.3))
     assert (done.n, done.unscored, lm.calls) == (8, 0, 16)
+
+
+def test_progress_shows_life_while_no_rollout_ends() -> None:
+    screen = io.StringIO()
+    with Progress(Console(file=screen, force_terminal=True), live=True) as progress:
+        progress({"event": "manifest", "program": "p", "time": "2026-01-01T00:00:00+00:00"})
+        time.sleep(0.4)
+        drawn = len(screen.getvalue())
+        time.sleep(0.8)
+        assert len(screen.getvalue()) > drawn
 
 
 def test_twelve_predictors_are_tuned_on_two_thousand_examples(tmp_path: Path) -> None:
