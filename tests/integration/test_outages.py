@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -101,26 +102,29 @@ def test_a_dead_server_is_given_up_after_the_stated_time_and_the_study_resumes_t
 def test_the_command_line_says_what_to_do_and_ends_with_4(tmp_path: Path) -> None:
     data = tmp_path / "numbers.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in world.rows(100)), encoding="utf-8")
-    with OpenAIServer(answer, faults=[None] * 60 + [Fault(429, QUOTA)] * 1000) as server:
+    troubles = [*[None] * 20, *[Fault(500)] * 3, *[None] * 40, *[Fault(429, QUOTA)] * 1000]
+    with OpenAIServer(answer, faults=troubles) as server:
         command = [
             sys.executable, "-m", "luthier", "optimize", "tests.integration.world:describe", "--data", str(data),
             "--metric", "exact_match:answer", "--lm", "openai/world", "--base-url", server.url, "--yes",
             "--study-dir", str(tmp_path / "study"),
         ]  # fmt: skip
-        root = Path(__file__).parents[2]
-        done = subprocess.run(
-            command, capture_output=True, text=True, cwd=root, env=_with_key(), timeout=120, check=False
-        )
+        done = _run(command)
         assert done.returncode == 4, done.stderr
         assert "quota" in done.stderr
         assert "luthier resume" in done.stderr
+        server.faults.clear()
+        resumed = _run([sys.executable, "-m", "luthier", "resume", str(tmp_path / "study"), "--yes"])
+        assert resumed.returncode in (0, 10, 11), resumed.stderr
+        met = "Attempts that failed on the way and were made again: server error (5xx) 3"
+        assert met in resumed.stderr and met in _run([*command[:3], "show", str(tmp_path / "study")]).stderr
 
 
 def _short() -> RetryPolicy:
     return SHORT
 
 
-def _with_key() -> dict[str, str]:
-    import os
-
-    return {**os.environ, "OPENAI_API_KEY": "key"}
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OPENAI_API_KEY": "key", "COLUMNS": "200"}
+    root = Path(__file__).parents[2]
+    return subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment, timeout=60, check=False)

@@ -74,6 +74,11 @@ def test_an_object_in_a_text_is_part_of_the_text() -> None:
     [
         ("openai/gpt-4.1-mini", "gpt-4.1-mini-2025-04-14", False),
         ("openai/gpt-4.1-mini", "gpt-3.5-turbo", True),
+        ("openai/gpt-4.1", "gpt-4.1-mini", True),
+        ("openai/gpt-4", "gpt-4-32k", True),
+        ("openai/gpt-4.1-2025-04-14", "gpt-4.1", False),
+        ("ollama/llama3", "llama3:8b-instruct", False),
+        ("openai/qwen2.5-0.5b", "/models/qwen2.5-0.5b-q4_k_m.gguf", False),
         ("vllm/meta-llama/Llama-3-8B", "llama-3-8b", False),
         ("openai/x", "", False),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ CUT = "cut off by the length limit"
 REFUSED = "refused"
 ANOTHER_MODEL = "from another model"
 WRAPPED = "text around the JSON"
+_ENDING = re.compile(r"(:.*|[\w.-]*\.gguf|[-@](latest|preview|v?\d[\d.-]*))*")
 
 
 def badly(completion: Completion, signature: Signature, lm: LM) -> tuple[str, ...]:
@@ -35,20 +38,20 @@ def badly(completion: Completion, signature: Signature, lm: LM) -> tuple[str, ..
 def is_another(echoed: str, asked: str) -> bool:
     """Say whether a server answered with another model than the one asked for.
 
-    Servers add dates and leave out providers: ``gpt-4.1-mini-2025-04-14`` is ``openai/gpt-4.1-mini``.
+    Servers add dates, tags and file endings, and leave out providers: ``gpt-4.1-mini-2025-04-14`` is
+    ``openai/gpt-4.1-mini``, but ``gpt-4.1-mini`` is not ``gpt-4.1``.
     """
-    mine, theirs = (name.rsplit("/", 1)[-1].casefold() for name in (asked, echoed))
-    return bool(theirs) and theirs not in mine and mine not in theirs
+    short, long = sorted((name.rsplit("/", 1)[-1].casefold() for name in (asked, echoed)), key=len)
+    return bool(echoed) and not (long.startswith(short) and _ENDING.fullmatch(long[len(short) :]))
 
 
 def count_badly(calls: Iterable[Call]) -> dict[str, dict[str, int]]:
     """Count bad answers by predictor and kind."""
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, Counter[str]] = {}
     for call in calls:
-        for kind in call.badly:
-            of_predictor = counts.setdefault(call.predictor, {})
-            of_predictor[kind] = of_predictor.get(kind, 0) + 1
-    return counts
+        if call.badly:
+            counts.setdefault(call.predictor, Counter()).update(call.badly)
+    return {predictor: dict(of_predictor) for predictor, of_predictor in counts.items()}
 
 
 def _is_wrapped(text: str, signature: Signature) -> bool:
