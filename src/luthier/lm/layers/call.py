@@ -48,11 +48,17 @@ class Gate:
         """Sleep, but only while open."""
         turn: asyncio.Future[None] = self._loop.create_future()
         timer = self._loop.call_later(seconds, _finish, turn)
+        try:
+            await self.wait_for(turn)
+        finally:
+            timer.cancel()
+
+    async def wait_for(self, turn: asyncio.Future[None]) -> None:
+        """Wait until ``turn`` has come, but only while open."""
         self._pausing.add(turn)
         try:
             await turn
         finally:
-            timer.cancel()
             self._pausing.discard(turn)
 
     def check(self) -> None:
