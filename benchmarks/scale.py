@@ -30,7 +30,7 @@ from luthier.report import write_report  # noqa: E402
 from tests.integration import world  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
-TRIALS, MINIBATCH = 2000, 48
+TRIALS, MINIBATCH = 2000, 50
 STAGES = 12
 MB = 1 << 20
 

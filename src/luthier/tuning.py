@@ -268,6 +268,6 @@ def _result(setup: Setup, study: Study, tuned: Program, program: ProgramT) -> Re
         program=cast(ProgramT, bind(program, lm=setup.task, candidate=recommended, predictors=whole.predictors)),
         best=best,
         study_dir=study.directory,
-        report=write_report(study.directory),
+        report=write_report(study.directory, events),
         events=events,
     )

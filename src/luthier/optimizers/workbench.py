@@ -133,8 +133,9 @@ class Workbench:
             return await self.evaluate(choices, asks, first)
 
         prior = [self._baseline_trial(choices)]
-        self._note_errors(choices, chain(*(trial.observations for trial in self.study.trials)), {})
-        self.reserve.learn(self.study.trials)
+        told = self.study.trials
+        self._note_errors(choices, chain(*(trial.observations for trial in told)), {})
+        self.reserve.learn(told)
         trials = await self.study.loop(choices.space, strategy, evaluate, batch=batch, seed=self.seed, prior=prior)
         ended = next(event for event in self.study.events if event["event"] == "loop_end")
         return trials if ended["reason"] != "budget" else (*trials, *await self._close(choices, trials))

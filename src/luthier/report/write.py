@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from luthier.report.model import view
 from luthier.report.page import page
 from luthier.report.paid import STORE, paid, remarks
 
 
-def write_report(study_dir: Path) -> Path:
+def write_report(study_dir: Path, events: Sequence[Mapping[str, Any]] | None = None) -> Path:
     """Write the study's report, finished or not, and return where it is.
+
+    Args:
+        study_dir: the study's directory.
+        events: its journal, where it has been read already; a long one takes memory.
 
     Raises:
         JournalError: the journal is damaged or from a newer luthier.
@@ -21,7 +27,7 @@ def write_report(study_dir: Path) -> Path:
 
     directory = Path(study_dir)
     store = directory / STORE
-    events = read_journal(directory / "journal.jsonl")
+    events = read_journal(directory / "journal.jsonl") if events is None else events
     text = page(view(events, paid(store), remarks(events, store)))
     target = directory / "report.html"
     # A reader may have the old report open: it is replaced whole, never half-written.

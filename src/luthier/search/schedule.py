@@ -131,7 +131,7 @@ class MinibatchSchedule:
     def _minibatch(self, point: Point, history: Sequence[Trial]) -> tuple[str, ...]:
         # What was told is the same for a whole batch, so its points share a block.
         block = -(-_count(history, (), Purpose.EXPLORE) // self.batch) % len(self.blocks)
-        seen = seen_examples(history).get(point, set())
+        seen = seen_examples(trial for trial in history if trial.ask.point == point).get(point, set())
         return tuple(islice(_unseen(self.blocks, block, seen), len(self.blocks[block])))
 
     def _close(self, space: Space, history: Sequence[Trial], pending: Sequence[Ask]) -> Ask | None:

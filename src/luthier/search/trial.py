@@ -45,7 +45,7 @@ class Observation:
     measures: Mapping[str, float] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
-    """Further facts for the journal (JSON), which the search does not interpret."""
+    """What the journal says of it, further facts included, which the search does not interpret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,6 @@ def observation_json(observation: Observation) -> dict[str, Any]:
 
 def observation_of(point: Point, data: Mapping[str, Any]) -> Observation:
     """Read back what `observation_json` wrote."""
-    known = ("example", "repeat", "outcome", "value", "measures", "cost")
     return Observation(
         point=point,
         example=data["example"],
@@ -123,5 +122,5 @@ def observation_of(point: Point, data: Mapping[str, Any]) -> Observation:
         outcome=data["outcome"],
         measures=data["measures"],
         cost=data["cost"],
-        detail={name: value for name, value in data.items() if name not in known},
+        detail=data,
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
         content = path.read_bytes()
     except FileNotFoundError:
         return []
-    return _decode(path, _whole_lines(content))
+    return _decode(path, content)
 
 
 def event_data(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,9 +77,8 @@ class Journal:
         self._file = os.fdopen(handle, "r+b", buffering=0)
         try:
             content = self._file.read()
-            lines = _whole_lines(content)
-            self.events = _decode(path, lines)
-            self._end = sum(len(line) + 1 for line in lines)
+            self.events = _decode(path, content)
+            self._end = content.rfind(b"\n") + 1
             self._file.truncate(self._end)
             self._file.seek(self._end)
         except BaseException:
@@ -141,13 +141,12 @@ def _is_whole(line: bytes) -> bool:
     return not said.endswith(_SUM) or _sum(said.removesuffix(_SUM) + b"}") == digits
 
 
-def _whole_lines(content: bytes) -> list[bytes]:
-    return content.split(b"\n")[:-1]
-
-
-def _decode(path: Path, lines: Iterable[bytes]) -> list[dict[str, Any]]:
+def _decode(path: Path, content: bytes) -> list[dict[str, Any]]:
     events = []
-    for number, line in enumerate(lines):
+    for number, whole in enumerate(io.BytesIO(content)):  # which copies one line at a time
+        if not whole.endswith(b"\n"):
+            break  # torn: it never counted
+        line = whole[:-1]
         where = f"{path}, line {number + 1}"
         try:
             event = json.loads(line)
