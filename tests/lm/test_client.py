@@ -212,6 +212,9 @@ def test_openai_itself_is_told_max_completion_tokens() -> None:
         ({"usage": {"prompt_tokens": 9, "completion_tokens": 2}, "timings": {"cache_n": 8}}, 8),
         ({"usage": {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": None}}, 0),
         ({"usage": {"prompt_tokens": 9, "completion_tokens": 2, "prompt_cache_hit_tokens": 3}}, 3),
+        ({"usage": {"prompt_tokens": 9, "completion_tokens": 2, "cache_read_input_tokens": 5}}, 5),
+        ({"usage": {"prompt_tokens": 9, "completion_tokens": 2, "cached_tokens": 6}}, 6),
+        ({"usage": {"prompt_tokens": 9, "completion_tokens": 2, "cache_read_input_tokens": 99}}, 9),
     ],
 )
 def test_the_bill_says_what_was_cached(server: OpenAIServer, more: dict[str, Any], cached: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from luthier.lm.choices import beginnings
 from luthier.lm.providers import PROVIDERS, Address
 from luthier.lm.request import ImagePart, Message, Request, TextPart
 from luthier.types import Endpoint
@@ -35,6 +36,9 @@ def request_body(request: Request, address: Address, *, llama: bool) -> dict[str
         body.update(_schema(request, llama=llama))
     if llama:
         body["cache_prompt"] = True
+        if enough := beginnings(request.choices):
+            # Only the verbose answer says which of them was met.
+            body.update(stop=[*request.stop, *enough], verbose=True)
     body.update(request.extra)
     return body
 

@@ -60,7 +60,7 @@ class Client:
             if (refusal := answered_refusal(response.status, content)) is not None:
                 return refusal
             raise error_of(response.status, content, response.headers, self._where)
-        return read_reply(content, response.headers, self._where, request.endpoint)
+        return read_reply(content, response.headers, self._where, request)
 
     async def close(self) -> None:
         """Close the connections; closing twice is harmless."""

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from luthier.errors import AccessDenied, LMError, RateLimited, RequestRejected, ServerFault
+from luthier.lm.choices import completed
 from luthier.lm.faults import BadAnswer
 from luthier.lm.redact import redact
-from luthier.lm.request import Completion, FinishReason, ToolCall, Usage
+from luthier.lm.request import Completion, FinishReason, Request, ToolCall, Usage
 from luthier.types import Endpoint
 
 _SHOWN = 400  # characters of a server's own words
@@ -20,6 +21,9 @@ _REFUSED_PROMPT: Mapping[FinishReason, tuple[str, ...]] = {
     "length": ("context_length_exceeded", "exceed_context_size", "maximum context length", "context window"),
     "content_filter": ("content_filter", "content_policy_violation"),
 }
+_CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "cache_n")
+"""Names of the prompt tokens that were in the server's cache: OpenAI's and most others', DeepSeek's, Anthropic's,
+llama.cpp's own."""
 _FINISH: Mapping[str | None, FinishReason] = {
     None: "stop",
     "stop": "stop",
@@ -81,8 +85,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def read_reply(content: bytes, headers: Mapping[str, str], where: str, endpoint: Endpoint) -> Completion:
-    """Return the completion in a server's answer.
+def read_reply(content: bytes, headers: Mapping[str, str], where: str, request: Request) -> Completion:
+    """Return the completion in a server's answer to a request.
 
     Raises:
         BadAnswer: the body is no JSON, or has no choices.
@@ -93,13 +97,16 @@ def read_reply(content: bytes, headers: Mapping[str, str], where: str, endpoint:
         if isinstance(body, dict) and body.get("error") and not body.get("choices"):
             raise error_of(_status(body["error"]), content, headers, where)
         choice = body["choices"][0]
-        text, calls, refusal = _chat(choice["message"]) if endpoint is Endpoint.CHAT else (choice["text"], (), None)
+        chat = request.endpoint is Endpoint.CHAT
+        text, calls, refusal = _chat(choice["message"]) if chat else (choice["text"], (), None)
         if not isinstance(text, str):
             raise TypeError(f"text is {type(text).__name__}")
+        met = (body.get("__verbose") or {}).get("stopping_word") or ""
+        whole = completed(text + met, request.choices)
         finish = choice.get("finish_reason")
         return Completion(
-            text=text,
-            finish_reason=_FINISH.get(finish, "other"),
+            text=text if whole is None else whole,
+            finish_reason=_FINISH.get(finish, "other") if whole is None else "stop",
             usage=_usage(body),
             model=str(body.get("model") or ""),
             tool_calls=calls,
@@ -125,13 +132,10 @@ def _usage(body: Mapping[str, Any]) -> Usage | None:
     usage = body.get("usage")
     if not isinstance(usage, dict) or usage.get("prompt_tokens") is None:
         return None
-    details = usage.get("prompt_tokens_details") or {}
-    cached = details.get("cached_tokens")
-    if cached is None:
-        cached = usage.get("prompt_cache_hit_tokens")
-    if cached is None:
-        cached = (body.get("timings") or {}).get("cache_n")
-    return Usage(int(usage["prompt_tokens"]), int(usage.get("completion_tokens") or 0), int(cached or 0), 1)
+    said = {**(body.get("timings") or {}), **usage, **(usage.get("prompt_tokens_details") or {})}
+    cached = next((said[name] for name in _CACHED if said.get(name) is not None), 0)
+    read = int(usage["prompt_tokens"])
+    return Usage(read, int(usage.get("completion_tokens") or 0), min(read, int(cached)), 1)
 
 
 def _status(error: Any) -> int:

@@ -100,6 +100,9 @@ class Request:
     """Sent as ``response_format`` where the server supports it."""
     grammar: str | None = None
     """GBNF, for llama.cpp servers."""
+    choices: tuple[str, ...] = ()
+    """All texts that ``grammar`` allows, where they are few: the end of one that is known by its beginning need not
+    be written. Not part of the key, because the grammar is."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the body, sent as they are."""
     sample: int = 0

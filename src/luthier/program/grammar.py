@@ -52,8 +52,15 @@ def longest_answer(signature: Signature) -> int | None:
     if shape.kind is not Kind.CHOICE:
         return None
     # No token is shorter than a byte; the space in front and the end of the answer take one each.
-    texts = [choice.text for choice in shape.choices] + (["none"] if shape.optional else [])
-    return max(len(text.encode()) for text in texts) + 2
+    return max(len(text.encode()) for text in _choice_texts(shape)) + 2
+
+
+def possible_answers(signature: Signature, *, completions: bool) -> tuple[str, ...]:
+    """Return all texts that the grammar of an answer allows outside of JSON, none where they are not a few choices."""
+    if signature.reasoning or len(signature.outputs) != 1:
+        return ()
+    shape = output_shapes(signature)[signature.outputs[0].name]
+    return tuple(" " * completions + text for text in _choice_texts(shape))
 
 
 def output_schema(signature: Signature) -> dict[str, Any]:
@@ -170,10 +177,15 @@ def _section_value(shape: Shape | None, rules: _Rules) -> str:
         return _LINE
     if shape.structured:
         return rules.json(shape)
-    nothing = ' | "none"' if shape.optional else ""
     if shape.kind is Kind.CHOICE:
-        return f"({' | '.join(_quoted(choice.text) for choice in shape.choices)}{nothing})"
+        return f"({' | '.join(map(_quoted, _choice_texts(shape)))})"
+    nothing = ' | "none"' if shape.optional else ""
     return f"({_INTEGER if shape.kind is Kind.INTEGER else _NUMBER}{nothing})"
+
+
+def _choice_texts(shape: Shape) -> list[str]:
+    nothing = ["none"] if shape.optional and shape.kind is Kind.CHOICE else []
+    return [choice.text for choice in shape.choices] + nothing
 
 
 @functools.cache

@@ -45,7 +45,7 @@ def render(
     signature: Signature, prompt: Prompt, inputs: Mapping[str, Any], *, lm: LM, settings: CallSettings
 ) -> Request:
     """Return the request that asks the LM for a predictor's outputs."""
-    from luthier.program.grammar import longest_answer, output_grammar, output_schema
+    from luthier.program.grammar import longest_answer, output_grammar, output_schema, possible_answers
 
     completions = lm.endpoint is Endpoint.COMPLETIONS
     json_form = not completions and uses_json(signature, schema=lm.supports_schema and not lm.supports_grammar)
@@ -66,6 +66,7 @@ def render(
         stop=(*_stops(signature), *settings.stop) if completions else settings.stop,
         schema=schema,
         grammar=grammar,
+        choices=possible_answers(signature, completions=completions) if grammar and not json_form else (),
         affinity=signature.name,
     )
 
