@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +118,9 @@ class Evaluator:
                 for _ in range(min(self.concurrency, len(jobs))):
                     group.create_task(work())
         except BaseExceptionGroup as failures:
-            failure = next(_leaves(failures))
+            failure = failures
+            while isinstance(failure, BaseExceptionGroup):
+                failure = failure.exceptions[0]
         if failure is not None:  # outside of the handler, so that its own cause stays its context
             raise failure
         return [rollout for rollout in done if rollout is not None]
@@ -263,11 +265,3 @@ def _candidates_together(jobs: Sequence[Job]) -> list[int]:
             keys[id(job.candidate)] = job.candidate.key
         order.append((places.setdefault(keys[id(job.candidate)], len(places)), index))
     return [index for _, index in sorted(order)]
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
