@@ -79,6 +79,8 @@ def main() -> None:
 
 def said(one: dict[str, float], n: int) -> str:
     """Return a wall-clock measurement in words."""
+    if one.get("exit"):
+        return f"stopped with a traceback (exit code {one['exit']:.0f})"
     return f"{100 * one['rate'] / n:.0f} % used, {100 * one['refused']:.1f} % refused"
 
 
