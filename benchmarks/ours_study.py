@@ -23,9 +23,12 @@ def answer(question: str) -> str:
 def main() -> None:
     """Print CPU and wall seconds of one study: 100 to learn from, 100 to choose on, 100 for the verdict."""
     lm = lt.LM("any", base_url=sys.argv[1], api_key="key", max_tokens=64)
+    with lt.use(lm):
+        answer(question="question 1000")  # the first call loads the client
     rows = [{"question": f"question {i}", "answer": "no" if i % 2 else "yes"} for i in range(300)]
     data = lt.Splits(rows[:100], rows[100:200], rows[200:])
-    settings = lt.MIPRO(candidates=6, trials=30, minibatch=25, full_every=10)
+    # Demos as many as MIPROv2 takes unasked: four bootstrapped, and four labeled besides.
+    settings = lt.MIPRO(candidates=6, trials=30, minibatch=25, full_every=10, demo_sizes=(0, 4, 4, 8, 8, 8))
     optimize, metric = lt.optimize, lt.exact_match("answer")  # which are loaded here
     with tempfile.TemporaryDirectory() as folder:
         cpu, wall = time.process_time(), time.perf_counter()
