@@ -13,7 +13,8 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -70,7 +71,8 @@ def rows(
     whole, short = ([one[name] for one in rounds] for name in ("whole", "short"))
     seconds = [statistics.median(one["seconds_a_run"] for one in runs) for runs in (whole, short)]
     out = [statistics.median(one["written_a_call"] for one in runs) for runs in (whole, short)]
-    same = all(a["answers"] == b["answers"] for a, b in zip(whole, short, strict=True))
+    forms = otherwise(zip(whole, short, strict=True))
+    again = otherwise(pair for runs in (whole, short) for pair in pairwise(runs))
     told = "not given" if native is None else f"{native['read']:.0f} read, {native['written']:.0f} written"
     measured = [
         (
@@ -89,7 +91,8 @@ def rows(
         (
             f"tokens written a call, the demo's program with {DEMOS} demos",
             "no more than they must",
-            f"{out[1]:.2f}; written to the end {out[0]:.2f}; the answers are {'the same' if same else 'NOT the same'}",
+            f"{out[1]:.2f}; written to the end {out[0]:.2f}; answers that differ between the two: {forms}, "
+            f"between two rounds of one form: {again}",
             "",
         ),
         (
@@ -107,6 +110,12 @@ def rows(
     ]
     names = ("measure", "target", "ours", "peers")
     return [{"line": line, **dict(zip(names, row, strict=True)), "command": COMMAND} for row in measured]
+
+
+def otherwise(pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """Return how many answers of how many differ between the two runs of each pair."""
+    differ = [a != b for one, other in pairs for a, b in zip(one["answers"], other["answers"], strict=True)]
+    return f"{sum(differ)} of {len(differ)}"
 
 
 def demo(*, short: bool) -> dict[str, Any]:
