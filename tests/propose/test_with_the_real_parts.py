@@ -101,8 +101,9 @@ def test_private_values_leave_neither_in_demos_nor_to_the_proposer() -> None:
         proposer = Proposer(gateway, lm)
         settings = GroundingSettings()
         grounding = await ground(proposer, program, rows, settings, 0, traces=found.traces)
+        wanted = {predictor.name: range(1, 3) for predictor in program.predictors}
         pool = await propose_instructions(
-            proposer, program, grounding, found.sets, rows, count=3, settings=settings, seed=0
+            proposer, program, grounding, found.sets, rows, wanted=wanted, settings=settings, seed=0
         )
         assert "Nobody" not in json.dumps([grounding.to_json(), pool.to_json()])
         return pool

@@ -75,7 +75,7 @@ class Line:
         evaluator, reserve = self._evaluator(setup), self._reserve(facts, cost)
         reserve.keep()
         trials = await setup.optimizer.run(bench := self._bench(evaluator, facts, reserve))
-        choices = Choices.from_json(self._event("space"))
+        choices = Choices.recorded(self.study.events)
         choice = await self.study.step("choice", self._now(choose(bench, choices, trials)))
         reserve.release()
         verdict = await self.study.step("verdict", lambda: self._verdict(evaluator, choice))

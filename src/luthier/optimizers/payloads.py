@@ -11,6 +11,7 @@ from luthier.program.candidate import Candidate, Demo
 from luthier.propose.bootstrap import DemoSet
 from luthier.propose.instructions import Proposal
 from luthier.search.space import Point, Space, Variable
+from luthier.study.loop import ARRIVAL
 
 TIED = "demos"
 """The variable of a demo set shared by all predictors (random search)."""
@@ -20,7 +21,8 @@ TIED = "demos"
 class Choices:
     """A search space together with what each level stands for.
 
-    ``payloads[variable][level]`` is ``{"predictor": …, "instruction": …}`` or ``{"demos": {predictor: [demo, …]}}``.
+    ``payloads[variable][level]`` is ``{"predictor": …, "instruction": …}`` or ``{"demos": {predictor: [demo, …]}}``, or
+    ``{"setting": …}``, which says how a candidate came about and changes no prompt.
     """
 
     space: Space
@@ -54,6 +56,47 @@ class Choices:
             points.append(Point(levels))
         return tuple(point for point in dict.fromkeys(points) if point != self.space.original)
 
+    def grown(self, arrival: Mapping[str, Any]) -> Choices:
+        """Return the choices with what an arrival brought."""
+        payloads = {name: dict(levels) for name, levels in self.payloads.items()}
+        for name, levels in arrival["payloads"].items():
+            payloads[name].update(levels)
+        points = [Point(point) for point in arrival["points"]]
+        return Choices(self.space.with_arrivals(arrival["levels"], points), payloads)
+
+    def arriving(self, programs: Iterable[tuple[Point, Mapping[str, Mapping[str, Any]]]]) -> dict[str, Any]:
+        """Return an arrival of programs: each is a known point with further payloads in place of some levels."""
+        levels: dict[str, list[str]] = {}
+        payloads: dict[str, dict[str, Any]] = {}
+        points = []
+        for base, changed in programs:
+            point = dict(base)
+            for name, payload in changed.items():
+                level = point[name] = content_hash(_without_provenance(payload))
+                if level not in self.payloads[name] and level not in payloads.get(name, {}):
+                    levels.setdefault(name, []).append(level)
+                    payloads.setdefault(name, {})[level] = dict(payload)
+            points.append(point)
+        return {"levels": levels, "points": points, "payloads": payloads}
+
+    def instructions(self, point: Point) -> dict[str, str]:
+        """Return the instructions that a point's levels stand for, by predictor."""
+        payloads = [self.payloads[variable][level] for variable, level in point.items()]
+        return {payload["predictor"]: payload["instruction"] for payload in payloads if "instruction" in payload}
+
+    @staticmethod
+    def recorded(events: Iterable[Mapping[str, Any]]) -> Choices:
+        """Return the choices that a study's events have: its space, and all that arrived."""
+        found: Choices | None = None
+        for event in events:
+            if event["event"] == "space":
+                found = Choices.from_json(event)
+            elif event["event"] == ARRIVAL and found is not None:
+                found = found.grown(event)
+        if found is None:
+            raise ValueError("the study has no space yet")
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """Return the choices as JSON, for the journal."""
         return {"variables": self.space.to_json(), "payloads": {v: dict(levels) for v, levels in self.payloads.items()}}
@@ -72,6 +115,7 @@ def choices(
     demo_sets: Sequence[DemoSet] = (),
     tied: bool = False,
     frozen: Iterable[str] = (),
+    settings: Mapping[str, Sequence[Any]] | None = None,
 ) -> Choices:
     """Build the space: one instruction and one demo-set variable per predictor (MIPRO §4.3).
 
@@ -81,6 +125,7 @@ def choices(
         demo_sets: sets over all predictors; empty keeps the original demos.
         tied: one demo-set variable over all predictors, as random search has it (MIPRO §4.1).
         frozen: names of variables left as the original has them.
+        settings: by variable, values of settings that candidates come about with (MIPRO++); numbers are ordered.
     """
     payloads: dict[str, dict[str, dict[str, Any]]] = {}
     for predictor in sorted(original.prompts):
@@ -93,9 +138,17 @@ def choices(
             payloads[f"{predictor}.demos"] = _levels(_demos(original, demo_sets, [predictor]))
     if demo_sets and tied:
         payloads[TIED] = _levels(_demos(original, demo_sets, sorted(original.prompts)))
+    for name, values in (settings or {}).items():
+        payloads[name] = _levels({"setting": value} for value in values)
     skip = set(frozen)
     kept = {name: levels for name, levels in payloads.items() if name not in skip}
-    return Choices(Space(tuple(Variable(name, tuple(levels)) for name, levels in kept.items())), kept)
+    return Choices(Space(tuple(_variable(name, levels) for name, levels in kept.items())), kept)
+
+
+def _variable(name: str, levels: Mapping[str, Mapping[str, Any]]) -> Variable:
+    settings = [payload.get("setting") for payload in levels.values()]
+    ordered = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in settings)
+    return Variable(name, tuple(levels), "ordinal" if ordered else "categorical")
 
 
 def _demos(original: Candidate, demo_sets: Sequence[DemoSet], predictors: Sequence[str]) -> Iterable[dict[str, Any]]:

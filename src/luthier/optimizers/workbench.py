@@ -13,7 +13,7 @@ from luthier.evaluation.data import Row
 from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.rollout import Job, Outcome, Rollout, outcome_json
 from luthier.lm.lm import LM
-from luthier.lm.request import total_usage
+from luthier.lm.request import Usage, total_usage
 from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.payloads import Choices, choices
 from luthier.optimizers.reserve import Reserve
@@ -24,9 +24,23 @@ from luthier.propose.grounding import Grounding, GroundingSettings, ground
 from luthier.propose.instructions import InstructionPool, Proposal, propose_instructions
 from luthier.propose.proposer import Proposer
 from luthier.search.schedule import best_partial
-from luthier.search.space import Point
-from luthier.search.trial import Ask, Observation, Purpose, Strategy, Trial, observation_json, observation_of
+from luthier.search.space import Point, Space
+from luthier.search.trial import (
+    Ask,
+    Observation,
+    Purpose,
+    Strategy,
+    Trial,
+    in_order,
+    observation_json,
+    observation_of,
+)
+from luthier.study.loop import ARRIVAL
 from luthier.study.study import Study
+
+Source = Callable[[Choices, Sequence[Trial], int], Awaitable[dict[str, Any] | None]]
+"""From the choices, the trials in order, and the arrival's number (from 1) to an arrival (``Choices.arriving``), or None
+while nothing is to be added. It must depend on its arguments alone."""
 
 ALIKE_THAT_STOP = 3
 """So many candidates that fail alike, and have nothing new in common, show that the program is broken."""
@@ -80,7 +94,7 @@ class Workbench:
 
         async def compute() -> Any:
             found = await ground(
-                self.proposer, self.program, self.training, self._fitting(settings), self.seed, traces=traces
+                self.proposer, self.program, self.training, self.fitting(settings), self.seed, traces=traces
             )
             return found.to_json()
 
@@ -92,19 +106,45 @@ class Workbench:
         """Have ``count`` instructions for every predictor, the original among them."""
 
         async def compute() -> Any:
-            pool = await propose_instructions(
-                self.proposer,
-                self.program,
-                grounding,
-                demo_sets,
-                self.training,
-                count=count,
-                settings=self._fitting(settings),
-                seed=self.seed,
-            )
-            return pool.to_json()
+            wanted = dict.fromkeys(self.original.prompts, range(1, count))
+            return (await self.write(grounding, demo_sets, settings, wanted=wanted)).to_json()
 
         return InstructionPool.from_json(await self._metered_step("proposals", compute)).predictors
+
+    async def write(
+        self,
+        grounding: Grounding,
+        demo_sets: Sequence[DemoSet],
+        settings: GroundingSettings,
+        *,
+        wanted: Mapping[str, Sequence[int]],
+        held: Mapping[str, Sequence[str]] | None = None,
+        temperature: float | None = None,
+    ) -> InstructionPool:
+        """Have the proposer write instructions; not a step by itself.
+
+        Args:
+            grounding: facts to show.
+            demo_sets: where the demos shown come from.
+            settings: what to show.
+            wanted: by predictor, the numbers of the instructions.
+            held: by predictor, instructions that are not to come again.
+            temperature: of the proposer, where not its own.
+        """
+        proposer = self.proposer
+        if temperature is not None:
+            proposer = Proposer(proposer.gateway, proposer.lm, temperature=temperature)
+        return await propose_instructions(
+            proposer,
+            self.program,
+            grounding,
+            demo_sets,
+            self.training,
+            wanted=wanted,
+            settings=self.fitting(settings),
+            seed=self.seed,
+            held=held,
+        )
 
     async def space(
         self,
@@ -113,30 +153,57 @@ class Workbench:
         demo_sets: Sequence[DemoSet] = (),
         tied: bool = False,
         frozen: Iterable[str] = (),
+        settings: Mapping[str, Sequence[Any]] | None = None,
     ) -> Choices:
         """Make the search space and journal what each of its levels stands for."""
 
         async def compute() -> Any:
             return choices(
-                self.original, instructions=instructions, demo_sets=demo_sets, tied=tied, frozen=frozen
+                self.original,
+                instructions=instructions,
+                demo_sets=demo_sets,
+                tied=tied,
+                frozen=frozen,
+                settings=settings,
             ).to_json()
 
         return Choices.from_json(await self.study.step("space", compute))
 
-    async def loop(self, choices: Choices, strategy: Strategy, *, batch: int) -> tuple[Trial, ...]:
+    async def loop(
+        self, choices: Choices, strategy: Strategy, *, batch: int, source: Source | None = None
+    ) -> tuple[Trial, ...]:
         """Ask, evaluate, tell, until the strategy or the budget ends it (MIPRO Algorithm 1).
 
         The baseline is the first trial of the history, so the original is never scored in full twice.
+
+        Args:
+            choices: the space.
+            strategy: chooses points.
+            batch: trials side by side.
+            source: is asked for further programs before each batch, for proposals that learn from scores.
         """
+        choices = Choices.recorded(self.study.events)
+        arrived = sum(event["event"] == ARRIVAL for event in self.study.events)
 
         async def evaluate(asks: Sequence[Ask], first: int) -> list[list[Observation]]:
             return await self.evaluate(choices, asks, first)
+
+        async def grow(space: Space, history: Sequence[Trial]) -> Mapping[str, Any] | None:
+            nonlocal choices, arrived
+            if source is None:
+                return None
+            arrival = await self._metered_by_role(lambda: source(choices, in_order(history), arrived + 1))
+            if arrival is not None:
+                choices, arrived = choices.grown(arrival), arrived + 1
+            return arrival
 
         prior = [self._baseline_trial(choices)]
         told = self.study.trials
         self._note_errors(choices, chain(*(trial.observations for trial in told)), {})
         self.reserve.learn(told)
-        trials = await self.study.loop(choices.space, strategy, evaluate, batch=batch, seed=self.seed, prior=prior)
+        trials = await self.study.loop(
+            choices.space, strategy, evaluate, batch=batch, seed=self.seed, prior=prior, grow=grow
+        )
         ended = next(event for event in self.study.events if event["event"] == "loop_end")
         return trials if ended["reason"] != "budget" else (*trials, *await self._close(choices, trials))
 
@@ -212,17 +279,20 @@ class Workbench:
             gateway = self.evaluator.gateway
             before = total_usage(list(gateway.requested.values()))
             result = await compute()
-            after = total_usage(list(gateway.requested.values()))
-            usage = {
-                "lm_calls": after.calls - before.calls,
-                "prompt_tokens": after.prompt_tokens - before.prompt_tokens,
-                "completion_tokens": after.completion_tokens - before.completion_tokens,
-            }
-            return {**result, "usage": usage}
+            return {**result, "usage": _more(before, total_usage(list(gateway.requested.values())))}
 
         return await self.study.step(name, metered)
 
-    def _fitting(self, settings: GroundingSettings) -> GroundingSettings:
+    async def _metered_by_role(self, compute: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[str, Any] | None:
+        requested = self.evaluator.gateway.requested
+        before = dict(requested)
+        result = await compute()
+        if result is None:
+            return None
+        more = {role: _more(before.get(role, Usage()), usage) for role, usage in requested.items()}
+        return {**result, "usage": {role: usage for role, usage in more.items() if usage["lm_calls"]}}
+
+    def fitting(self, settings: GroundingSettings) -> GroundingSettings:
         """Return the settings with short meta-prompts where the proposer is an embedded, hence small, model."""
         return replace(settings, small_lm=settings.small_lm or self.proposer.lm.is_local)
 
@@ -279,6 +349,14 @@ async def scored_rollouts(evaluator: Evaluator, jobs: Sequence[Job]) -> list[Rol
             f"(the first: {unscored[0].error}). Nothing was scored for them; resume when the LM answers again."
         )
     return rollouts
+
+
+def _more(before: Usage, after: Usage) -> dict[str, int]:
+    return {
+        "lm_calls": after.calls - before.calls,
+        "prompt_tokens": after.prompt_tokens - before.prompt_tokens,
+        "completion_tokens": after.completion_tokens - before.completion_tokens,
+    }
 
 
 def _trial(data: Mapping[str, Any], examples: tuple[str, ...]) -> Trial:

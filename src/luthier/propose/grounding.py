@@ -14,6 +14,7 @@ from luthier.propose.fields import named_text, private_names, row_values, signat
 from luthier.propose.guards import LIMIT
 from luthier.propose.history import ScoredInstruction
 from luthier.propose.proposer import Proposer, side_by_side
+from luthier.propose.tips import TIPS
 
 if TYPE_CHECKING:
     from luthier.evaluation.data import Row
@@ -42,7 +43,7 @@ class GroundingSettings:
         demos: a few demos of the predictor.
         traces: a run of the program, for whoever describes it.
         history: earlier instructions with their scores (OPRO; MIPRO proposes before any score exists).
-        tips: a tip drawn for each proposal.
+        tips: keys of the tips of which one is drawn for each proposal; none of them: no tip.
         small_lm: short meta-prompts and few calls, for proposers below 3B parameters.
         demos_shown: how many demos.
         tries: how often a rejected proposal is asked for, the first time included.
@@ -56,7 +57,7 @@ class GroundingSettings:
     demos: bool = True
     traces: bool = True
     history: bool = False
-    tips: bool = True
+    tips: tuple[str, ...] = tuple(TIPS)
     small_lm: bool = False
     demos_shown: int = 3
     tries: int = 4
@@ -68,6 +69,8 @@ class GroundingSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value}: must be at least 1")
+        if unknown := [tip for tip in self.tips if tip not in TIPS]:
+            raise ConfigError(f"tips: no tip is called {unknown[0]!r}; there are {', '.join(TIPS)}")
 
     def most_calls(self, n_rows: int, n_predictors: int, count: int = 1) -> int:
         """Return an upper bound of the proposer's calls for grounding and ``count`` instructions per predictor."""

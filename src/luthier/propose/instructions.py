@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -82,11 +82,12 @@ async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
     demo_sets: Sequence[DemoSet],
     rows: Sequence[Row],
     *,
-    count: int,
+    wanted: Mapping[str, Sequence[int]],
     settings: GroundingSettings,
     seed: int,
+    held: Mapping[str, Sequence[str]] | None = None,
 ) -> InstructionPool:
-    """Have ``count`` different instructions per predictor, the original first; instruction j is grounded on demo set j.
+    """Have different instructions for predictors, the original first; instruction j is grounded on demo set j.
 
     A malformed answer is counted by reason and asked for again, ``settings.tries`` times at most; a predictor that
     still has fewer goes on with fewer, and a warning says so. What a slot (predictor, j) is shown depends on
@@ -98,23 +99,25 @@ async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
         grounding: facts to show.
         demo_sets: where task demos come from.
         rows: training rows, which no instruction may quote.
-        count: instructions per predictor, the original included.
+        wanted: by predictor, the numbers j of the instructions to be written; the original is number 0.
         settings: what to show.
         seed: decides the tips.
+        held: by predictor, instructions there are besides the original, which are not to come again.
 
     Raises:
         LMError: the proposer could not answer.
         BudgetExhausted: a call does not fit the budget.
     """
     signatures = signatures_of(program)
-    code = program_code(program) if settings.program_summary and not settings.small_lm and count > 1 else ""
     slots = [
-        _Slot(signature, j, random.Random(f"{seed}/{name}/{j}"), *_demos_for(name, j, demo_sets, settings))
+        _Slot(signature, j, random.Random(f"{seed}/{name}/{j}"), *demos_for(name, j, demo_sets, settings))
         for name, signature in signatures.items()
-        for j in range(1, count)
+        for j in wanted.get(name, ())
     ]
+    code = program_code(program) if settings.program_summary and not settings.small_lm and slots else ""
     training = TrainingText.of(rows, [demo_text(demo) for slot in slots for demo in slot.demos])
-    held = {name: {0: Proposal(name, signature.instruction)} for name, signature in signatures.items()}
+    written = {name: {0: Proposal(name, signature.instruction)} for name, signature in signatures.items()}
+    known = {name: {normalized(text) for text in (held or {}).get(name, ())} for name in signatures}
     rejected = Counter[str]()
     for attempt in range(settings.tries):
         for slot in slots:
@@ -123,19 +126,21 @@ async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
         waiting = []
         for slot, answer in zip(slots, answers, strict=True):
             text = clean(answer.text)
-            fault = _fault(text, answer, slot, held[slot.name].values(), training, settings)
+            fault = _fault(text, answer, slot, known[slot.name], training, settings)
             if fault is None:
-                held[slot.name][slot.j] = Proposal(slot.name, text, slot.tip, slot.demo_set)
+                written[slot.name][slot.j] = Proposal(slot.name, text, slot.tip, slot.demo_set)
+                known[slot.name].add(normalized(text))
             else:
                 rejected[fault.value] += 1
                 waiting.append(slot)
         slots = waiting
     warnings = [
-        f"predictor {name!r} has {len(own)} instructions instead of {count}: the proposer's other answers were rejected"
-        for name, own in held.items()
-        if len(own) < count
+        f"predictor {name!r} has {len(own)} instructions instead of {1 + len(wanted.get(name, ()))}: "
+        "the proposer's other answers were rejected"
+        for name, own in written.items()
+        if len(own) < 1 + len(wanted.get(name, ()))
     ]
-    pool = {name: tuple(own[j] for j in sorted(own)) for name, own in held.items()}
+    pool = {name: tuple(own[j] for j in sorted(own)) for name, own in written.items()}
     return InstructionPool(pool, dict(sorted(rejected.items())), tuple(warnings))
 
 
@@ -149,6 +154,7 @@ class _Slot:
     demos: tuple[Demo, ...]
     demo_set: int | None
     tip: str = "none"
+    history: str = ""
     prompt: MetaPrompt = field(default_factory=lambda: MetaPrompt("", ""))
 
     @property
@@ -157,7 +163,8 @@ class _Slot:
 
     def prepare(self, grounding: Grounding, code: str, settings: GroundingSettings) -> None:
         """Draw a tip and write the meta-prompt of the next try."""
-        self.tip = self.rng.choice(sorted(TIPS)) if settings.tips else "none"
+        self.tip = self.rng.choice(sorted(settings.tips)) if settings.tips else "none"
+        self.history = format_history(grounding.history.get(self.name, ())) if settings.history else ""
         facts = Facts(
             self.signature,
             dataset=grounding.dataset_summary or "" if settings.dataset_summary else "",
@@ -165,13 +172,13 @@ class _Slot:
             program=grounding.program_summary or "" if settings.program_summary else "",
             role=grounding.roles.get(self.name, "") if settings.roles else "",
             demos=self.demos,
-            history=format_history(grounding.history.get(self.name, ())) if settings.history else "",
+            history=self.history,
             tip=TIPS[self.tip],
         )
         self.prompt = small_instruction_prompt(facts) if settings.small_lm else instruction_prompt(facts)
 
 
-def _demos_for(
+def demos_for(
     name: str, j: int, demo_sets: Sequence[DemoSet], settings: GroundingSettings
 ) -> tuple[tuple[Demo, ...], int | None]:
     """Return a few demos of set j, or of the next set that has any, and that set's index."""
@@ -195,21 +202,29 @@ def _varied(demos: Sequence[Demo], count: int) -> tuple[Demo, ...]:
 
 
 async def _answer(proposer: Proposer, slot: _Slot, settings: GroundingSettings, attempt: int) -> Completion:
-    # Hotter with every try, up to 1: what was wrong once is likely to come again.
-    heat = max(proposer.temperature, min(_MOST_HEAT, proposer.temperature + _HEAT_STEP * attempt))
     return await proposer.complete(
         slot.prompt.text,
-        max_tokens=settings.max_tokens or (_SMALL_TOKENS if settings.small_lm else _TOKENS),
+        max_tokens=most_tokens(settings),
         sample=slot.j * settings.tries + attempt,
-        temperature=heat,
+        temperature=heat(proposer, attempt),
     )
+
+
+def heat(proposer: Proposer, attempt: int) -> float:
+    """Return the temperature of a try: hotter each time, up to 1: what was wrong once is likely to come again."""
+    return max(proposer.temperature, min(_MOST_HEAT, proposer.temperature + _HEAT_STEP * attempt))
+
+
+def most_tokens(settings: GroundingSettings) -> int:
+    """Return how long an answer with one instruction may be."""
+    return settings.max_tokens or (_SMALL_TOKENS if settings.small_lm else _TOKENS)
 
 
 def _fault(
     text: str,
     answer: Completion,
     slot: _Slot,
-    held: Iterable[Proposal],
+    known: Collection[str],
     training: TrainingText,
     settings: GroundingSettings,
 ) -> Fault | None:
@@ -218,11 +233,12 @@ def _fault(
         original=slot.signature.instruction,
         signature=slot.signature,
         meta_prompt=slot.prompt.wording,
-        facts=slot.prompt.text,
+        # An earlier instruction may be built upon; what it must not be is the same.
+        facts=slot.prompt.text.replace(slot.history, "") if slot.history else slot.prompt.text,
         training=training,
         finish_reason="length" if unfinished_thought(answer.text) else answer.finish_reason,
         limit=settings.max_characters,
     )
-    if fault is None and normalized(text) in {normalized(one.text) for one in held}:
+    if fault is None and normalized(text) in known:
         return Fault.DUPLICATE
     return fault

@@ -23,6 +23,15 @@ _CLOSING = (
     "Write the proposed instruction and nothing else: no title, no quotation marks, no explanation, "
     "and nothing copied from a single demo."
 )
+_INTRODUCTION_ALL = (
+    "A program solves a task with calls to a language model. Learn about the task from the facts below. Then write a "
+    "new instruction for each of its modules, with which the program as a whole will do the task better."
+)
+_CLOSING_ALL = (
+    "Answer with one JSON object and nothing else. Its keys are {names}; each value is that module's new instruction. "
+    "Copy nothing from a single demo."
+)
+_PROGRAMS = "PREVIOUS INSTRUCTIONS OF ALL MODULES (each set with the program's score, the best last)"
 _SMALL_CLOSING = "Answer with the new instruction only."
 _TITLES = {
     "dataset": "DATASET SUMMARY",
@@ -92,6 +101,34 @@ def small_instruction_prompt(facts: Facts) -> MetaPrompt:
         request,
     ]
     return MetaPrompt("\n\n".join(filter(None, parts)), f"A language model follows this instruction\n{request}")
+
+
+def whole_program_prompt(parts: Sequence[Facts], history: str) -> MetaPrompt:
+    """Return the request for new instructions of all modules at once (MIPRO §4.5, F.4).
+
+    Args:
+        parts: one for each module; what is said of data and program is taken from the first.
+        history: earlier sets of instructions with the scores of the whole program.
+    """
+    modules = []
+    for facts in parts:
+        demos = "\n".join(demo_text(demo, limit=_SMALL_VALUE, arrow=" -> ") for demo in facts.demos)
+        module = f"{facts.signature.name}: {_task(facts.signature)}\n{facts.role}".strip()
+        basic = facts.signature.instruction or "(none)"
+        modules.append(f"{module}\nBasic instruction: {basic}" + (f"\nDemos:\n{demos}" if demos else ""))
+    first = parts[0]
+    sections = {
+        "dataset": first.dataset,
+        "code": cut(first.code, _CODE),
+        "program": first.program,
+        "modules": "\n\n".join(modules),
+        "history": history,
+        "tip": first.tip,
+    }
+    titles = {**_TITLES, "modules": "MODULES", "history": _PROGRAMS}
+    body = "\n\n".join(f"{titles[name]}:\n{text}" for name, text in sections.items() if text)
+    closing = _CLOSING_ALL.format(names=", ".join(f'"{facts.signature.name}"' for facts in parts))
+    return MetaPrompt(f"{_INTRODUCTION_ALL}\n\n{body}\n\n{closing}", f"{_INTRODUCTION_ALL}\n{first.tip}\n{closing}")
 
 
 def observe_prompt(rows: str, so_far: str) -> str:

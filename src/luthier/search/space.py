@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -59,6 +59,8 @@ class Space:
     """A finite product of choices; a value, so adding a level gives a new space."""
 
     variables: tuple[Variable, ...]
+    arrivals: tuple[Point, ...] = ()
+    """Points that levels arrived with while the search ran, in their order (OPRO's proposals)."""
 
     def __getitem__(self, name: str) -> Variable:
         return next(variable for variable in self.variables if variable.name == name)
@@ -86,7 +88,15 @@ class Space:
         if level in self[name].levels:
             return self
         grown = replace(self[name], levels=(*self[name].levels, level))
-        return Space(tuple(grown if variable.name == name else variable for variable in self.variables))
+        return replace(self, variables=tuple(grown if known.name == name else known for known in self.variables))
+
+    def with_arrivals(self, levels: Mapping[str, Sequence[str]], points: Sequence[Point]) -> Space:
+        """Return a space with further levels by variable, and with the points that are to be tried with them."""
+        space = self
+        for name, arrived in levels.items():
+            for level in arrived:
+                space = space.with_level(name, level)
+        return replace(space, arrivals=(*space.arrivals, *points))
 
     def to_json(self) -> list[dict[str, object]]:
         """Return the space as JSON."""

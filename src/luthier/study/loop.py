@@ -13,6 +13,11 @@ from luthier.search.trial import Ask, Observation, Purpose, Strategy, Trial, in_
 
 Evaluate = Callable[[Sequence[Ask], int], Awaitable[Sequence[Sequence[Observation]]]]
 """Evaluates asks, the first of which has this trial number; in order, an observation for every example."""
+Grow = Callable[[Space, Sequence[Trial]], Awaitable[Mapping[str, Any] | None]]
+"""Before a batch is asked: what arrives, or None. ``levels``: new levels by variable; ``points``: to be tried with them;
+what else there is, the loop does not interpret. The same arguments must give None again."""
+ARRIVAL = "arrival"
+"""The event of levels that arrived."""
 Append = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 """Records an event, and returns it as a reader will see it."""
 
@@ -26,6 +31,7 @@ class Loop:
     evaluate: Evaluate
     batch: int
     seed: int
+    grow: Grow | None = None
 
     async def run(
         self,
@@ -43,9 +49,18 @@ class Loop:
         # Only the last batch can be unfinished; one that was told in part was asked in full.
         batch = batches[-1] if batches and not batches[-1].done else _Batch()
         history += told[: len(told) - len(batch.told)]
-        reason = "complete"
+        space, reason = grown(self.space, events), "complete"
+        # What arrived last may be what the unfinished batch was to try.
+        steps = [event["event"] for event in events if event["event"] in ("ask", "tell", ARRIVAL)]
+        arrived = bool(batch.asks) or steps[-1:] == [ARRIVAL]
         try:
-            while asks := batch.asks if batch.told else self._ask(history, first, batch.asks, append):
+            while True:
+                if not arrived:
+                    space = await self._grow(space, history, append)
+                arrived = False
+                asks = batch.asks if batch.told else self._ask(space, history, first, batch.asks, append)
+                if not asks:
+                    break
                 history += batch.told
                 history += await self._evaluate(asks[len(batch.told) :], history, first, append)
                 batch = _Batch()
@@ -54,12 +69,21 @@ class Loop:
         append("loop_end", {"trials": _own(history), "reason": reason})
         return tuple(history)
 
-    def _ask(self, history: Sequence[Trial], first: int, recorded: Sequence[Ask], append: Append) -> list[Ask]:
+    async def _grow(self, space: Space, history: Sequence[Trial], append: Append) -> Space:
+        """Return the space with what arrives before the next batch."""
+        if self.grow is None:
+            return space
+        arrival = await self.grow(space, history)
+        return space if arrival is None else grown(space, [append(ARRIVAL, arrival)])
+
+    def _ask(
+        self, space: Space, history: Sequence[Trial], first: int, recorded: Sequence[Ask], append: Append
+    ) -> list[Ask]:
         """Return the next batch; those ``recorded`` before an interruption are asked again, identically."""
         asks: list[Ask] = []
         while len(asks) < self.batch:
             number = first + _own(history) + len(asks)
-            ask = self.strategy.ask(self.space, history, asks, random.Random(f"{self.seed}/{number}"))
+            ask = self.strategy.ask(space, history, asks, random.Random(f"{self.seed}/{number}"))
             if len(asks) < len(recorded) and ask != recorded[len(asks)]:
                 raise JournalError(f"trial {number}: the journal has {recorded[len(asks)]}, the strategy asks {ask}")
             if ask is None:
@@ -83,6 +107,14 @@ class Loop:
             _check(trial)
         # What goes on is what was written, so a resumed study sees the same, and memory holds it once.
         return [_told(trial.ask, append("tell", _tell_json(trial))) for trial in trials]
+
+
+def grown(space: Space, events: Sequence[Mapping[str, Any]]) -> Space:
+    """Return the space with all that the events say arrived."""
+    for event in events:
+        if event["event"] == ARRIVAL:
+            space = space.with_arrivals(event["levels"], [Point(point) for point in event["points"]])
+    return space
 
 
 def recorded_trials(events: Sequence[Mapping[str, Any]]) -> tuple[Trial, ...]:

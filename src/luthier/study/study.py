@@ -16,12 +16,12 @@ from luthier.search.space import Space
 from luthier.search.trial import Strategy, Trial
 from luthier.study.directory import Lock, StudyDirectory
 from luthier.study.journal import Journal, envelope, event_data
-from luthier.study.loop import Evaluate, Loop, recorded_trials
+from luthier.study.loop import ARRIVAL, Evaluate, Grow, Loop, recorded_trials
 from luthier.study.manifest import check_manifest, read_manifest, write_manifest
 
 Listener = Callable[[Mapping[str, Any]], None]
 """Is given every event as it is written, and transient ones."""
-_OF_THE_LOOP = ("manifest", "ask", "tell", "loop_end")
+_OF_THE_LOOP = ("manifest", "ask", "tell", "loop_end", ARRIVAL)
 
 
 class Study:
@@ -157,12 +157,14 @@ class Study:
         batch: int,
         seed: int,
         prior: Sequence[Trial] = (),
+        grow: Grow | None = None,
     ) -> tuple[Trial, ...]:
         """Run the search in synchronous batches, and return all trials in order, ``prior`` ones first.
 
         All asks of a batch are recorded, evaluated together, and told in trial order when the
         whole batch is done. Trials are numbered after ``prior``; the generator of trial n comes
-        from (seed, n). An exhausted budget ends the loop; any other error leaves the batch
+        from (seed, n). Before each batch ``grow`` may add levels to the space; what it adds is recorded, and
+        read when the study is continued. An exhausted budget ends the loop; any other error leaves the batch
         unfinished, to be evaluated again when the study is continued.
 
         Raises:
@@ -174,7 +176,7 @@ class Study:
         if batch < 1:
             raise ValueError(f"a batch needs at least one trial, not {batch}")
         self._looped = True
-        return await Loop(space, strategy, evaluate, batch, seed).run(self.events, self.append, prior)
+        return await Loop(space, strategy, evaluate, batch, seed, grow).run(self.events, self.append, prior)
 
     def close(self) -> None:
         """Close the journal and let another process write; idempotent."""

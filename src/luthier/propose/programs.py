@@ -1,0 +1,180 @@
+"""Proposals for a whole program: one answer with an instruction for every predictor (MIPRO §4.5, F.4)."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from luthier.lm.request import Completion
+from luthier.propose.bootstrap import DemoSet
+from luthier.propose.cleaning import clean, unfinished_thought, without_thoughts
+from luthier.propose.fields import demo_text, signatures_of
+from luthier.propose.grounding import Grounding, GroundingSettings, program_code
+from luthier.propose.guards import Fault, TrainingText, check, normalized
+from luthier.propose.instructions import InstructionPool, Proposal, demos_for, heat, most_tokens
+from luthier.propose.meta_prompts import Facts, MetaPrompt, whole_program_prompt
+from luthier.propose.proposer import Proposer
+from luthier.propose.tips import TIPS
+
+if TYPE_CHECKING:
+    from luthier.evaluation.data import Row
+    from luthier.program.program import Program
+
+_SHOWN = 5
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+
+class ScoredProgram(NamedTuple):
+    """The instructions of all predictors, and the score of a trial with them."""
+
+    instructions: Mapping[str, str]
+    score: float
+
+
+async def propose_program(  # noqa: PLR0913 - one argument per ingredient
+    proposer: Proposer,
+    program: Program,
+    grounding: Grounding,
+    demo_sets: Sequence[DemoSet],
+    rows: Sequence[Row],
+    *,
+    number: int,
+    settings: GroundingSettings,
+    seed: int,
+    history: Sequence[ScoredProgram],
+) -> InstructionPool:
+    """Have one new instruction for every predictor, all from one answer.
+
+    An answer of which some instruction is malformed is counted by reason and asked for again, ``settings.tries`` times
+    at most; then the answer with the most sound instructions stands, and predictors without one get none.
+
+    Args:
+        proposer: who writes.
+        program: whose predictors need instructions.
+        grounding: facts to show.
+        demo_sets: where task demos come from.
+        rows: training rows, which no instruction may quote.
+        number: tells the answers of one study apart; the demos shown are those of set ``number``.
+        settings: what to show.
+        seed: decides the tip.
+        history: earlier programs with their scores.
+
+    Raises:
+        LMError: the proposer could not answer.
+        BudgetExhausted: a call does not fit the budget.
+    """
+    signatures, rng = signatures_of(program), random.Random(f"{seed}/program/{number}")
+    shown = {name: demos_for(name, number, demo_sets, settings) for name in signatures}
+    training = TrainingText.of(rows, [demo_text(demo) for demos, _ in shown.values() for demo in demos])
+    told = format_programs(history) if settings.history else ""
+    tip = rng.choice(sorted(settings.tips)) if settings.tips else "none"
+    parts = [
+        Facts(
+            signature,
+            dataset=grounding.dataset_summary or "" if settings.dataset_summary else "",
+            code=program_code(program) if settings.program_summary and not settings.small_lm else "",
+            program=grounding.program_summary or "" if settings.program_summary else "",
+            role=grounding.roles.get(name, "") if settings.roles else "",
+            demos=shown[name][0],
+            tip=TIPS[tip],
+        )
+        for name, signature in signatures.items()
+    ]
+    prompt = whole_program_prompt(parts, told)
+    rejected, best = Counter[str](), dict[str, str]()
+    for attempt in range(settings.tries):
+        answer = await proposer.complete(
+            prompt.text,
+            max_tokens=len(signatures) * most_tokens(settings),
+            sample=number * settings.tries + attempt,
+            temperature=heat(proposer, attempt),
+        )
+        sound, faults = _sound(answer, parts, prompt, told, training, settings, history)
+        rejected.update(fault.value for fault in faults)
+        best = max(best, sound, key=len)
+        if not faults:
+            break
+    pool = {name: [Proposal(name, signature.instruction)] for name, signature in signatures.items()}
+    for name, text in best.items():
+        pool[name].append(Proposal(name, text, tip, shown[name][1]))
+    lacking = [name for name in signatures if name not in best]
+    warnings = [f"predictor {name!r} got no new instruction: the proposer's answers were rejected" for name in lacking]
+    return InstructionPool(
+        {name: tuple(own) for name, own in pool.items()}, dict(sorted(rejected.items())), tuple(warnings)
+    )
+
+
+def format_programs(history: Iterable[ScoredProgram], top: int = _SHOWN) -> str:
+    """Return the best programs by mean score, worst first, one a line; each set of instructions once."""
+    scores: dict[str, list[float]] = {}
+    for instructions, score in history:
+        scores.setdefault(json.dumps(dict(sorted(instructions.items())), ensure_ascii=False), []).append(score)
+    means = sorted(((sum(own) / len(own), text) for text, own in scores.items()), key=lambda item: (-item[0], item[1]))
+    return "\n".join(f"{text} | score: {score:.3f}" for score, text in reversed(means[:top]))
+
+
+def read_program(reply: str, names: Sequence[str]) -> dict[str, str]:
+    """Return the instructions in a reply: a JSON object, else lines ``name: text``, else quoted strings in order.
+
+    >>> read_program('{"a": "Do this.", "b": "Do that."}', ["a", "b"])
+    {'a': 'Do this.', 'b': 'Do that.'}
+    """
+    text = without_thoughts(reply)
+    begin, end = text.find("{"), text.rfind("}")
+    try:
+        data = json.loads(text[begin : end + 1])
+    except ValueError:
+        data = None
+    if isinstance(data, dict):
+        return {name: data[name].strip() for name in names if isinstance(data.get(name), str)}
+    found = {}
+    for name in names:
+        line = re.search(rf"^\W*{re.escape(name)}\W*:\s*(.+)$", text, re.MULTILINE)
+        if line is not None:
+            found[name] = clean(line[1].rstrip(", "))
+    if found:
+        return found
+    quoted = [one for one in _STRING.findall(text) if one not in names]
+    return dict(zip(names, quoted, strict=True)) if len(quoted) == len(names) else {}
+
+
+def _sound(
+    answer: Completion,
+    parts: Sequence[Facts],
+    prompt: MetaPrompt,
+    told: str,
+    training: TrainingText,
+    settings: GroundingSettings,
+    history: Sequence[ScoredProgram],
+) -> tuple[dict[str, str], list[Fault]]:
+    """Return the instructions of an answer that nothing is wrong with, and what is wrong with the others."""
+    if answer.finish_reason == "length" or unfinished_thought(answer.text):
+        return {}, [Fault.CUT]
+    texts = read_program(answer.text, [facts.signature.name for facts in parts])
+    sound: dict[str, str] = {}
+    faults: list[Fault] = []
+    facts_shown = prompt.text.replace(told, "") if told else prompt.text
+    for facts in parts:
+        name = facts.signature.name
+        text = clean(texts.get(name, ""))
+        fault = check(
+            text,
+            original=facts.signature.instruction,
+            signature=facts.signature,
+            meta_prompt=prompt.wording,
+            facts=facts_shown,
+            training=training,
+            limit=settings.max_characters,
+        )
+        if fault is None or fault is Fault.DUPLICATE:  # a module may keep its instruction while others change
+            sound[name] = text
+        else:
+            faults.append(fault)
+    earlier = [{name: normalized(known) for name, known in program.instructions.items()} for program in history]
+    if {name: normalized(text) for name, text in sound.items()} in earlier:
+        return {}, [Fault.DUPLICATE]
+    return sound, faults

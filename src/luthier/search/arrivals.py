@@ -1,0 +1,32 @@
+"""Points in the order in which they arrive, each once: for searches whose proposals come while they run (OPRO)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from luthier.search.space import Point, Space
+from luthier.search.trial import Ask, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Suggests what arrived and was not asked yet."""
+
+    def suggest(
+        self,
+        space: Space,
+        history: Sequence[Trial],
+        pending: Sequence[Ask],
+        rng: random.Random,
+        closed: Collection[Point] = frozenset(),
+    ) -> Point | None:
+        """Return the first arrival that is neither closed, nor pending, nor told; None until another arrives."""
+        return next((point for point in waiting(space, history, pending) if point not in closed), None)
+
+
+def waiting(space: Space, history: Iterable[Trial], pending: Iterable[Ask] = ()) -> list[Point]:
+    """Return the arrivals that nobody has asked for yet, in order, each once."""
+    asked = {trial.ask.point for trial in history} | {ask.point for ask in pending}
+    return [point for point in dict.fromkeys(space.arrivals) if point not in asked]
