@@ -6,6 +6,7 @@ number of demos, so what a good optimizer must find is known.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from luthier.canonical import uniform_order
 from luthier.lm.request import Request
 
 CAREFUL = "carefully"
+PREDICTORS = ("parity", "size")
 
 
 @lt.predictor(stop=["#parity"])
@@ -74,6 +76,9 @@ def asked_for(request: Request) -> str | None:
 
 def proposal(text: str, sample: int) -> str:
     """Write an instruction, a third of which ask for care, which helps; or a summary, if that is asked for."""
+    if "one JSON object" in text:  # for all modules at once
+        seen = uniform_order("seen", text)
+        return json.dumps({name: proposal(f"better instruction {name} {seen}", sample) for name in PREDICTORS})
     if not any(marker in text for marker in ("proposed instruction", "better instruction")):
         return "Numbers, each with two words on what it is."
     draw = uniform_order("proposal", f"{text}/{sample}")

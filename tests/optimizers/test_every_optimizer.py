@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -61,7 +61,12 @@ def test_what_is_chosen_is_no_worse_than_the_original_on_the_rows_it_was_chosen_
 
 def test_no_two_levels_are_equal_and_nothing_is_looked_at_twice(study: Study) -> None:
     directory = study.directory
-    for levels in event(directory, "space")["payloads"].values():
+    payloads = {name: dict(levels) for name, levels in event(directory, "space")["payloads"].items()}
+    for arrived in arrivals(directory):
+        for name, levels in arrived["payloads"].items():
+            assert not payloads[name].keys() & levels.keys()
+            payloads[name].update(levels)
+    for levels in payloads.values():
         contents = [canonical_json(without_provenance(payload)) for payload in levels.values()]
         assert len(set(contents)) == len(contents)
     full = [canonical_json(ask["point"]) for ask, _ in told(directory) if ask["purpose"] == "full"]
@@ -73,6 +78,14 @@ def test_no_two_levels_are_equal_and_nothing_is_looked_at_twice(study: Study) ->
         for example in ask["examples"]
     ]
     assert len(set(seen)) == len(seen)
+
+
+def test_programs_other_than_the_original_are_tried(study: Study) -> None:
+    _, directory, _ = study
+    original = {v["name"]: v["levels"][0] for v in event(directory, "space")["variables"]}
+    tried = [ask["point"] for ask, _ in told(directory)]
+    assert tried and sum(point != original for point in tried) >= len(tried) - 1
+    assert all(arrived["points"] or arrived["rejected"] for arrived in arrivals(directory))
 
 
 def test_only_paper_presets_let_an_example_meet_itself(study: Study) -> None:
@@ -101,6 +114,7 @@ def test_the_plan_is_an_upper_bound(study: Study) -> None:
     assert all(rollouts <= planned.get(name, {"rollouts": 0})["rollouts"] for name, rollouts in made.items())
     assert len(told(directory)) <= plan["trials"]
     written = [e["usage"]["lm_calls"] for e in journal(directory) if e["event"] in ("grounding", "proposals")]
+    written += [e["usage"].get("proposer", {"lm_calls": 0})["lm_calls"] for e in arrivals(directory)]
     assert sum(written) <= planned.get("proposals", {"calls": 0})["calls"]
 
 
@@ -110,6 +124,10 @@ def test_a_limit_on_calls_is_never_exceeded_and_there_is_a_verdict(name: str, tm
     result = tune(tmp_path / "study", name, lm=lt.LM(lm), auto=None, budget=lt.Budget(lm_calls=LIMIT))
     assert lm.calls <= LIMIT
     assert result.verdict.n == 40
+
+
+def arrivals(directory: Path) -> list[dict[str, Any]]:
+    return [event for event in journal(directory) if event["event"] == "arrival"]
 
 
 def without_provenance(value: object) -> object:

@@ -7,11 +7,17 @@ from collections.abc import Callable
 from luthier.errors import ConfigError
 from luthier.optimizers.bayesian_bootstrap import BayesianBootstrap
 from luthier.optimizers.bootstrap_random_search import BootstrapRandomSearch
+from luthier.optimizers.coordinate_ascent_opro import CoordinateAscentOPRO
 from luthier.optimizers.joint_random_search import JointRandomSearch
 from luthier.optimizers.labeled_few_shot import LabeledFewShot
 from luthier.optimizers.mipro import MIPRO
+from luthier.optimizers.mipro_plus import MIPROPlus
+from luthier.optimizers.module_level_opro import ModuleLevelOPRO, UngroundedOPRO
 from luthier.optimizers.optimizer import Optimizer
+from luthier.optimizers.program_level_opro import ProgramLevelOPRO
+from luthier.optimizers.random_search_then_opro import RandomSearchThenOPRO
 from luthier.optimizers.zero_shot_mipro import ZeroShotMIPRO
+from luthier.optimizers.zero_shot_mipro_plus import ZeroShotMIPROPlus
 
 OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     "mipro": MIPRO,
@@ -22,6 +28,20 @@ OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     "bootstrap-random-search/paper": BootstrapRandomSearch.paper,
     "bayesian-bootstrap": BayesianBootstrap,
     "bayesian-bootstrap/paper": BayesianBootstrap.paper,
+    "mipro0++": ZeroShotMIPROPlus,
+    "mipro0++/paper": ZeroShotMIPROPlus.paper,
+    "mipro++": MIPROPlus,
+    "mipro++/paper": MIPROPlus.paper,
+    "opro": ModuleLevelOPRO,
+    "opro/paper": ModuleLevelOPRO.paper,
+    "opro-g": UngroundedOPRO,
+    "opro-g/paper": UngroundedOPRO.paper,
+    "program-opro": ProgramLevelOPRO,
+    "program-opro/paper": ProgramLevelOPRO.paper,
+    "ca-opro": CoordinateAscentOPRO,
+    "ca-opro/paper": CoordinateAscentOPRO.paper,
+    "random-search-opro": RandomSearchThenOPRO,
+    "random-search-opro/paper": RandomSearchThenOPRO.paper,
     "joint-random-search": JointRandomSearch,
     "labeled-few-shot": LabeledFewShot,
 }

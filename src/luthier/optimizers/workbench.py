@@ -39,8 +39,8 @@ from luthier.study.loop import ARRIVAL
 from luthier.study.study import Study
 
 Source = Callable[[Choices, Sequence[Trial], int], Awaitable[dict[str, Any] | None]]
-"""From the choices, the trials in order, and the arrival's number (from 1) to an arrival (``Choices.arriving``), or None
-while nothing is to be added. It must depend on its arguments alone."""
+"""From the choices, the trials in order, and the arrival's number (from 1) to an arrival (``Choices.arriving``), or
+None while nothing is to be added. It must depend on its arguments alone."""
 
 ALIKE_THAT_STOP = 3
 """So many candidates that fail alike, and have nothing new in common, show that the program is broken."""
@@ -73,8 +73,13 @@ class Workbench:
         """Ids of the rows candidates are compared on."""
         return tuple(row.id for row in self.scoring)
 
-    async def bootstrap(self, settings: BootstrapSettings) -> Bootstrapped:
-        """Collect demo sets from passing rollouts of the teacher (MIPRO §3.1)."""
+    @property
+    def instructions(self) -> dict[str, str]:
+        """The original instructions by predictor."""
+        return {name: prompt.instruction for name, prompt in self.original.prompts.items()}
+
+    async def bootstrap(self, settings: BootstrapSettings, *, step: str = "bootstrap") -> Bootstrapped:
+        """Collect demo sets from passing rollouts of the teacher (MIPRO §3.1); a second time as another step."""
 
         async def compute() -> Any:
             found = await bootstrap(
@@ -87,7 +92,7 @@ class Workbench:
             )
             return found.to_json()
 
-        return Bootstrapped.from_json(await self._metered_step("bootstrap", compute))
+        return Bootstrapped.from_json(await self._metered_step(step, compute))
 
     async def ground(self, settings: GroundingSettings, traces: Sequence[Any] = ()) -> Grounding:
         """Gather the facts that the proposer is shown (MIPRO §3.1)."""

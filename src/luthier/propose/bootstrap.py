@@ -40,6 +40,7 @@ class BootstrapSettings:
         completed: also make demos with a predictor's real inputs and the row's columns for outputs.
         threshold: the score from which a rollout passes; None asks for a full score.
         rounds: how often rows are tried; from the second round on only rows of classes that lack passes.
+        temperature: the teacher's temperature in the first round; None: the LM's own.
         temperature_after_first: the teacher's temperature from the second round on.
         balanced: accept and choose by class, where labels are few.
         max_passes: stop when so many rollouts have passed, divided among the classes; None tries every row once.
@@ -53,6 +54,7 @@ class BootstrapSettings:
     completed: bool = True
     threshold: float | None = None
     rounds: int = 2
+    temperature: float | None = None
     temperature_after_first: float = 1.0
     balanced: bool = True
     max_passes: int | None = None
@@ -211,7 +213,7 @@ async def _collect(
             if size <= 0:
                 break
             batch, waiting = waiting[:size], waiting[size:]
-            temperature = None if repeat == 0 else settings.temperature_after_first
+            temperature = settings.temperature if repeat == 0 else settings.temperature_after_first
             await teaching.roll_out(batch, harvest, repeat=repeat, temperature=temperature)
 
 

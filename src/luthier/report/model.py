@@ -144,7 +144,9 @@ def _levels(space: Event) -> dict[str, dict[str, Level]]:
 def _level(index: int, payload: Mapping[str, Any], variable: str) -> Level:
     sizes = {str(name): len(demos) for name, demos in (payload.get("demos") or {}).items()}
     instruction = payload.get("instruction")
-    if index == 0:
+    if "setting" in payload:
+        label = str(payload["setting"])
+    elif index == 0:
         label = "original"
     elif variable.endswith("instruction"):
         label = f"no. {index}"

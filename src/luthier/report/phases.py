@@ -19,6 +19,7 @@ _OF_EVENT = {
     "grounding": "propose",
     "proposals": "propose",
     "space": "search",
+    "arrival": "propose",
     "loop_end": "search",
     "choice": "closing",
     "verdict": "verdict",
@@ -98,7 +99,7 @@ def actuals(events: Sequence[Event]) -> dict[str, Actual]:
 def _phase_of(event: Event, purposes: Mapping[int, str]) -> str | None:
     if event["event"] in ("ask", "tell"):
         return "closing" if purposes.get(trial_number(event)) == "full" else "search"
-    return _OF_EVENT.get(event["event"])
+    return _OF_EVENT.get(event["event"].partition("/")[0])  # "bootstrap/0.7" is one of several
 
 
 def _key(name: str) -> str:

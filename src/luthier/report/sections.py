@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from luthier.report import tables
@@ -143,7 +144,7 @@ def candidates(view: View) -> Markup | None:
 
 def instructions(view: View) -> Markup | None:
     """What was proposed, and why proposals were turned away."""
-    event = view.event("proposals")
+    made = [event for event in view.events if event["event"] in ("proposals", "arrival")]
     listed = [
         el(
             "details",
@@ -153,9 +154,11 @@ def instructions(view: View) -> Markup | None:
         for name, levels in view.levels.items()
         if name.endswith(".instruction")
     ]
-    if not listed and event is None:
+    if not listed and not made:
         return None
-    rejected: Mapping[str, int] = (event or {}).get("rejected") or {}
+    rejected = Counter[str]()
+    for event in made:
+        rejected.update(event.get("rejected") or {})
     turned = [(reason, count(n)) for reason, n in sorted(rejected.items(), key=lambda item: -int(item[1]))]
     refused = int(sum(int(n) for n in rejected.values()))
     lead = (

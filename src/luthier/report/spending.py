@@ -43,7 +43,7 @@ def spending(event: Event) -> dict[str, Amounts]:
     if isinstance(usage, Mapping) and usage:
         if any(isinstance(value, Mapping) for value in usage.values()):
             return {str(role): amounts(value) for role, value in usage.items() if isinstance(value, Mapping)}
-        return {_ROLE_OF.get(str(event.get("event")), "task"): amounts(usage)}
+        return {_ROLE_OF.get(str(event.get("event")).partition("/")[0], "task"): amounts(usage)}
     outcomes = [*event.get("outcomes", ()), *event.get("outcomes_before", ()), *event.get("outcomes_after", ())]
     if not outcomes:
         return {}

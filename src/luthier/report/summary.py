@@ -24,6 +24,7 @@ _PHASE_AFTER = {
     "grounding": "proposing instructions",
     "proposals": "searching",
     "space": "searching",
+    "arrival": "searching",
     "ask": "searching",
     "tell": "searching",
     "loop_end": "choosing",
@@ -120,9 +121,17 @@ def summary(events: Sequence[Event]) -> Summary:
 
 
 def unfolded(events: Iterable[Event]) -> list[Event]:
-    """Return the events with the trials of a ``closing`` step as asks and tells, like all others."""
+    """Return the events with the trials of a ``closing`` step as asks and tells, like all others.
+
+    And with the space as it became: with all levels that arrived while the search ran.
+    """
+    events = list(events)
+    arrived = [event for event in events if event["event"] == "arrival"]
     flat: list[Event] = []
     for event in events:
+        if event["event"] == "space" and arrived:
+            flat.append(_grown(event, arrived))
+            continue
         if event["event"] != "closing":
             flat.append(event)
             continue
@@ -132,6 +141,17 @@ def unfolded(events: Iterable[Event]) -> list[Event]:
             flat.append({**told, "event": "ask", "point": point, "examples": [], "purpose": "full"})
             flat.append({**told, "event": "tell", "outcomes": outcomes})
     return flat
+
+
+def _grown(space: Event, arrived: Iterable[Event]) -> Event:
+    payloads = {name: dict(levels) for name, levels in space["payloads"].items()}
+    levels = {variable["name"]: list(variable["levels"]) for variable in space["variables"]}
+    for event in arrived:
+        for name, new in event["levels"].items():
+            levels[name] += [level for level in new if level not in levels[name]]
+            payloads[name].update(event["payloads"].get(name, {}))
+    variables = [{**variable, "levels": levels[variable["name"]]} for variable in space["variables"]]
+    return {**space, "variables": variables, "payloads": payloads}
 
 
 def first(events: Iterable[Event], name: str) -> Event | None:

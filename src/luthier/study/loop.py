@@ -14,8 +14,8 @@ from luthier.search.trial import Ask, Observation, Purpose, Strategy, Trial, in_
 Evaluate = Callable[[Sequence[Ask], int], Awaitable[Sequence[Sequence[Observation]]]]
 """Evaluates asks, the first of which has this trial number; in order, an observation for every example."""
 Grow = Callable[[Space, Sequence[Trial]], Awaitable[Mapping[str, Any] | None]]
-"""Before a batch is asked: what arrives, or None. ``levels``: new levels by variable; ``points``: to be tried with them;
-what else there is, the loop does not interpret. The same arguments must give None again."""
+"""Before a batch is asked: what arrives, or None where nothing does, for the same arguments always. ``levels``: new
+levels by variable; ``points``: to be tried with them; what else there is, the loop does not interpret."""
 ARRIVAL = "arrival"
 """The event of levels that arrived."""
 Append = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
@@ -51,8 +51,8 @@ class Loop:
         history += told[: len(told) - len(batch.told)]
         space, reason = grown(self.space, events), "complete"
         # What arrived last may be what the unfinished batch was to try.
-        steps = [event["event"] for event in events if event["event"] in ("ask", "tell", ARRIVAL)]
-        arrived = bool(batch.asks) or steps[-1:] == [ARRIVAL]
+        steps = [event for event in events if event["event"] in ("ask", "tell", ARRIVAL)]
+        arrived = bool(batch.asks) or bool(steps and steps[-1].get("points"))
         try:
             while True:
                 if not arrived:
@@ -70,11 +70,12 @@ class Loop:
         return tuple(history)
 
     async def _grow(self, space: Space, history: Sequence[Trial], append: Append) -> Space:
-        """Return the space with what arrives before the next batch."""
-        if self.grow is None:
-            return space
-        arrival = await self.grow(space, history)
-        return space if arrival is None else grown(space, [append(ARRIVAL, arrival)])
+        """Return the space with what arrives before the next batch; what brings no point is not the last."""
+        while self.grow is not None and (arrival := await self.grow(space, history)) is not None:
+            space = grown(space, [append(ARRIVAL, arrival)])
+            if arrival["points"]:
+                break
+        return space
 
     def _ask(
         self, space: Space, history: Sequence[Trial], first: int, recorded: Sequence[Ask], append: Append
