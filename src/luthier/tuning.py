@@ -62,7 +62,7 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
     proposer_lm: LM | str | None = None,
     teacher_lm: LM | str | None = None,
     optimizer: str | Optimizer = "mipro",
-    auto: Auto | None = None,
+    auto: Auto | int | None = None,
     budget: Budget | None = None,
     study_dir: str | Path | None = None,
     seed: int = 0,
@@ -92,7 +92,8 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
         proposer_lm: writes instructions; ``lm`` where None.
         teacher_lm: makes demonstrations; ``lm`` where None.
         optimizer: a name such as ``"mipro"`` or ``"mipro/paper"``, or a settings object such as ``lt.MIPRO(...)``.
-        auto: how much to search: ``"light"``, ``"medium"`` or ``"heavy"``; None takes what the budget allows.
+        auto: how much to search: ``"light"``, ``"medium"`` or ``"heavy"``, or a number of program runs, the paper's
+            unit (bootstrapping, proposals, baseline, and verdict come on top); None takes what the budget allows.
         budget: limits that hold over all LMs together, resumes included.
         study_dir: where the study is kept; ``runs/<program>`` where None.
         seed: of the search; the same seed, the same study.
@@ -135,7 +136,7 @@ async def aoptimize(  # noqa: PLR0913 - the twin of ``optimize``
     proposer_lm: LM | str | None = None,
     teacher_lm: LM | str | None = None,
     optimizer: str | Optimizer = "mipro",
-    auto: Auto | None = None,
+    auto: Auto | int | None = None,
     budget: Budget | None = None,
     study_dir: str | Path | None = None,
     seed: int = 0,

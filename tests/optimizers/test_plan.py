@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 import luthier as lt
-from luthier.errors import UserError
+from luthier.errors import ConfigError, UserError
 from luthier.lm.doubles import ScriptedLM
 from luthier.optimizers.plan import RolloutCost
 from luthier.optimizers.shape import closing_evaluations, demo_sizes, evaluations_in
 from luthier.tuning import plan
 from tests.integration import world
-from tests.optimizers.studies import event, journal, tune
+from tests.optimizers.studies import event, journal, told, tune
 
 
 def planned(lm: lt.LM | None = None, **given: Any) -> dict[str, Any]:
@@ -98,3 +98,21 @@ def test_full_evaluations_take_at_most_half_of_the_search(evaluations: int, clos
 
     facts = Facts(n_train=25, n_val=35, n_test=40, n_predictors=2, auto="light", evaluations=evaluations)
     assert closing_evaluations(facts) == closing
+
+
+def test_a_number_for_auto_is_the_searchs_program_runs_and_the_plan_tells_it_in_the_papers_unit(tmp_path: Path) -> None:
+    tune(tmp_path / "study", auto=200)
+    made = sum(len(tell["outcomes"]) for _, tell in told(tmp_path / "study"))
+    unit = event(tmp_path / "study", "plan_measured")["paper_unit"]
+    assert made <= unit["program_runs"] <= 200
+    assert unit["examples"] == 35 and unit["full_evaluations"] == round(unit["program_runs"] / 35, 2)
+    assert unit["minibatch_trials"] == unit["program_runs"] * 10 // (25 * 10 + 35)
+
+
+@pytest.mark.parametrize("auto", [True, 1.5, "huge", 69])
+def test_a_size_of_the_search_that_makes_no_sense_is_refused_before_anything_is_spent(
+    auto: object, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="auto="):
+        tune(tmp_path / "study", auto=auto)
+    assert not (tmp_path / "study").exists()

@@ -80,7 +80,7 @@ class Launch:
             "proposer_lm": None if self.proposer_lm is None else self.made(self.proposer_lm),
             "teacher_lm": None if self.teacher_lm is None else self.made(self.teacher_lm),
             "optimizer": self.optimizer,
-            "auto": self.auto,
+            "auto": int(self.auto) if self.auto is not None and self.auto.isdecimal() else self.auto,
             "budget": self.budget(),
             "seed": self.seed,
             "split_seed": self.split_seed,

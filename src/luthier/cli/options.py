@@ -79,7 +79,7 @@ Endpoint = Annotated[
 Optimizer = Annotated[str, typer.Option("--optimizer", metavar="NAME", help="mipro, mipro/paper, and others.")]
 Auto = Annotated[
     str | None,
-    typer.Option("--auto", metavar="light|medium|heavy", help="How much to search, where no budget says it."),
+    typer.Option("--auto", metavar="light|medium|heavy|N", help="How much to search; N: program runs of the search."),
 ]
 BudgetUsd = Annotated[
     float | None, typer.Option("--budget-usd", metavar="USD", rich_help_panel=_BUDGET, help="Dollars.")

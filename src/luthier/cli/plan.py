@@ -101,6 +101,11 @@ def _remarks(plan: Mapping[str, Any], budget: Budget | None) -> list[str]:
         if hosts
         else "luthier sends nothing to other machines; what a server or client of yours passes on, it cannot see."
     )
+    if unit := plan.get("paper_unit"):
+        found.append(
+            f"The search takes {unit['program_runs']} program runs at most, as much as {unit['full_evaluations']:.1f} "
+            f"full evaluations on {unit['examples']} examples (the paper's unit); the other phases come on top."
+        )
     if detectable is not None:
         found.append(f"So many held-out examples can show a gain from about {100 * detectable:.0f} points on.")
     if plan.get("surrogate_trials"):

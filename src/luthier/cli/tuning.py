@@ -94,8 +94,8 @@ def optimize(
     debug: o.Debug = False,
 ) -> None:
     """Tune a program's prompts and prove the gain on held-out examples; run again, it resumes."""
-    if auto not in (None, "light", "medium", "heavy"):
-        raise ConfigError(f"--auto {auto}: must be light, medium, or heavy")
+    if auto not in (None, "light", "medium", "heavy") and not auto.isdecimal():
+        raise ConfigError(f"--auto {auto}: must be light, medium, heavy, or a number of program runs")
     launch = Launch(
         program=program,
         data=data,

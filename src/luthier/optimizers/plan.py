@@ -10,6 +10,7 @@ from luthier.budget import Budget
 from luthier.evaluation.stats import smallest_detectable
 from luthier.lm.lm import LM, Price
 from luthier.optimizers.optimizer import Facts, SearchPlan
+from luthier.search.schedule import paper_trials
 
 CHARACTERS_PER_TOKEN = 4.0
 ANSWER_TOKENS = 30.0
@@ -102,10 +103,27 @@ def study_plan(
         "measured": cost.measured,
         "leaves_machine": hosts,
         "smallest_detectable": round(smallest_detectable(facts.n_test), 4) if facts.n_test else None,
+        "paper_unit": paper_unit(facts, search),
         "trials": search.trials,
         "surrogate_trials": search.surrogate_trials,
         "splits": {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test},
         "notes": list(search.notes),
+    }
+
+
+def paper_unit(facts: Facts, search: SearchPlan) -> dict[str, float]:
+    """Return the search's budget as the paper counts it: baseline, demos, proposals, and verdict come on top.
+
+    ``full_evaluations`` is T, program runs divided by the examples that candidates are compared on;
+    ``minibatch_trials`` is T_mb, what the paper's schedule (B = 25, S = 10) makes of it (MIPRO B.2, its release).
+    """
+    runs = search.search_rollouts + search.closing_rollouts
+    full = runs / facts.n_val
+    return {
+        "program_runs": runs,
+        "examples": facts.n_val,
+        "full_evaluations": round(full, 2),
+        "minibatch_trials": paper_trials(full, facts.n_val, min(25, facts.n_val), 10),
     }
 
 

@@ -33,7 +33,8 @@ PAPER_FULL_EVALUATIONS = 30
 class Settings:
     """The plain settings of a study, as the user gave them."""
 
-    auto: Auto | None = None
+    auto: Auto | int | None = None
+    """A preset, or the search's program runs, the paper's unit of a budget."""
     budget: Budget | None = None
     study_dir: Path | None = None
     seed: int = 0
@@ -90,7 +91,8 @@ class Setup:
 
     def facts(self, cost: RolloutCost) -> Facts:
         """Return what the optimizer decides its numbers by."""
-        scoring, auto = len(self.scoring), self.settings.auto
+        scoring, given = len(self.scoring), self.settings.auto
+        auto = given if isinstance(given, str) else None
         least = Facts(
             n_train=len(self.training),
             n_val=scoring,
@@ -109,7 +111,9 @@ class Setup:
             fixed_rollouts=scoring + before.bootstrap_rollouts + 2 * least.n_test,
             proposer_calls=before.proposer_calls,
         )
-        if auto is not None:
+        if isinstance(given, int):
+            wanted = given
+        elif auto is not None:
             wanted = EVALUATIONS[auto]
         elif self.optimizer.scores_on_train:
             wanted = PAPER_FULL_EVALUATIONS * scoring
@@ -213,8 +217,7 @@ def prepare(
     task, teacher, proposer = _lms(lms, program)
     for lm in (task, teacher, proposer):
         lm.check(dollars=dollars)
-    if settings.auto is not None and settings.auto not in EVALUATIONS:
-        raise ConfigError(f"auto={settings.auto!r}: must be one of {', '.join(EVALUATIONS)}, or None")
+    _check_auto(settings.auto, len(rows.train) + len(rows.val) if recipe.scores_on_train else len(rows.val))
     if settings.concurrency < 1:
         raise ConfigError(f"concurrency={settings.concurrency}: must be at least 1")
     plain = {
@@ -264,6 +267,17 @@ def _lms(lms: Mapping[str, LM | str | None], program: Program) -> tuple[LM, LM, 
         task if teacher is None else resolved(teacher),
         task if proposer is None else resolved(proposer),
     )
+
+
+def _check_auto(auto: Auto | int | None, scoring: int) -> None:
+    if auto is None or auto in EVALUATIONS:
+        return
+    if isinstance(auto, (str, bool)) or not isinstance(auto, int):
+        raise ConfigError(f"auto={auto!r}: must be one of {', '.join(EVALUATIONS)}, a number of program runs, or None")
+    if auto < 2 * scoring:
+        raise ConfigError(
+            f"auto={auto}: a search on {scoring} examples takes two full evaluations at least, {2 * scoring} runs"
+        )
 
 
 def _default_directory(program: Program) -> Path:

@@ -13,6 +13,7 @@ from luthier.report.html import Child, Markup, el
 from luthier.report.model import PromptPair, View
 from luthier.report.phases import phase_rows
 from luthier.report.spending import Amounts, by_role, dollars_for
+from luthier.report.summary import outcome_count
 
 
 def section(title: str, lead: Child, *body: Child) -> Markup:
@@ -213,7 +214,16 @@ def costs(view: View) -> Markup | None:
             )
         )
     table = tables.table(("phase", "program runs", "LM calls", "tokens", "time"), body, numbers=4)
-    notes = [el("li", str(note)) for note in (plan or {}).get("notes") or ()]
+    notes = [el("li", str(note)) for note in ((plan or {}).get("notes") or ())]
+    if unit := (plan or {}).get("paper_unit"):
+        runs = sum(outcome_count(event) for event in view.events if event["event"] == "tell")
+        notes.append(
+            el(
+                "li",
+                f"The search took {plural(runs, 'program run')}, as much as {runs / unit['examples']:.1f} full "
+                f"evaluations on {unit['examples']} examples: the paper's unit, which counts no other phase.",
+            )
+        )
     lead = (
         "What happened, with the plan below each number. "
         "Answers found in the store are counted by phase, but were not paid again."
