@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from luthier._version import __version__
-from luthier.cli import benching, evaluating, looking, models, tuning
+from luthier.cli import bench_runs, benching, evaluating, looking, models, tuning
 
 app = typer.Typer(
     name="luthier",
@@ -44,4 +44,6 @@ app.command("resume")(tuning.resume)
 app.command("show")(looking.show)
 app.command("export")(looking.export)
 app.add_typer(models.app, name="models")
+benching.app.command("run")(bench_runs.run)
+benching.app.command("table")(bench_runs.table)
 app.add_typer(benching.app, name="bench")
