@@ -289,12 +289,12 @@ class Workbench:
         return await self.study.step(name, metered)
 
     async def _metered_by_role(self, compute: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[str, Any] | None:
-        requested = self.evaluator.gateway.requested
-        before = dict(requested)
+        gateway = self.evaluator.gateway
+        before = gateway.requested
         result = await compute()
         if result is None:
             return None
-        more = {role: _more(before.get(role, Usage()), usage) for role, usage in requested.items()}
+        more = {role: _more(before.get(role, Usage()), usage) for role, usage in gateway.requested.items()}
         return {**result, "usage": {role: usage for role, usage in more.items() if usage["lm_calls"]}}
 
     def fitting(self, settings: GroundingSettings) -> GroundingSettings:

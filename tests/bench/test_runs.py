@@ -1,0 +1,166 @@
+"""Suites of optimizers on tasks: declared, run, resumed, and told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import luthier as lt
+from luthier.bench import running, suite
+from luthier.bench.running import read_results, run_case
+from luthier.bench.suite import Case, Suite, declare, read_suite
+from luthier.bench.tabling import tell
+from luthier.errors import ConfigError, DataError
+from luthier.lm.doubles import ScriptedLM
+from luthier.tasks.task import Task
+from tests.integration import world
+
+NUMBERS = Task(
+    name="numbers",
+    program=world.describe,
+    metric=lt.exact_match("answer"),
+    examples=lambda: world.rows(120),
+    sizes=(30, 30, 40),
+    inputs=("number",),
+)
+SUITE = Suite(
+    tasks=("iris",),
+    optimizers=("mipro", "labeled-few-shot", "opro"),
+    lm="openai/scripted",
+    seeds=(1, 2),
+    evaluations=120,
+    comparisons=(("mipro", "labeled-few-shot"), ("mipro", "opro")),
+)
+
+
+class Interrupted(Exception):
+    """Raised by a listener."""
+
+
+@pytest.fixture(autouse=True)
+def _numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every task be the small world's."""
+    monkeypatch.setattr(running, "task", lambda name: NUMBERS)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "task", lambda name: NUMBERS)
+        for case in declare(SUITE, folder).cases():
+            run_case(case, folder, made(ScriptedLM(world.answer)))
+    return folder
+
+
+def made(lm: Any) -> running.MakeLM:
+    return lambda name, longest: lt.LM(lm, max_tokens=longest)
+
+
+def test_a_suite_read_back_from_its_declaration_is_the_same(tmp_path: Path) -> None:
+    assert declare(SUITE, tmp_path) == read_suite(tmp_path / suite.DECLARED) == SUITE
+
+
+def test_tasks_and_seeds_may_join_a_suite_but_its_comparisons_stay(tmp_path: Path) -> None:
+    declare(SUITE, tmp_path)
+    more = Suite(tasks=("iris_typo",), optimizers=("mipro0",), lm=SUITE.lm, seeds=(3,), evaluations=120)
+    joined = declare(more, tmp_path)
+    assert (joined.seeds, joined.optimizers[-1], joined.comparisons) == ((1, 2, 3), "mipro0", SUITE.comparisons)
+    other = Suite(
+        **{
+            **{f: getattr(SUITE, f) for f in ("tasks", "optimizers", "lm", "evaluations")},
+            "comparisons": (("opro", "mipro"),),
+        }
+    )
+    with pytest.raises(ConfigError, match="another comparisons"):
+        declare(other, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"tasks": ["nothing"]}, "no task 'nothing'"),
+        ({"optimizers": ["best"]}, "no optimizer is called 'best'"),
+        ({"comparisons": [["mipro", "mipro0"]]}, "none of the suite's optimizers"),
+        ({"seed": 1}, "no 'seed'"),
+        ({"seeds": "a"}, "cannot be read"),
+        ({"by_task": {"scone": {}}}, "none of the suite's tasks"),
+    ],
+)
+def test_a_suite_that_makes_no_sense_is_refused_by_name(changed: Mapping[str, Any], said: str, tmp_path: Path) -> None:
+    file = tmp_path / "suite.json"
+    file.write_text(json.dumps({**SUITE.to_json(), **changed}))
+    with pytest.raises(ConfigError, match=said):
+        read_suite(file)
+
+
+def test_what_is_no_suite_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("tasks = [")
+    with pytest.raises(DataError, match="is no suite"):
+        read_suite(tmp_path / "a.toml")
+
+
+def test_an_interrupted_case_goes_on_where_it_was_and_a_finished_one_is_read(tmp_path: Path) -> None:
+    case, lm = Case("iris", "mipro", "openai/scripted", 1, 120), ScriptedLM(world.answer)
+    whole = ScriptedLM(world.answer)
+    expected = run_case(case, tmp_path / "whole", made(whole))
+
+    def stop(event: Mapping[str, Any]) -> None:
+        if event["event"] == "tell" and event["trial"] == 5:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        run_case(case, tmp_path / "cut", made(lm), on_event=stop)
+    assert run_case(case, tmp_path / "cut", made(lm))["test"] == expected["test"]
+    assert lm.calls == whole.calls, "nothing is paid for twice"
+    assert run_case(case, tmp_path / "cut", made(lm)) == json.loads(json.dumps(expected)) | {
+        "insight": any_insight(tmp_path)
+    }
+    assert lm.calls == whole.calls
+
+
+def any_insight(folder: Path) -> Any:
+    return json.loads(next((folder / "cut" / "results").glob("*.json")).read_text())["insight"]
+
+
+def test_a_case_that_fails_is_written_down_and_does_not_end_the_suite(tmp_path: Path) -> None:
+    case = Case("iris", "mipro", "openai/scripted", 1, 5)
+    result = run_case(case, tmp_path, made(ScriptedLM(world.answer)))
+    assert result["status"] == "failed"
+    assert "two full evaluations" in result["error"]
+    assert tell([tmp_path]).tasks[0].tables()[-1][2][0][0] == "mipro"
+
+
+def test_counts_are_those_of_the_study(runs: Path) -> None:
+    for result in read_results([runs]):
+        counts = result["counts"]
+        assert counts["search_rollouts"] <= 120
+        assert counts["rollouts"] >= counts["new_rollouts"] > counts["search_rollouts"] / 2
+        assert 0 < counts["calls_paid"] <= sum(phase["calls_asked"] for phase in counts["phases"].values())
+        assert {"baseline", "bootstrap", "verdict"} <= counts["phases"].keys() or result["case"]["optimizer"] != "mipro"
+        assert result["curve"][0][0] == 0 and result["curve"][-1][0] == counts["search_rollouts"]
+        assert result["curve"][-1][1] == result["scoring"]["after"]
+
+
+def test_tables_tell_scores_counts_and_the_declared_comparisons_corrected(runs: Path) -> None:
+    told = tell([runs])
+    tables = {title.split(":")[0].split(",")[0]: rows for title, _, rows in told.tasks[0].tables()}
+    assert [row[0] for row in tables["scores"]][-1] == "original"
+    assert {row[1] for row in tables["scores"]} == {"2"}
+    claims = {row[0]: row for row in tables["differences on test"]}
+    assert claims.keys() == {"mipro − labeled-few-shot", "mipro − opro"}
+    assert all(float(row[4]) >= float(row[3]) for row in claims.values())
+    page = told.html()
+    assert page.count("<svg") == 1 and "http" not in page.replace("http-equiv", "")
+    assert "| mipro − opro |" in told.markdown()
+
+
+def test_without_a_declaration_the_best_is_held_against_the_others_and_that_is_said(runs: Path, tmp_path: Path) -> None:
+    rows = tell([runs / "results"]).tasks[0].tables()[2][2]
+    assert len(rows) == 2 and all("not declared" in row[0] and row[4] == "–" for row in rows)
+    with pytest.raises(DataError, match="bench run writes them"):
+        tell([tmp_path])
