@@ -31,6 +31,8 @@ PREDICTORS = {
     "iris": {"iris"},
     "iris_typo": {"iris_typo"},
     "heart_disease": {"opinion_0", "opinion_1", "opinion_2", "vote"},
+    "scone_short": {"scone"},
+    "heart_disease_short": {"opinion_0", "opinion_1", "opinion_2", "vote"},
 }
 
 

@@ -15,6 +15,8 @@ _HOMES = {
     "iris": "luthier.tasks.iris_task:IRIS",
     "iris_typo": "luthier.tasks.iris_task:IRIS_TYPO",
     "heart_disease": "luthier.tasks.heart_disease:TASK",
+    "scone_short": "luthier.tasks.short:SCONE",
+    "heart_disease_short": "luthier.tasks.short:HEART_DISEASE",
 }
 
 
