@@ -70,6 +70,7 @@ bench: setup
 
 proof: weights
 	@$(BIN)/python benchmarks/proof.py
+	@$(BIN)/python benchmarks/suites.py
 
 fmt: setup
 	@$(BIN)/ruff format --quiet $(SOURCES)

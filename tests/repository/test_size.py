@@ -12,8 +12,8 @@ from tests.repository.sources import PACKAGE, python_files, shown, tree
 
 FILE_LINES = 400
 FUNCTION_LINES = 80
-CORE_LINES = 11_300
-"""Of code: no blank lines, comments, or docstrings (docs/adr/0010 and 0012)."""
+CORE_LINES = 12_000
+"""Of code: no blank lines, comments, or docstrings (docs/adr/0010, 0012 and 0013)."""
 NOT_CORE = ("tasks", "report", "cli", "bench", "adapters")
 
 _NO_CODE = {
