@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from luthier.bench.chains import LENGTHS, Chain
 from luthier.bench.instrument import false_adopts, variance_shares
 from luthier.bench.replay import VAL_SHARE, Problem, cut, replay
 from luthier.bench.replaying import as_html, as_markdown, run
 from luthier.bench.strategies import STRATEGIES
-from luthier.bench.synthetic import BEST, KINDS, NULLS, ORIGINAL, null_table, synthetic
+from luthier.bench.synthetic import BEST, KINDS, LATE, NULLS, ORIGINAL, null_table, synthetic
 from luthier.bench.table import OutcomeTable
 from luthier.errors import ConfigError, DataError
-from luthier.search.trial import Strategy
+from luthier.search.space import Point, Space
+from luthier.search.trial import Ask, Purpose, Strategy, Trial
 from tests.cli.project import luthier
 
 EVALUATIONS = 250
@@ -120,3 +124,60 @@ def test_replaying_from_the_command_line(tmp_path: Path) -> None:
     (one,) = json.loads(done.stdout)["tables"]
     assert len(one["strategies"]["random, full"]["test"]) == 3
     assert "random, full" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_graded_tables_hold_tenths_and_are_read_back(tmp_path: Path) -> None:
+    table = synthetic("graded", 1, variables=2, levels=3, examples=30)
+    values = {o.value for p in table.points for o in table.observe(Ask(p, table.examples, Purpose.FULL))}
+    assert values <= {tenths / 10 for tenths in range(11)} and len(values) > 5
+    table.save(tmp_path / "graded.json")
+    assert OutcomeTable.load(tmp_path / "graded.json") == table
+
+
+def test_levels_that_arrive_late_are_not_asked_for_early_and_are_asked_for_then(tmp_path: Path) -> None:
+    table = synthetic("late-levels", 1)
+    assert table.space_at(0).size == 2**4 and table.space_at(LATE).size == table.space.size == 4**4
+    asked: list[tuple[int, Point]] = []
+
+    class Watched:
+        def __init__(self, inner: Strategy) -> None:
+            self.inner = inner
+
+        def ask(self, space: Space, history: Sequence[Trial], pending: Sequence[Ask], rng: random.Random) -> Ask | None:
+            ask = self.inner.ask(space, history, pending, rng)
+            if ask is not None:
+                asked.append((len(history), ask.point))
+            return ask
+
+    replay(table, lambda problem: Watched(STRATEGIES["TPE, minibatch 5"](problem, EVALUATIONS)), seed=2)
+    late = {(name, level) for name, levels in table.late.items() for level in levels}
+    assert not any(late & set(point.items()) for number, point in asked if number < LATE)
+    assert any(late & set(point.items()) for number, point in asked if number >= LATE)
+    table.save(tmp_path / "late.json")
+    assert OutcomeTable.load(tmp_path / "late.json") == table
+
+
+def test_duplicated_levels_answer_exactly_alike() -> None:
+    table = synthetic("duplicates", 3)
+    twin = {"l0": "l2", "l1": "l3", "l2": "l0", "l3": "l1"}
+    assert all(table.rows[point] == table.rows[Point({n: twin[x] for n, x in point.items()})] for point in table.points)
+    assert len(set(table.outcomes)) <= 2**4
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_chains_of_every_length_hold_the_original_and_the_best_fixed(length: int) -> None:
+    chains = [Chain(length, seed) for seed in range(10)]
+    assert all(len(chain.space.variables) == 2 * length for chain in chains)
+    original = sum(chain.mean(chain.space.original, chain.examples) for chain in chains) / 10
+    best = sum(chain.mean(chain.best(chain.examples), chain.examples) for chain in chains) / 10
+    assert original == pytest.approx(ORIGINAL, abs=0.07) and best == pytest.approx(BEST, abs=0.07)
+    again = Chain(length, 3)
+    assert again.observe(Ask(again.space.original, again.examples, Purpose.FULL)) == chains[3].observe(
+        Ask(chains[3].space.original, again.examples, Purpose.FULL)
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if "25" not in name])
+def test_every_strategy_goes_through_a_chain_of_sixteen(name: str) -> None:
+    found = replay(Chain(16, 0), spending(name), seed=1)  # type: ignore[arg-type]
+    assert found.evaluations <= EVALUATIONS

@@ -10,7 +10,7 @@ from statistics import NormalDist, mean, stdev
 
 from luthier.bench.replay import Problem, Replayed, cut, replay
 from luthier.bench.strategies import Make
-from luthier.bench.table import OutcomeTable
+from luthier.bench.table import OutcomeTable, Table
 from luthier.evaluation.stats import Interval, paired, wilson
 from luthier.search.trial import Strategy
 
@@ -62,7 +62,7 @@ class Found:
 
 
 def compare(
-    tables: Sequence[OutcomeTable], strategies: Mapping[str, Make], *, evaluations: int, seeds: int
+    tables: Sequence[Table], strategies: Mapping[str, Make], *, evaluations: int, seeds: int
 ) -> dict[str, Found]:
     """Replay every strategy with every seed; of several tables, seed ``i`` takes the ``i``-th, round and round.
 
@@ -80,7 +80,7 @@ def compare(
     return found
 
 
-def false_adopts(tables: Sequence[OutcomeTable], make: Make, *, evaluations: int) -> tuple[int, int, Interval]:
+def false_adopts(tables: Sequence[Table], make: Make, *, evaluations: int) -> tuple[int, int, Interval]:
     """Return on how many null tables a study would adopt its choice, of how many, and the rate's 95 % interval.
 
     Adopted is what the verdict adopts: the paired interval on test lies above zero.

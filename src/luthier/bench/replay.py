@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from luthier.bench.table import OutcomeTable
+from luthier.bench.table import Table
 from luthier.canonical import uniform_order
 from luthier.search.space import Point, Space
 from luthier.search.trial import Ask, Purpose, Strategy, Trial
@@ -25,6 +25,7 @@ class Problem:
     """What a strategy is given."""
 
     space: Space
+    """As it is at the start."""
     examples: tuple[str, ...]
     """The val examples, classes spread evenly."""
     seed: int
@@ -55,17 +56,17 @@ class Replayed:
 Make = Callable[[Problem], Strategy]
 
 
-def replay(table: OutcomeTable, make: Make, seed: int) -> Replayed:
+def replay(table: Table, make: Make, seed: int) -> Replayed:
     """Run a strategy on the table to its end, as a study does with one trial at a time."""
     val, test = cut(table, seed)
-    problem = Problem(table.space, val, seed)
+    problem = Problem(table.space_at(0), val, seed)
     strategy = make(problem)
     original = table.space.original
     history = [_trial(table, 0, Ask(original, val, Purpose.FULL), prior=True)]
     spent, curve = 0, [(0, table.mean(original, test))]
     while True:
         number = len(history)
-        ask = strategy.ask(table.space, history, (), random.Random(f"{seed}/{number}"))
+        ask = strategy.ask(table.space_at(number), history, (), random.Random(f"{seed}/{number}"))
         if ask is None:
             break
         history.append(_trial(table, number, ask))
@@ -76,7 +77,7 @@ def replay(table: OutcomeTable, make: Make, seed: int) -> Replayed:
             raise RuntimeError(f"{strategy!r} does not end")
     chosen = _chosen(history, val, original)
     score = table.mean(chosen, test)
-    best = max(table.points, key=lambda point: (table.mean(point, val), point == original))
+    best = table.best(val)
     return Replayed(
         chosen=chosen,
         test=score,
@@ -87,7 +88,7 @@ def replay(table: OutcomeTable, make: Make, seed: int) -> Replayed:
     )
 
 
-def cut(table: OutcomeTable, seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def cut(table: Table, seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return val and test examples, every class in both by its share; val spread so that minibatches are balanced."""
     by_class: dict[str, list[str]] = {}
     for example in sorted(table.examples, key=lambda example: uniform_order(seed, example)):
@@ -101,7 +102,7 @@ def cut(table: OutcomeTable, seed: int) -> tuple[tuple[str, ...], tuple[str, ...
     return tuple(example for _, example in sorted(val)), tuple(sorted(test))
 
 
-def _trial(table: OutcomeTable, number: int, ask: Ask, *, prior: bool = False) -> Trial:
+def _trial(table: Table, number: int, ask: Ask, *, prior: bool = False) -> Trial:
     return Trial(number, ask, table.observe(ask), prior)
 
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luthier.bench.chains import LENGTHS, Chain
 from luthier.bench.instrument import REFERENCE, Found, compare, false_adopts, interval, variance_shares
 from luthier.bench.page import curves, markdown, page, section, table
 from luthier.bench.strategies import STRATEGIES, Make
 from luthier.bench.synthetic import KINDS, NULLS, null_table, synthetic
-from luthier.bench.table import OutcomeTable
+from luthier.bench.table import OutcomeTable, Table
 from luthier.errors import ConfigError
 
+SYNTHETIC, CHAIN = "synthetic:", "chain-"
 HEAD = ("strategy", "test", "95 %", "gain", "gap", "evaluations", f"minus {REFERENCE}, 95 %")
 
 
@@ -80,13 +82,29 @@ def run(source: str, strategies: Sequence[str], *, evaluations: int, seeds: int)
         DataError: the file is not a table.
     """
     chosen = _strategies(strategies)
-    if source.startswith("synthetic:"):
-        kind = source.removeprefix("synthetic:")
-        tables = [synthetic(kind, seed) for seed in range(seeds)]
-    else:
-        tables = [OutcomeTable.load(Path(source))]
+    tables = tables_of(source, seeds)
     found = compare(tables, chosen, evaluations=evaluations, seeds=seeds)
-    return Compared(source, evaluations, seeds, found, variance_shares(tables[0]))
+    first = tables[0]
+    return Compared(
+        source, evaluations, seeds, found, variance_shares(first) if isinstance(first, OutcomeTable) else {}
+    )
+
+
+def tables_of(source: str, seeds: int) -> Sequence[Table]:
+    """Return the tables that a name stands for: a recorded one, or a synthetic one for each seed.
+
+    Raises:
+        ConfigError: there is no such kind.
+        DataError: the file is not a table.
+    """
+    if not source.startswith(SYNTHETIC):
+        return [OutcomeTable.load(Path(source))]
+    kind = source.removeprefix(SYNTHETIC)
+    if kind not in kinds():
+        raise ConfigError(f"no synthetic table is called {kind!r}; there are {', '.join(kinds())}")
+    if kind.startswith(CHAIN):
+        return [Chain(int(kind.removeprefix(CHAIN)), seed) for seed in range(seeds)]
+    return [synthetic(kind, seed) for seed in range(seeds)]
 
 
 def nulls(strategies: Sequence[str], *, evaluations: int, studies: int) -> list[list[str]]:
@@ -103,7 +121,7 @@ def nulls(strategies: Sequence[str], *, evaluations: int, studies: int) -> list[
 
 def kinds() -> tuple[str, ...]:
     """Return the kinds of synthetic tables."""
-    return tuple(KINDS)
+    return (*KINDS, *(f"{CHAIN}{length}" for length in LENGTHS))
 
 
 def as_html(compared: Sequence[Compared], null_rows: Sequence[Sequence[str]] = ()) -> str:
@@ -128,7 +146,8 @@ def as_markdown(compared: Sequence[Compared], null_rows: Sequence[Sequence[str]]
     for one in compared:
         shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in one.shares.items())
         title = f"## {one.name}, {one.evaluations} evaluations, {one.seeds} seeds\n"
-        parts.append(f"{title}\nVariance shares (first table): {shares}.\n\n{markdown(HEAD, one.rows())}")
+        told = f"Variance shares (first table): {shares}." if shares else "Too large a space for variance shares."
+        parts.append(f"{title}\n{told}\n\n{markdown(HEAD, one.rows())}")
     if null_rows:
         parts.append(f"## Null tables: adopted by mistake\n\n{markdown(NULL_HEAD, null_rows)}")
     return "\n".join(parts)

@@ -76,7 +76,8 @@ def labelled(problem: Problem, evaluations: int) -> Strategy:
 
 def race(problem: Problem, evaluations: int) -> Strategy:
     """Return an F-race: random points see block after block, those significantly behind fall out."""
-    return Race(problem.examples, problem.blocks(6), evaluations - CLOSING * len(problem.examples), problem.seed)
+    budget = evaluations - CLOSING * len(problem.examples)
+    return Race(problem.space, problem.examples, problem.blocks(6), budget, problem.seed)
 
 
 STRATEGIES: Mapping[str, Make] = {
@@ -210,6 +211,8 @@ class GaussianProcess:
 class Race:
     """An F-race with paired t-tests (Birattari et al. 2002): common blocks, those behind the best fall out."""
 
+    space: Space
+    """Its field is drawn from this, once; what arrives later has missed the start."""
     examples: tuple[str, ...]
     blocks: tuple[tuple[str, ...], ...]
     budget: int
@@ -226,7 +229,7 @@ class Race:
         spent = sum(len(trial.ask.examples) for trial in racing)
         if spent + len(self.blocks[0]) <= self.budget:
             seen = seen_examples(racing)
-            alive = self._alive(self._field(space), racing)
+            alive = self._alive(self._field(), racing)
             behindhand = [point for point in alive if len(seen.get(point, ())) < len(self.examples)]
             if len(alive) > CLOSING and behindhand:
                 point = min(behindhand, key=lambda point: len(seen.get(point, ())))
@@ -237,12 +240,12 @@ class Race:
         best = best_partial(history, pending, shrunken=False)
         return None if best is None else Ask(best, self.examples, Purpose.FULL)
 
-    def _field(self, space: Space) -> list[Point]:
+    def _field(self) -> list[Point]:
         rng = random.Random(f"{self.seed}/field")
         wanted = max(CLOSING + 1, self.budget // (3 * len(self.blocks[0])))
         field: dict[Point, None] = {}
-        while len(field) < min(wanted, space.size):
-            point = uniform_point(space, field.keys(), rng)
+        while len(field) < min(wanted, self.space.size):
+            point = uniform_point(self.space, field.keys(), rng)
             if point is None:
                 break
             field[point] = None

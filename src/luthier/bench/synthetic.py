@@ -10,11 +10,13 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
-from luthier.bench.table import OutcomeTable
+from luthier.bench.table import GRADED, OutcomeTable
 from luthier.errors import ConfigError
 from luthier.search.space import Point, Space, Variable
 
 ORIGINAL, BEST = 0.45, 0.70
+LATE = 12
+"""The trial from which on the later half of the levels can be chosen, on tables where they arrive late."""
 
 Utility = Callable[[Point], float]
 
@@ -43,19 +45,47 @@ def synthetic(kind: str, seed: int, *, variables: int = 4, levels: int = 4, exam
     classes = {name: f"c{i % 3}" for i, name in enumerate(names)}
     difficulty = {name: rng.gauss(0.0, 1.2) for name in names}
     blank = OutcomeTable(kind, space, (), {}, ("",) * space.size)
-    quality = _scaled(_drawn(KINDS[kind], space, blank.points, rng), space.original, list(difficulty.values()))
+    quality = scaled(_drawn(KINDS[kind], space, blank.points, rng), space.original, list(difficulty.values()))
     of_class = {
         (point, c): rng.gauss(0.0, 0.8 if kind == "class-structured" else 0.0)
         for point in blank.points
         for c in sorted(set(classes.values()))
     }
-    outcomes = []
+    rows: dict[Point, str] = {}
     for point in blank.points:
-        draws = [
-            rng.random() < _chance(quality[point], difficulty[name], of_class[point, classes[name]]) for name in names
-        ]
-        outcomes.append("".join("1" if passed else "0" for passed in draws))
-    return OutcomeTable(f"{kind}-{seed}", space, names, classes, tuple(outcomes), {"synthetic": kind, "seed": seed})
+        same = _first_of_twins(point, space) if kind == "duplicates" else point
+        if same not in rows:
+            chances = [chance_of(quality[same], difficulty[name], of_class[same, classes[name]]) for name in names]
+            rows[same] = "".join(
+                _graded(chance, rng) if kind == "graded" else _passed(chance, rng) for chance in chances
+            )
+        rows[point] = rows[same]
+    late = {v.name: dict.fromkeys(v.levels[-(levels // 2) :], LATE) for v in space.variables}
+    return OutcomeTable(
+        f"{kind}-{seed}",
+        space,
+        names,
+        classes,
+        tuple(rows[point] for point in blank.points),
+        {"synthetic": kind, "seed": seed},
+        late if kind == "late-levels" else {},
+    )
+
+
+def _passed(chance: float, rng: random.Random) -> str:
+    return "1" if rng.random() < chance else "0"
+
+
+def _graded(chance: float, rng: random.Random) -> str:
+    # A score between 0 and 1 whose mean is the chance, e.g. a share of facts found.
+    return GRADED[sum(rng.random() < chance for _ in range(10))]
+
+
+def _first_of_twins(point: Point, space: Space) -> Point:
+    """Return the point that a point answers exactly like: the second half of the levels repeats the first."""
+    return Point(
+        {v.name: v.levels[v.levels.index(point[v.name]) % max(1, len(v.levels) // 2)] for v in space.variables}
+    )
 
 
 def _additive(space: Space, rng: random.Random) -> Utility:
@@ -83,6 +113,11 @@ def _pipeline(space: Space, rng: random.Random) -> Utility:
     stages = sorted({v.name.split(".")[0] for v in space.variables})
     return lambda point: min(sum(e for (n, level), e in effects.items() if n.startswith(f"{s}.") and point[n] == level)
                              for s in stages)  # fmt: skip
+
+
+def _twins(space: Space, rng: random.Random) -> Utility:
+    alone = _additive(space, rng)
+    return lambda point: alone(_first_of_twins(point, space))
 
 
 def _demos_dominate(space: Space, rng: random.Random) -> Utility:
@@ -124,6 +159,9 @@ KINDS: Mapping[str, Callable[[Space, random.Random], Utility]] = {
     "dead-predictors": _dead,
     "parse-cliff": _cliff,
     "class-structured": _additive,
+    "graded": _additive,
+    "late-levels": _additive,
+    "duplicates": _twins,
 }
 """What a point's quality is made of, by kind."""
 
@@ -170,22 +208,23 @@ def _drawn(
             return raw
 
 
-def _scaled(raw: Mapping[Point, float], original: Point, difficulty: Sequence[float]) -> dict[Point, float]:
+def scaled(raw: Mapping[Point, float], original: Point, difficulty: Sequence[float]) -> dict[Point, float]:
     """Return utilities moved and stretched so that the original is right on ``ORIGINAL``, the best on ``BEST``."""
-    low, high = _quality_of(ORIGINAL, difficulty), _quality_of(BEST, difficulty)
+    low, high = quality_of(ORIGINAL, difficulty), quality_of(BEST, difficulty)
     span = max(raw.values()) - raw[original]
     return {point: low + (value - raw[original]) * (high - low) / span for point, value in raw.items()}
 
 
-def _quality_of(share: float, difficulty: Sequence[float]) -> float:
+def quality_of(share: float, difficulty: Sequence[float]) -> float:
     """Return the quality that is right on that share of the examples."""
     low, high = -20.0, 20.0
     for _ in range(60):
         middle = (low + high) / 2
-        right = sum(_chance(middle, d, 0.0) for d in difficulty) / len(difficulty)
+        right = sum(chance_of(middle, d, 0.0) for d in difficulty) / len(difficulty)
         low, high = (middle, high) if right < share else (low, middle)
     return (low + high) / 2
 
 
-def _chance(quality: float, difficulty: float, of_class: float) -> float:
+def chance_of(quality: float, difficulty: float, of_class: float) -> float:
+    """Return the chance that a point of some quality is right on an example of some difficulty."""
     return 1 / (1 + math.exp(min(700.0, difficulty - quality - of_class)))

@@ -7,18 +7,66 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from luthier.errors import DataError
 from luthier.search.space import Point, Space, Variable
 from luthier.search.trial import Ask, Observation
 
-_OUTCOMES = {"1": (1.0, "scored"), "0": (0.0, "scored"), "u": (0.0, "unparseable"), "e": (0.0, "error")}
+_OUTCOMES = {
+    "0": (0.0, "scored"),
+    "1": (1.0, "scored"),
+    **{letter: (tenths / 10, "scored") for tenths, letter in enumerate("ABCDEFGHI", 1)},
+    "u": (0.0, "unparseable"),
+    "e": (0.0, "error"),
+}
+GRADED = "0ABCDEFGHI1"
+"""How scores of 0, 0.1, … 1 are written."""
 _FORMAT = 1
+
+
+class Table(Protocol):
+    """What strategies can be replayed on."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def space(self) -> Space:
+        """All choices; the first level of each variable is the original's."""
+        ...
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Ids."""
+        ...
+
+    @property
+    def classes(self) -> Mapping[str, str]:
+        """Each example's class; empty where there are none."""
+        ...
+
+    def space_at(self, trial: int) -> Space:
+        """Return the choices there are at a trial: some levels may arrive late."""
+        ...
+
+    def observe(self, ask: Ask) -> tuple[Observation, ...]:
+        """Return what evaluating an ask gives."""
+        ...
+
+    def mean(self, point: Point, examples: Sequence[str]) -> float:
+        """Return a point's mean score on some examples."""
+        ...
+
+    def best(self, examples: Sequence[str]) -> Point:
+        """Return the best point on some examples, or the truly best where that cannot be looked up."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,9 +78,10 @@ class OutcomeTable:
         space: the choices; the first level of each variable is the original's.
         examples: ids.
         classes: each example's class, for splits with every class in both parts.
-        outcomes: for each point, in the order of ``points``, one character an example: ``1`` and ``0`` scored, ``u``
-            unparseable, ``e`` program error.
+        outcomes: for each point, in the order of ``points``, one character an example: ``1`` and ``0`` scored, ``A`` to
+            ``I`` scored with one to nine tenths, ``u`` unparseable, ``e`` program error.
         made: how it was recorded.
+        late: by variable and level, the trial from which on a level can be chosen; all others can be from the start.
     """
 
     name: str
@@ -41,6 +90,7 @@ class OutcomeTable:
     classes: Mapping[str, str]
     outcomes: Sequence[str]
     made: Mapping[str, Any] = field(default_factory=dict)
+    late: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.outcomes) != self.space.size:
@@ -68,6 +118,20 @@ class OutcomeTable:
         """Where an example stands."""
         return {example: i for i, example in enumerate(self.examples)}
 
+    def space_at(self, trial: int) -> Space:
+        """Return the choices there are at a trial."""
+        if not self.late:
+            return self.space
+        variables = (
+            replace(v, levels=tuple(x for x in v.levels if self.late.get(v.name, {}).get(x, 0) <= trial))
+            for v in self.space.variables
+        )
+        return Space(tuple(variables))
+
+    def best(self, examples: Sequence[str]) -> Point:
+        """Return the best point on some examples; ties go to the original, then to the first."""
+        return max(self.points, key=lambda point: (self.mean(point, examples), point == self.space.original))
+
     def observe(self, ask: Ask) -> tuple[Observation, ...]:
         """Return what evaluating an ask gives."""
         row = self.rows[ask.point]
@@ -88,6 +152,7 @@ class OutcomeTable:
             "made": dict(self.made),
             "variables": [{"name": v.name, "levels": list(v.levels)} for v in self.space.variables],
             "examples": [[example, self.classes.get(example, "")] for example in self.examples],
+            **({"late": {name: dict(levels) for name, levels in self.late.items()}} if self.late else {}),
             "outcomes": list(self.outcomes),
         }
         path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -110,6 +175,7 @@ class OutcomeTable:
                 dict(data["examples"]),
                 tuple(data["outcomes"]),
                 data["made"],
+                data.get("late", {}),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} is not a recorded table: {error}") from error

@@ -18,8 +18,8 @@ app = typer.Typer(help="The benchmark: tasks, optimizers, and strategies on reco
 @guarded
 def list_parts(as_json: o.AsJson = False, debug: o.Debug = False) -> None:
     """List tasks, optimizers, and strategies."""
+    from luthier.bench.replaying import kinds
     from luthier.bench.strategies import STRATEGIES
-    from luthier.bench.synthetic import KINDS
     from luthier.optimizers.registry import OPTIMIZERS
     from luthier.tasks.registry import task_names
 
@@ -27,7 +27,7 @@ def list_parts(as_json: o.AsJson = False, debug: o.Debug = False) -> None:
         "tasks": list(task_names()),
         "optimizers": list(OPTIMIZERS),
         "strategies": list(STRATEGIES),
-        "synthetic tables": list(KINDS),
+        "synthetic tables": list(kinds()),
     }
     if as_json:
         emit(parts)

@@ -26,6 +26,7 @@ from luthier.optimizers.workbench import Workbench, scored_rollouts
 from luthier.program.candidate import Candidate
 from luthier.program.program import Program
 from luthier.propose.proposer import Proposer
+from luthier.search.importance import importances, to_json
 from luthier.search.trial import Trial
 from luthier.study.study import Study
 from luthier.types import Role
@@ -176,18 +177,20 @@ class Line:
     async def _insight(
         self, evaluator: Evaluator, choice: Mapping[str, Any], trials: Sequence[Trial]
     ) -> dict[str, Any]:
-        """What each predictor's change brings; skipped where there is one predictor or the budget is used up."""
+        """How much each variable mattered, and what each predictor's change brings where there are two or more."""
+        variables = {"variables": to_json(importances(trials, seed=self.setup.settings.seed))}
         if choice["is_original"] or len(self.setup.program.predictors) < 2:
-            return {"predictors": {}, "skipped": "nothing to tell apart"}
+            return {**variables, "predictors": {}, "skipped": "nothing to tell apart"}
         number = next(row["trial"] for row in choice["table"] if row["point"] == choice["point"])
         known = next(trial for trial in trials if trial.number == number)
         chosen = Candidate.from_json(choice["candidate"])
         try:
-            return await swap_back(
+            found = await swap_back(
                 evaluator, chosen, self.setup.program.original, known.observations, seed=self.setup.settings.seed
             )
         except BudgetExhausted:
-            return {"predictors": {}, "skipped": "the budget was used up"}
+            found = {"predictors": {}, "skipped": "the budget was used up"}
+        return {**variables, **found}
 
     def _evaluator(self, setup: Setup) -> Evaluator:
         evaluator = Evaluator(

@@ -107,6 +107,20 @@ def effect_bar(difference: float, low: float, high: float, reach: float) -> Mark
     return el("svg", drawn, class_="bar", width="100%", height=24, role="img", aria_label=label)
 
 
+def share_bar(share: float, low: float, high: float, *, clear: bool) -> Markup:
+    """Return one row of a table of shares, from nothing to all."""
+    x = Scale(-0.03, 1.03)
+    kind = "good" if clear else "open"
+    width = f"{100 * (x.share(high) - x.share(low)):.3f}%"
+    drawn = [
+        _line(x.x(0.0), x.x(0.0), 0, 24, "zero"),
+        el("rect", x=x.x(low), y=8.5, width=width, height=7, rx=3.5, class_=f"span {kind}"),
+        el("circle", cx=x.x(share), cy=12, r=6, class_=f"dot {kind}"),
+    ]
+    label = f"{percent(share)}, interval {percent(low)} to {percent(high)}"
+    return el("svg", drawn, class_="bar", width="100%", height=24, role="img", aria_label=label)
+
+
 def mean_bar(mean: float, stderr: float, scale: Scale, kind: str) -> Markup:
     """Return one row of a table of means with whiskers of one standard error."""
     drawn = [

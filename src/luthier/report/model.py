@@ -78,6 +78,19 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
+class VariableRow:
+    """How much a variable mattered: its share of what candidates differ by."""
+
+    name: str
+    share: float
+    low: float
+    high: float
+    p: float
+    best: str
+    """Label of the level that does best by itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class OutcomeRow:
     """Outcomes of some rollouts by kind."""
 
@@ -95,6 +108,7 @@ class View:
     prompts: tuple[PromptPair, ...]
     full: tuple[FullRow, ...]
     effects: tuple[Effect, ...]
+    variables: tuple[VariableRow, ...]
     outcomes: tuple[OutcomeRow, ...]
     levels: Mapping[str, Mapping[str, Level]]
     """By variable, then by level's hash."""
@@ -121,6 +135,7 @@ def view(events: Sequence[Event], paid: Mapping[str, Amounts] | None = None, rem
         prompts=tuple(_prompts(events)),
         full=tuple(_full(events, levels)),
         effects=tuple(_effects(first(events, "insight") or {})),
+        variables=tuple(_variables(first(events, "insight") or {}, levels)),
         outcomes=tuple(_outcomes(events)),
         levels=levels,
         events=events,
@@ -266,6 +281,13 @@ def _effects(insight: Event) -> Iterable[Effect]:
             difference if high is None else float(high),
             float(effect.get("mean_without") or 0.0),
         )
+
+
+def _variables(insight: Event, levels: Mapping[str, Mapping[str, Level]]) -> Iterable[VariableRow]:
+    for name, found in (insight.get("variables") or {}).items():
+        best = levels.get(name, {}).get(str(found.get("best")))
+        share, low, high, p = (float(found.get(key) or 0.0) for key in ("share", "low", "high", "p"))
+        yield VariableRow(str(name), share, low, high, p, "?" if best is None else best.label)
 
 
 def _outcomes(events: Sequence[Event]) -> Iterable[OutcomeRow]:

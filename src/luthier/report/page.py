@@ -38,6 +38,7 @@ def page(view: View) -> Markup:
         sections.prompts(view),
         sections.search(view),
         sections.effects(view),
+        sections.variables(view),
         sections.examples(view),
         sections.candidates(view),
         sections.outcomes(view),

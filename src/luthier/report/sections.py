@@ -132,6 +132,21 @@ def effects(view: View) -> Markup | None:
     return section("What each change brings", lead, tables.effects(view.effects))
 
 
+def variables(view: View) -> Markup | None:
+    """How much each variable of the search mattered."""
+    if not view.variables:
+        return None
+    clear = [row.name for row in view.variables if row.p <= tables.CLEAR]
+    told = (
+        f"What clearly did: {', '.join(clear)}." if clear else "None stands out from chance: the trials were too few."
+    )
+    lead = (
+        "Each variable's share of what candidates differed by, with a 90 % interval; "
+        f"“by chance” is how often shuffled scores let it seem to matter as much. {told}"
+    )
+    return section("What mattered", lead, tables.variables(view.variables))
+
+
 def candidates(view: View) -> Markup | None:
     """Candidates that were scored in full, and every instruction they chose from."""
     if not view.full:

@@ -6,13 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.report.charts import Scale, effect_bar, mean_bar
+from luthier.report.charts import Scale, effect_bar, mean_bar, share_bar
 from luthier.report.figures import count, percent, plural, points, short_id
 from luthier.report.html import Child, Markup, el
-from luthier.report.model import Effect, FullRow, OutcomeRow
+from luthier.report.model import Effect, FullRow, OutcomeRow, VariableRow
 
 _LONGEST_VALUE = 1200
 _MOST_IDS = 200
+CLEAR = 0.05
+"""Below this chance of seeming to matter as much, a variable is said to have mattered."""
 KINDS = {"scored": "scored", "unparseable": "unparseable", "error": "program error", "unscored": "unscored"}
 
 
@@ -50,6 +52,21 @@ def effects(rows: Sequence[Effect]) -> Markup:
         for row in sorted(rows, key=lambda row: -row.difference)
     ]
     return table(("predictor", "", "brings (points)", "score without"), body, numbers=2, class_="bars")
+
+
+def variables(rows: Sequence[VariableRow]) -> Markup:
+    """Return how much each variable mattered."""
+    body = [
+        (
+            el("code", row.name),
+            share_bar(row.share, row.low, row.high, clear=row.p <= CLEAR),
+            el("b", percent(row.share)) if row.p <= CLEAR else el("span", percent(row.share), class_="soft"),
+            f"{row.p:.2f}",
+            row.best,
+        )
+        for row in rows
+    ]
+    return table(("variable", "", "share", "by chance", "best by itself"), body, numbers=3, class_="bars")
 
 
 def full_rows(rows: Sequence[FullRow]) -> Markup:

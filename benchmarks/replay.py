@@ -1,0 +1,67 @@
+"""Strategies replayed on every recorded and synthetic table, in minutes, without an LM: ``replay.py``.
+
+Writes ``results/replay.{json,md,html}``: 50 seeds of every strategy on every table, curves, variance shares, and how
+often 400 studies on each kind of null table would adopt what is no better (kept by strategy, so that it resumes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from luthier.bench import replaying
+from luthier.bench.instrument import compare, variance_shares
+from luthier.bench.strategies import STRATEGIES
+from luthier.bench.table import OutcomeTable
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+EVALUATIONS = 300
+
+
+def main() -> None:
+    """Replay what is not replayed yet, then write everything down."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--null-studies", type=int, default=400)
+    parser.add_argument("--again", action="store_true", help="forget what was replayed before")
+    given = parser.parse_args()
+    recorded = sorted((ROOT / "benchmarks" / "tables").glob("*.json"))
+    sources = [str(path.relative_to(ROOT)) for path in recorded]
+    sources += [f"{replaying.SYNTHETIC}{kind}" for kind in replaying.kinds()]
+    compared = []
+    for source in sources:
+        begun = time.monotonic()
+        tables = replaying.tables_of(source, given.seeds)
+        first = tables[0]
+        found = compare(tables, STRATEGIES, evaluations=EVALUATIONS, seeds=given.seeds)
+        shares = variance_shares(first) if isinstance(first, OutcomeTable) else {}
+        compared.append(replaying.Compared(source, EVALUATIONS, given.seeds, found, shares))
+        print(f"{source}: {time.monotonic() - begun:.0f} s", flush=True)
+    nulls = null_rows(RESULTS / "replay-nulls.json", given.null_studies, again=given.again)
+    told = [one.to_json() for one in compared]
+    found_all = {"evaluations": EVALUATIONS, "seeds": given.seeds, "tables": told, "null tables": nulls}
+    (RESULTS / "replay.json").write_text(json.dumps(found_all, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "replay.md").write_text(replaying.as_markdown(compared, nulls), encoding="utf-8")
+    (RESULTS / "replay.html").write_text(replaying.as_html(compared, nulls), encoding="utf-8")
+
+
+def null_rows(file: Path, studies: int, *, again: bool) -> list[list[str]]:
+    """Return the rows on null tables, strategy by strategy, each kept as soon as it is done."""
+    known: dict[str, list[list[str]]] = {}
+    if file.exists() and not again:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        known = data["rows"] if data["studies"] == studies else {}
+    for name in STRATEGIES:
+        if name not in known:
+            begun = time.monotonic()
+            known[name] = replaying.nulls([name], evaluations=EVALUATIONS, studies=studies)
+            file.write_text(json.dumps({"studies": studies, "rows": known}, indent=1) + "\n", encoding="utf-8")
+            print(f"null tables, {name}: {time.monotonic() - begun:.0f} s", flush=True)
+    return [row for name in STRATEGIES for row in known[name]]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""How much variables mattered, held against searches whose truth is known."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+
+import pytest
+
+from luthier.search.importance import LEAST_TRIALS, importances, to_json
+from luthier.search.space import Point, Space, Variable
+from luthier.search.trial import Ask, Observation, Purpose, Trial
+
+SPACE = Space(tuple(Variable(name, tuple(f"{name}{i}" for i in range(4))) for name in ("a", "b", "c")))
+EFFECTS = {"a0": 0.0, "a1": 0.3, "a2": 0.1, "a3": 0.35, "b0": 0.0, "b1": 0.1, "b2": 0.0, "b3": 0.05}
+
+
+def search(n: int, seed: int, effects: dict[str, float], *, base: float = 0.3, size: int = 10) -> list[Trial]:
+    rng = random.Random(f"importance/{seed}")
+    trials = []
+    for number in range(n):
+        point = Point({v.name: rng.choice(v.levels) for v in SPACE.variables})
+        chance = base + sum(effects.get(level, 0.0) for level in point.values())
+        names = rng.sample([f"e{i}" for i in range(40)], size)
+        seen = tuple(Observation(point, name, 0, float(rng.random() < chance), "scored") for name in names)
+        trials.append(Trial(number, Ask(point, tuple(names), Purpose.EXPLORE), seen))
+    return trials
+
+
+def test_what_matters_most_comes_first_and_what_does_nothing_has_no_share() -> None:
+    found = importances(search(80, 1, EFFECTS))
+    assert next(iter(found)) == "a" and found["a"].clear and found["a"].share > 0.5
+    assert found["a"].best == "a3" or found["a"].best == "a1"
+    assert found["c"].share < 0.15 and not found["c"].clear
+    assert all(0 <= one.low <= one.share <= one.high for one in found.values())
+    assert found["a"].spread == pytest.approx(0.14, abs=0.06)
+
+
+def test_where_nothing_matters_hardly_anything_seems_to() -> None:
+    runs = [importances(search(40, seed, {}, base=0.5)) for seed in range(40)]
+    clear = sum(one.clear for found in runs for one in found.values())
+    assert clear <= 14  # 120 tests at 5 %: more than 14 has a chance below one in a hundred
+
+
+def test_the_order_of_arrival_does_not_matter_and_the_same_trials_give_the_same() -> None:
+    trials = search(40, 2, EFFECTS)
+    shuffled = random.Random(0).sample(trials, len(trials))
+    assert to_json(importances(trials)) == to_json(importances(shuffled))
+
+
+def test_too_few_trials_tell_nothing() -> None:
+    assert importances(search(LEAST_TRIALS - 1, 3, EFFECTS)) == {}
+    assert importances([]) == {}
+
+
+def test_a_variable_whose_levels_were_met_once_is_left_out() -> None:
+    trials = []
+    for trial in search(40, 4, EFFECTS):
+        point = Point({**trial.ask.point, "fresh": f"l{trial.number}"})
+        trials.append(Trial(trial.number, Ask(point, trial.ask.examples, trial.ask.purpose), trial.observations))
+    assert set(importances(trials)) == {"a", "b", "c"}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="optuna's fANOVA needs scikit-learn")
+def test_optunas_fanova_names_the_same_variable_first() -> None:
+    import optuna
+
+    agree = 0
+    for seed in range(5):
+        trials = search(100, seed, EFFECTS)
+        study = optuna.create_study(direction="maximize")
+        kinds = {v.name: optuna.distributions.CategoricalDistribution(v.levels) for v in SPACE.variables}
+        study.add_trials(
+            [
+                optuna.trial.create_trial(params=dict(trial.ask.point), distributions=dict(kinds), value=trial.mean)
+                for trial in trials
+            ]
+        )
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        theirs = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        agree += next(iter(theirs)) == next(iter(importances(trials)))
+    assert agree >= 4
