@@ -142,6 +142,7 @@ def test_counts_are_those_of_the_study(runs: Path) -> None:
         assert counts["rollouts"] >= counts["new_rollouts"] > counts["search_rollouts"] / 2
         assert 0 < counts["calls_paid"] <= sum(phase["calls_asked"] for phase in counts["phases"].values())
         assert {"baseline", "bootstrap", "verdict"} <= counts["phases"].keys() or result["case"]["optimizer"] != "mipro"
+        assert counts["tokens_uncached"] > 1000 and counts["tokens_out"] > 100
         assert result["curve"][0][0] == 0 and result["curve"][-1][0] == counts["search_rollouts"]
         assert result["curve"][-1][1] == result["scoring"]["after"]
 
@@ -153,7 +154,7 @@ def test_tables_tell_scores_counts_and_the_declared_comparisons_corrected(runs: 
     assert {row[1] for row in tables["scores"]} == {"2"}
     claims = {row[0]: row for row in tables["differences on test"]}
     assert claims.keys() == {"mipro − labeled-few-shot", "mipro − opro"}
-    assert all(float(row[4]) >= float(row[3]) for row in claims.values())
+    assert all(row[4] >= row[3] or row[3] == "< 0.001" for row in claims.values())
     page = told.html()
     assert page.count("<svg") == 1 and "http" not in page.replace("http-equiv", "")
     assert "| mipro − opro |" in told.markdown()

@@ -10,7 +10,7 @@ from typing import Any
 import luthier as lt
 from luthier.bench.suite import Case
 from luthier.errors import BudgetExhausted, LuthierError, StudyPaused
-from luthier.report.paid import STORE, paid
+from luthier.report.paid import STORE, answered, paid
 from luthier.report.phases import actuals
 from luthier.report.summary import unfolded
 from luthier.tasks.registry import task
@@ -155,8 +155,7 @@ def counts(events: Sequence[Mapping[str, Any]], store: Path) -> dict[str, Any]:
             cells = {(point, outcome["example"]) for outcome in event["outcomes"]}
             new += len(cells - seen)
             seen |= cells
-    charged = paid(store)
-    tokens = list(charged.values())
+    charged, billed = paid(store), answered(store)
     bootstrapped = sum(took["rollouts"] for name, took in phases.items() if name == "bootstrap")
     tested = sum(took["rollouts"] for name, took in phases.items() if name in ("verdict", "insight"))
     search = sum(took["rollouts"] for name, took in phases.items() if name in ("search", "closing"))
@@ -164,10 +163,10 @@ def counts(events: Sequence[Mapping[str, Any]], store: Path) -> dict[str, Any]:
         "search_rollouts": search,
         "rollouts": sum(took["rollouts"] for took in phases.values()),
         "new_rollouts": new + bootstrapped + tested,
-        "calls_paid": sum(amounts.calls for amounts in tokens),
-        "tokens_cached": sum(amounts.cached_tokens for amounts in tokens),
-        "tokens_uncached": sum(amounts.prompt_tokens - amounts.cached_tokens for amounts in tokens),
-        "tokens_out": sum(amounts.completion_tokens for amounts in tokens),
+        "calls_paid": sum(amounts.calls for amounts in charged.values()),
+        "tokens_cached": billed.cached_tokens,
+        "tokens_uncached": billed.prompt_tokens - billed.cached_tokens,
+        "tokens_out": billed.completion_tokens,
         "phases": phases,
     }
 

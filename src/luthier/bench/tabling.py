@@ -14,6 +14,7 @@ from luthier.bench.paper_results import paper_test
 from luthier.bench.running import read_results
 from luthier.bench.suite import DECLARED, read_suite
 from luthier.errors import DataError
+from luthier.report.tables import CLEAR
 
 ORIGINAL = "original"
 SCORES = ("optimizer", "seeds", "scoring set", "test", "gain on test", "T", "paper's test")
@@ -25,6 +26,7 @@ COUNTS = (
 )
 _COUNTED = "what it took, means: program runs (new: with a new call); calls and tokens paid; calls asked for, by phase"
 CLAIMS = ("first minus second", "points", "95 %", "p", "Holm", "seeds × examples", "Wilcoxon p (n ≠ 0)")
+MATTERED = ("optimizer", "variable", "share", "clearly, of seeds")
 _PARTS = (("baseline",), ("bootstrap",), ("propose",), ("verdict", "insight"))
 _POINTS = 40
 
@@ -47,13 +49,13 @@ class Claim:
 
     def row(self) -> list[str]:
         """Return the table's row."""
-        parity = "–" if self.parity is None else f"{self.parity.p:.3f} ({self.parity.nonzero})"
+        parity = "–" if self.parity is None else f"{_chance(self.parity.p)} ({self.parity.nonzero})"
         return [
             f"{self.first} − {self.second}" + ("" if self.declared else " (not declared)"),
             f"{100 * self.found.value:+.1f}",
             f"{100 * self.found.low:+.1f} to {100 * self.found.high:+.1f}",
-            f"{self.found.p:.3f}",
-            "–" if self.holm is None else f"{self.holm:.3f}",
+            _chance(self.found.p),
+            "–" if self.holm is None else _chance(self.holm),
             f"{self.found.seeds} × {self.found.examples}",
             parity,
         ]
@@ -76,6 +78,8 @@ class OfTask:
             told += [("scores, percent", SCORES, self._scores()), (_COUNTED, COUNTS, self._counts())]
         if self.claims:
             told.append(("differences on test", CLAIMS, [claim.row() for claim in self.claims]))
+        if mattered := self._mattered():
+            told.append(("what mattered, means over seeds", MATTERED, mattered))
         if self.failed:
             rows = [[_name(result), str(result["case"]["seed"]), result["error"]] for result in self.failed]
             told.append(("failed", ("optimizer", "seed", "why"), rows))
@@ -113,6 +117,33 @@ class OfTask:
             _spread([_test(result, "before") for result in by_seed]),
         ]
         return [*rows, [ORIGINAL, str(len(by_seed)), *before, "", "0.0", _percent(paper_test(ORIGINAL, self.name))]]
+
+    def _mattered(self) -> list[list[str]]:
+        """Return variables by share of what candidates differed by, and predictors by what swapping them back loses."""
+        rows = []
+        for name, own in self.results.items():
+            found: dict[str, list[Mapping[str, float]]] = {}
+            lost: dict[str, list[float]] = {}
+            for result in own:
+                for variable, one in result["insight"].get("variables", {}).items():
+                    found.setdefault(variable, []).append(one)
+                for predictor, one in result["insight"].get("predictors", {}).items():
+                    lost.setdefault(predictor, []).append(one["difference"])
+            for variable, ones in sorted(found.items(), key=lambda item: -fmean(one["share"] for one in item[1])):
+                clear = sum(one["p"] <= CLEAR for one in ones)
+                rows.append(
+                    [name, variable, f"{100 * fmean(one['share'] for one in ones):.0f} %", f"{clear} of {len(ones)}"]
+                )
+            rows += [
+                [
+                    name,
+                    f"{predictor}, swapped back",
+                    f"{100 * fmean(values):+.1f} points",
+                    f"{len(values)} of {len(own)}",
+                ]
+                for predictor, values in lost.items()
+            ]
+        return rows
 
     def _counts(self) -> list[list[str]]:
         names = ("search_rollouts", "rollouts", "new_rollouts", "calls_paid")
@@ -248,6 +279,10 @@ def _name(result: Result) -> str:
 def _spread(values: Sequence[float], *, signed: bool = False) -> str:
     sd = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * fmean(values):{'+' if signed else ''}.1f}{sd}"
+
+
+def _chance(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _percent(value: float | None) -> str:

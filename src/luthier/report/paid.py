@@ -40,6 +40,14 @@ def paid(store: Path) -> dict[str, Amounts]:
     return found
 
 
+def answered(store: Path) -> Amounts:
+    """Return what a store's answers were billed: calls and tokens, cached ones apart, which charges do not tell."""
+    bills = [bill for _, _, bill in _rows(store, "SELECT lm, '', usage FROM answers WHERE usage NOT NULL")]
+    # A bill is kept as prompt, completion, and cached tokens, and calls.
+    prompt, completion, cached = (sum(int(bill[place]) for bill in bills) for place in range(3))
+    return Amounts(len(bills), prompt, completion, cached)
+
+
 def faults(store: Path) -> dict[str, int]:
     """Return how many attempts infrastructure failed, by kind; nothing where ``paid`` would tell nothing."""
     rows = _rows(store, "SELECT key, '', value FROM vals WHERE key LIKE 'faults/%'")
