@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,13 +10,22 @@ from typing import Any, NamedTuple
 import pytest
 
 import luthier as lt
-from luthier.canonical import canonical_json
+from luthier.canonical import canonical_json, uniform_order
 from luthier.lm.doubles import ScriptedLM
+from luthier.lm.request import Completion, Request
 from luthier.optimizers.registry import OPTIMIZERS, optimizer_named
 from tests.integration import world
 from tests.optimizers.studies import Interrupted, event, journal, stop_after, told, tune
 
 LIMIT = 1000
+
+
+class Unpunctual(ScriptedLM):
+    """Answers after a while of its own."""
+
+    async def complete(self, request: Request) -> Completion:
+        await asyncio.sleep(uniform_order("wait", repr(request)) / 2**64 * 0.01)
+        return await super().complete(request)
 
 
 class Study(NamedTuple):
@@ -47,6 +57,12 @@ def test_an_interrupted_study_ends_with_the_journal_of_an_uninterrupted_one(stud
     assert journal(tmp_path / "study") == expected
     assert stops >= 2
     assert lm.calls == calls, "what was answered before an interruption is not asked for again"
+
+
+def test_the_order_in_which_answers_arrive_does_not_matter(study: Study, tmp_path: Path) -> None:
+    name, whole, _ = study
+    tune(tmp_path / "study", name, lm=lt.LM(Unpunctual(world.answer)))
+    assert decided(journal(tmp_path / "study")) == decided(journal(whole))
 
 
 def test_what_is_chosen_is_no_worse_than_the_original_on_the_rows_it_was_chosen_by(study: Study) -> None:
@@ -126,6 +142,20 @@ def test_a_limit_on_calls_is_never_exceeded_and_there_is_a_verdict(name: str, tm
     result = tune(tmp_path / "study", name, lm=lt.LM(lm), auto=None, budget=lt.Budget(lm_calls=LIMIT))
     assert lm.calls <= LIMIT
     assert result.verdict.n == 40
+
+
+def decided(events: list[dict[str, Any]]) -> list[Any]:
+    """Return what a study did: its asks, the scores told, what arrived, and its choice."""
+    kept = ("ask", "tell", "arrival", "choice")
+    return [
+        {
+            name: value
+            for name, value in event.items()
+            if name in ("event", "trial", "point", "points", "examples", "mean")
+        }
+        for event in events
+        if event["event"] in kept
+    ]
 
 
 def arrivals(directory: Path) -> list[dict[str, Any]]:
