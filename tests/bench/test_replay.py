@@ -11,6 +11,7 @@ import pytest
 
 from luthier.bench.chains import LENGTHS, Chain
 from luthier.bench.instrument import false_adopts, variance_shares
+from luthier.bench.live_table import LiveTable
 from luthier.bench.replay import VAL_SHARE, Problem, cut, replay
 from luthier.bench.replaying import as_html, as_markdown, run
 from luthier.bench.strategies import STRATEGIES
@@ -188,3 +189,24 @@ def test_chains_of_every_length_hold_the_original_and_the_best_fixed(length: int
 def test_every_strategy_goes_through_a_chain_of_sixteen(name: str) -> None:
     found = replay(Chain(16, 0), spending(name), seed=1)  # type: ignore[arg-type]
     assert found.evaluations <= EVALUATIONS
+
+
+def test_a_live_table_runs_each_cell_once_and_remembers_it(tmp_path: Path) -> None:
+    truth, ran = synthetic("additive", 7, variables=2, levels=3, examples=40), list[tuple[Point, str]]()
+
+    def run_cells(point: Point, examples: Sequence[str]) -> dict[str, str]:
+        ran.extend((point, example) for example in examples)
+        return {example: truth.rows[point][truth.columns[example]] for example in examples}
+
+    def live() -> LiveTable:
+        return LiveTable("live", truth.space, truth.examples, run_cells, tmp_path / "cells.jsonl", truth.classes)
+
+    make = spending("TPE, minibatch 5", 120)
+    found = replay(live(), make, seed=1)  # type: ignore[arg-type]
+    assert (found.chosen, found.test) == (replay(truth, make, seed=1).chosen, replay(truth, make, seed=1).test)  # type: ignore[arg-type]
+    assert len(set(ran)) == len(ran) < truth.space.size * len(truth.examples)
+    paid = len(ran)
+    assert replay(live(), make, seed=1) == found and len(ran) == paid  # type: ignore[arg-type]
+    (tmp_path / "cells.jsonl").write_text("{}\n")
+    with pytest.raises(DataError, match=r"cells\.jsonl, line 1"):
+        live().mean(truth.space.original, truth.examples)

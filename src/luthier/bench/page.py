@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise, zip_longest
 
 from luthier.report.html import Child, Markup, el
 from luthier.report.style import CSS
@@ -60,6 +61,11 @@ def curves(lines: Mapping[str, Curve]) -> Markup:
     def y(value: float) -> float:
         return _TOP + (_HEIGHT - _TOP - _FOOT) * (top - value) / span
 
+    # A search that is over keeps what it found.
+    lines = {
+        name: [*curve, (most, *curve[-1][1:])] if curve and curve[-1][0] < most else curve
+        for name, curve in lines.items()
+    }
     drawn: list[Child] = []
     for i in range(6):
         value, at = bottom + span * i / 5, most * i / 5
@@ -68,11 +74,11 @@ def curves(lines: Mapping[str, Curve]) -> Markup:
         drawn.append(el("text", f"{at:.0f}", x=f"{x(at):.1f}", y=_HEIGHT - 12, text_anchor="middle"))
     order = sorted(lines, key=lambda name: -lines[name][-1][1])
     colour = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(lines)}
-    for name, curve in lines.items():
+    for name, curve in ((name, _steps(curve)) for name, curve in lines.items()):
         band = [f"{x(at):.1f},{y(high):.1f}" for at, _, _, high in curve]
         band += [f"{x(at):.1f},{y(low):.1f}" for at, _, low, _ in reversed(curve)]
         drawn.append(el("polygon", points=" ".join(band), fill=colour[name], class_="band"))
-    for name, curve in lines.items():
+    for name, curve in ((name, _steps(curve)) for name, curve in lines.items()):
         places = " ".join(f"{x(at):.1f},{y(middle):.1f}" for at, middle, _, _ in curve)
         drawn.append(el("polyline", points=places, stroke=colour[name], class_="line"))
     named = [
@@ -80,7 +86,14 @@ def curves(lines: Mapping[str, Curve]) -> Markup:
         for name in order
     ]
     chart = el("svg", drawn, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", class_="curves", role="img", aria_label="curves")
-    return Markup(chart + el("div", named, class_="legend"))
+    axes = el("p", "Across: program runs of the search. Upwards: score.", class_="caption")
+    return Markup(chart + axes + el("div", named, class_="legend"))
+
+
+def _steps(curve: Curve) -> Curve:
+    """Return a curve that keeps each value until the next: nothing is known in between."""
+    held = [(at, *before[1:]) for before, (at, *_) in pairwise(curve)]
+    return [place for pair in zip_longest(curve, held) for place in pair if place is not None]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:

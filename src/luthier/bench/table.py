@@ -29,6 +29,11 @@ GRADED = "0ABCDEFGHI1"
 _FORMAT = 1
 
 
+def outcome_of(letter: str) -> tuple[float, str]:
+    """Return value and kind of an outcome as tables write it."""
+    return _OUTCOMES[letter]
+
+
 class Table(Protocol):
     """What strategies can be replayed on."""
 
