@@ -119,7 +119,8 @@ class TestMetaPrompt:
     )
     def test_every_ingredient_can_be_switched_off(self, switch: str, gone: str) -> None:
         _, full = proposed(inventive)
-        _, less = proposed(inventive, settings=GroundingSettings(**{switch: () if switch == "tips" else False}))
+        off: dict[str, Any] = {switch: () if switch == "tips" else False}
+        _, less = proposed(inventive, settings=GroundingSettings(**off))
         assert any(gone in text for text in full.texts)
         assert not any(gone in text for text in less.texts)
 
