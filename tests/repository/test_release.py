@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 import luthier
 from tests.repository.sources import ROOT, pyproject, shown, text_files
 
@@ -35,14 +37,20 @@ def test_every_changelog_entry_is_one_short_sentence() -> None:
     assert not [entry for entry in entries if len(entry.split()) > 25 or not entry.endswith(".")]
 
 
-def test_every_dependency_is_pinned_with_hashes() -> None:
-    pins = _pins()
+@pytest.mark.parametrize("kind", ["dev", "integrations"])
+def test_every_pin_has_its_hashes(kind: str) -> None:
+    assert not [name for name, block in _pins(kind).items() if "--hash=sha256:" not in block]
+
+
+def test_every_dependency_is_pinned() -> None:
     wanted = [*pyproject()["project"]["dependencies"], *_wanted(ROOT / "requirements-dev.in")]
-    for extra in pyproject()["project"]["optional-dependencies"].values():
-        wanted += extra
-    names = {re.split(r"[^A-Za-z0-9_-]", line)[0].lower() for line in wanted}
-    assert not names - pins.keys(), "run `make pins`"
-    assert not [name for name, block in pins.items() if "--hash=sha256:" not in block]
+    assert not _names(wanted) - _pins("dev").keys(), "run `make pins`"
+    extras = [line for extra in pyproject()["project"]["optional-dependencies"].values() for line in extra]
+    assert not _names(extras) - _pins("dev").keys() - _pins("integrations").keys(), "run `make pins`"
+
+
+def _names(lines: list[str]) -> set[str]:
+    return {re.split(r"[^A-Za-z0-9_-]", line)[0].lower() for line in lines}
 
 
 def test_no_file_tells_of_the_machine_it_was_made_on() -> None:
@@ -61,8 +69,8 @@ def _about_pip(path: Path, word: str) -> bool:
     return path.name == "Makefile" and word in ("--index" + "-url", "--find" + "-links")
 
 
-def _pins() -> dict[str, str]:
-    text = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8")
+def _pins(kind: str) -> dict[str, str]:
+    text = (ROOT / f"requirements-{kind}.txt").read_text(encoding="utf-8")
     blocks = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)
     return {block.split("==")[0].lower(): block for block in blocks if "==" in block}
 

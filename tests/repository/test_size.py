@@ -12,9 +12,9 @@ from tests.repository.sources import PACKAGE, python_files, shown, tree
 
 FILE_LINES = 400
 FUNCTION_LINES = 80
-CORE_LINES = 12_000
-"""Of code: no blank lines, comments, or docstrings (docs/adr/0010, 0012 and 0013)."""
-NOT_CORE = ("tasks", "report", "cli", "bench", "adapters")
+CORE_LINES = 13_500
+"""Of code: no blank lines, comments, or docstrings (docs/adr/0010, 0012 to 0014)."""
+NOT_CORE = ("tasks", "report", "cli", "bench", "adapters", "deploy")
 
 _NO_CODE = {
     tokenize.ENCODING,
