@@ -85,6 +85,15 @@ def test_synthetic_tables_are_made_of_what_the_recorded_one_is_made_of() -> None
         assert sum(shares[name] for shares in drawn) / 12 == pytest.approx(recorded[name], abs=0.05)
 
 
+def test_a_part_of_a_table_has_the_outcomes_of_the_programs_that_differ_there_alone() -> None:
+    table = synthetic("pairs", 3)
+    name = table.space.variables[-1].name
+    part = table.part(lambda variable: variable.name == name)
+    assert len(part.points) == len(table.space.variables[-1].levels)
+    assert {part.space.original} == {table.space.original}
+    assert all(part.rows[point] == table.rows[point] for point in part.points)
+
+
 def test_variance_shares_add_up_and_say_what_a_table_is_made_of() -> None:
     additive = variance_shares(synthetic("additive", 5, examples=300))
     pairs = variance_shares(synthetic("pairs", 5, examples=300))

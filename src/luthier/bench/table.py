@@ -6,7 +6,7 @@ Kept compactly, so that any strategy can be replayed on it with many seeds and n
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -148,6 +148,13 @@ class OutcomeTable:
         """Return a point's mean score on some examples."""
         row = self.rows[point]
         return sum(_OUTCOMES[row[self.columns[example]]][0] for example in examples) / len(examples)
+
+    def part(self, chosen: Callable[[Variable], bool]) -> OutcomeTable:
+        """Return the table of the programs in which only the chosen variables differ from the original."""
+        variables = tuple(v if chosen(v) else replace(v, levels=v.levels[:1]) for v in self.space.variables)
+        space = Space(variables)
+        kept = OutcomeTable(self.name, space, self.examples, self.classes, [self.outcomes[0]] * space.size)
+        return replace(kept, outcomes=tuple(self.rows[point] for point in kept.points), made=self.made)
 
     def save(self, path: Path) -> None:
         """Write the table as one readable JSON file."""
