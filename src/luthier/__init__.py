@@ -13,6 +13,7 @@ from luthier._version import __version__
 if TYPE_CHECKING:
     from luthier.budget import Budget
     from luthier.cli.progress import Progress
+    from luthier.deploy.forms import export
     from luthier.errors import LuthierError, Unavailable, Unparseable
     from luthier.evaluation.api import aevaluate, evaluate
     from luthier.evaluation.metrics import contains, exact_match, judge, normalized_match, numeric_match, token_f1
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "luthier.budget": ("Budget",),
     "luthier.cli.progress": ("Progress",),
+    "luthier.deploy.forms": ("export",),
     "luthier.errors": ("LuthierError", "Unavailable", "Unparseable"),
     "luthier.evaluation.api": ("aevaluate", "evaluate"),
     "luthier.evaluation.metrics": (
@@ -91,6 +93,7 @@ __all__ = [
     "contains",
     "evaluate",
     "exact_match",
+    "export",
     "judge",
     "normalized_match",
     "numeric_match",

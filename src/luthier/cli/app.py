@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from luthier._version import __version__
-from luthier.cli import bench_runs, benching, evaluating, looking, models, tuning
+from luthier.cli import bench_runs, benching, deploying, evaluating, looking, models, tuning
 
 app = typer.Typer(
     name="luthier",
@@ -42,7 +42,7 @@ app.command("optimize")(tuning.optimize)
 app.command("evaluate")(evaluating.evaluate)
 app.command("resume")(tuning.resume)
 app.command("show")(looking.show)
-app.command("export")(looking.export)
+app.command("export")(deploying.export)
 app.add_typer(models.app, name="models")
 benching.app.command("run")(bench_runs.run)
 benching.app.command("table")(bench_runs.table)

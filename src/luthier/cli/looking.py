@@ -1,4 +1,4 @@
-"""``show`` and ``export``: look at a study, also one that runs, and take its prompts elsewhere."""
+"""``show``: look at a study, also one that runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import typer
 from luthier.cli import options as o
 from luthier.cli.console import emit, say
 from luthier.cli.exits import guarded
-from luthier.cli.exporting import FORMS, exported, prompts_of
 from luthier.cli.progress import Progress, charges
 from luthier.cli.steps import spent, steps
 from luthier.errors import ConfigError
@@ -47,35 +46,6 @@ def show(
         emit({**state.to_json(), **more, "study_dir": study_dir, "report": _report(study_dir)})
     else:
         _print(study_dir, events, state)
-
-
-@guarded
-def export(
-    source: Annotated[Path, typer.Argument(metavar="STUDY_DIR|PROMPTS_DIR", help="A study, or saved prompts.")],
-    to: Annotated[str, typer.Option("--to", metavar="|".join(FORMS), help="The form.")] = "json",
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.")] = None,
-    best: Annotated[
-        bool, typer.Option("--best", help="The best found, whatever the verdict; else what the verdict recommends.")
-    ] = False,
-    program: Annotated[
-        str | None,
-        typer.Option(
-            "--program", metavar="MODULE:FUNCTION", help="With --to openai: render exactly as this program would."
-        ),
-    ] = None,
-    debug: o.Debug = False,
-) -> None:
-    """Write a study's prompts, or saved ones, as JSON, Markdown, or OpenAI messages."""
-    if to not in FORMS:
-        raise ConfigError(f"--to {to}: must be one of {', '.join(FORMS)}")
-    text = exported(prompts_of(source, best=best), to, program=program)
-    if to == "openai" and program is None:
-        say("note: without --program, descriptions of fields and types of answers are left out of these messages")
-    if output is None:
-        typer.echo(text, nl=False)
-    else:
-        output.write_text(text, encoding="utf-8")
-        say(f"written to {output}")
 
 
 def _events(study_dir: Path) -> list[dict[str, Any]]:

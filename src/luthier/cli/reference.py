@@ -62,7 +62,8 @@ def _leaves(command: Any, path: str) -> Iterable[str]:
 
 
 def _names(option: Any) -> str:
-    names = ", ".join(f"`{name}`" for name in sorted(option.opts, key=len, reverse=True))
+    spelled = [*sorted(option.opts, key=len, reverse=True), *option.secondary_opts]
+    names = ", ".join(f"`{name}`" for name in spelled)
     if option.is_flag:
         return names
     return f"{names} `{_cell(option.metavar)}`"

@@ -88,8 +88,13 @@ def messages(
         if answer is not None:
             turns.append(Message("user", _lines(_demo_inputs(signature, demo), between="\n")))
             turns.append(Message("assistant", answer))
-    turns.append(Message("user", _lines(_inputs(signature, inputs), between="\n")))
+    turns.append(Message("user", varying(signature, inputs)))
     return tuple(turns)
+
+
+def varying(signature: Signature, inputs: Mapping[str, Any]) -> str:
+    """Return the last turn of the chat form: all of it that varies with the inputs."""
+    return _lines(_inputs(signature, inputs), between="\n")
 
 
 def text(signature: Signature, prompt: Prompt, inputs: Mapping[str, Any]) -> str:
