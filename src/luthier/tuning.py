@@ -22,8 +22,7 @@ from luthier.optimizers.setup import Settings, Setup, prepare
 from luthier.optimizers.verdict import Decision, Verdict
 from luthier.program.bind import bind
 from luthier.program.candidate import Candidate
-from luthier.program.predictor import Predictor
-from luthier.program.program import Program
+from luthier.program.program import Program, Tunable
 from luthier.report import write_report
 from luthier.study.study import Study
 
@@ -71,7 +70,7 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
     group: str | None = None,
     split_seed: int = 0,
     sizes: tuple[int, int, int] | None = None,
-    predictors: Sequence[Predictor[Any, Any]] | None = None,
+    predictors: Sequence[Tunable] | None = None,
     store: str | Path | None = None,
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
     confirm: Confirm | None = None,
@@ -145,7 +144,7 @@ async def aoptimize(  # noqa: PLR0913 - the twin of ``optimize``
     group: str | None = None,
     split_seed: int = 0,
     sizes: tuple[int, int, int] | None = None,
-    predictors: Sequence[Predictor[Any, Any]] | None = None,
+    predictors: Sequence[Tunable] | None = None,
     store: str | Path | None = None,
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
     confirm: Confirm | None = None,
@@ -255,7 +254,7 @@ def _met_at_run_time(study: Study) -> bool:
 
 
 def _result(setup: Setup, study: Study, tuned: Program, program: ProgramT) -> Result[ProgramT]:
-    whole = setup.program.with_predictors(tuned.predictors)
+    whole = setup.program.with_components(tuned.components)
     events = tuple(study.events)
     verdict = Verdict.from_json(next(event for event in events if event["event"] == "verdict"))
     choice = next(event for event in events if event["event"] == "choice")
@@ -266,7 +265,7 @@ def _result(setup: Setup, study: Study, tuned: Program, program: ProgramT) -> Re
         decision=verdict.decision,
         verdict=verdict,
         candidate=recommended,
-        program=cast(ProgramT, bind(program, lm=setup.task, candidate=recommended, predictors=whole.predictors)),
+        program=cast(ProgramT, bind(program, lm=setup.task, candidate=recommended, predictors=whole.components)),
         best=best,
         study_dir=study.directory,
         report=write_report(study.directory, events),

@@ -201,7 +201,7 @@ def test_a_predictor_met_later_runs_with_its_original_prompt_and_is_reported(tmp
     tune(tmp_path / "s", SEARCH, program=surprised, lm=lt.LM(ScriptedLM(answer)))
     assert event(tmp_path / "s", "baseline")["predictors"]["met"] == {}
     assert event(tmp_path / "s", "choice")["warnings"] == [
-        "predictor 'word' was met after the baseline: it ran with its original prompt and is not tuned"
+        "'word' was met after the baseline: it ran as it is and is not tuned"
     ]
 
 

@@ -153,10 +153,10 @@ def test_two_of_one_name_are_an_error_that_says_where_they_are() -> None:
 
 
 def test_the_same_twin_made_twice_is_one_predictor() -> None:
-    program = discover(first).with_predictors([first.named("twin"), first.named("twin")])
+    program = discover(first).with_components([first.named("twin"), first.named("twin")])
     assert [p.name for p in program.predictors] == ["first", "twin"]
     with pytest.raises(DiscoveryError, match="twin"):
-        program.with_predictors([later.named("twin")])
+        program.with_components([later.named("twin")])
 
 
 def test_the_source_holds_the_program_and_what_it_reaches_once() -> None:

@@ -19,8 +19,8 @@ from luthier.lm.gateway import Gateway
 from luthier.lm.request import Completion, Request
 from luthier.lm.user_code import in_daemon_thread
 from luthier.program.candidate import Candidate, Prompt
+from luthier.program.component import Component
 from luthier.program.context import Run, current_run, running
-from luthier.program.predictor import Predictor
 from luthier.program.program import discover
 from luthier.program.run import run_program
 from luthier.program.trace import Trace
@@ -210,12 +210,12 @@ def test_predict_and_prompt_outside_a_body_are_refused() -> None:
 
 
 def test_a_predictor_met_at_run_time_is_reported_once(gateway: Gateway) -> None:
-    met: list[Predictor[..., Any]] = []
+    met: list[Component] = []
 
     def program(text: str) -> list[str]:
         return [echo.named("dynamic")(text) for _ in range(3)] + [echo(text)]
 
-    run = Run(scripted(lambda request: "x"), gateway, known=frozenset({"echo"}), on_new_predictor=met.append)
+    run = Run(scripted(lambda request: "x"), gateway, known=frozenset({"echo"}), on_new=met.append)
     assert execute(program, {"text": "t"}, run)[0] == ["x"] * 4
     assert [predictor.name for predictor in met] == ["dynamic"]
 

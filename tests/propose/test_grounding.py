@@ -106,7 +106,7 @@ class TestProgramSummary:
 
         found, _ = grounded(forgetful, ONLY_PROGRAM)
         assert set(found.roles) == {"petal_size"}
-        assert found.warnings == ("no role of predictor 'species': the proposer's answer was empty",)
+        assert found.warnings == ("no role of 'species': the proposer's answer was empty",)
 
 
 def test_a_failed_call_is_raised_as_it_is() -> None:

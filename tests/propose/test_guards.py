@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from luthier.propose.cleaning import clean, unfinished_thought, without_thoughts
+from luthier.propose.fields import subject_of
 from luthier.propose.guards import Fault, TrainingText, check, normalized
 from luthier.propose.tips import TIPS
 from tests.propose.world import KIND, rows
@@ -18,8 +21,7 @@ GOOD = "You are a botanist. Weigh the petal's length against its width, then nam
 def fault_of(text: str, *, finish: str = "stop", original: str = KIND.instruction, limit: int = 1200) -> Fault | None:
     return check(
         text,
-        original=original,
-        signature=KIND,
+        subject=replace(subject_of(KIND), original=original),
         meta_prompt=META,
         training=TRAINING,
         finish_reason=finish,

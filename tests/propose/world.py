@@ -52,7 +52,7 @@ def classify(petal: str, owner: Annotated[str, Private] = "") -> str:
 def program(*signatures: Signature) -> Program:
     """Return a program of these predictors."""
     predictors = tuple(SimpleNamespace(name=s.name, signature=s) for s in signatures or (SIZE, KIND))
-    return cast("Program", SimpleNamespace(predictors=predictors, function=classify, name="tests:classify"))
+    return cast("Program", SimpleNamespace(predictors=predictors, texts=(), function=classify, name="tests:classify"))
 
 
 def rows(n: int) -> list[Row]:

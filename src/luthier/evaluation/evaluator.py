@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from luthier.lm.gateway import Gateway
     from luthier.lm.lm import LM
     from luthier.program.candidate import Candidate
-    from luthier.program.predictor import Predictor
+    from luthier.program.component import Component
     from luthier.program.program import Program
 
 
@@ -41,7 +41,7 @@ class Evaluator:
         on_rollout: told of every rollout when it ends.
 
     Attributes:
-        met: predictors first met while running; they ran with their original prompts.
+        met: components first met while running; they ran as they are in the program.
         proven: a rollout has ended without an error of the program. Until then the first job's error ends the study;
             set it where an earlier session has seen to that.
 
@@ -69,10 +69,10 @@ class Evaluator:
         self.lm = lm
         self.gateway = gateway
         self.concurrency = concurrency
-        self.met: set[Predictor[..., Any]] = set()
+        self.met: set[Component] = set()
         self.proven = False
         self._on_rollout = on_rollout
-        self._known = frozenset(predictor.name for predictor in program.predictors)
+        self._known = frozenset(component.name for component in program.components)
         # Shared by all calls of ``rollouts`` that run at one time.
         self._room = asyncio.Semaphore(concurrency)
 
@@ -136,7 +136,7 @@ class Evaluator:
             example=job.example,
             temperature=job.temperature,
             known=self._known,
-            on_new_predictor=self.met.add,
+            on_new=self.met.add,
         )
         started = time.perf_counter()
         judged: _Judged | Exception

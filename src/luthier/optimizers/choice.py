@@ -35,7 +35,7 @@ def choose(bench: Workbench, choices: Choices, trials: Sequence[Trial]) -> dict[
         "table": [_row(point, full[point], is_original=point == original) for point in ranked],
         "leaked_cells": leaked_cells(choices, full, bench.original),
         "warnings": [
-            f"predictor {name!r} was met after the baseline: it ran with its original prompt and is not tuned"
+            f"{name!r} was met after the baseline: it ran as it is and is not tuned"
             for name in sorted({name for trial in trials for o in trial.observations for name in o.detail.get(MET, ())})
         ],
     }

@@ -98,16 +98,16 @@ class Line:
         """
         evaluator = self._evaluator(self.setup) if evaluator is None else evaluator
         found: Mapping[str, Any] = self._event("baseline")["predictors"]
-        missing = found["met"].keys() - {predictor.name for predictor in evaluator.met}
+        missing = found["met"].keys() - {component.name for component in evaluator.met}
         if missing:
             examples = sorted({found["met"][name] for name in missing})
             await scored_rollouts(evaluator, [Job(self.setup.program.original, example) for example in examples])
-        met = {predictor.name: predictor for predictor in evaluator.met}
+        met = {component.name: component for component in evaluator.met}
         if missing - met.keys():
             raise ProgramFailed(f"{', '.join(sorted(missing - met.keys()))}: called in the baseline, but not any more")
         program = self.setup.program
-        called = [predictor for predictor in program.predictors if predictor.name not in found["never_called"]]
-        return replace(program, predictors=tuple(called)).with_predictors(met[name] for name in found["met"])
+        used = [component for component in program.components if component.name not in found["never_called"]]
+        return replace(program, components=tuple(used)).with_components(met[name] for name in found["met"])
 
     async def _plan(self) -> None:
         """Show the plan before anything is spent."""
@@ -144,19 +144,25 @@ class Line:
         return {**_evaluation_event(rollouts), "judge": _usage_json(judge), **self._predictors_met(rollouts)}
 
     def _predictors_met(self, rollouts: Sequence[Rollout]) -> dict[str, Any]:
-        """Return which predictors are the program's: those known beforehand that ran, and those met in a run."""
+        """Return which components are the program's: those known beforehand that ran, and those met in a run."""
         showed: dict[str, str] = {}
         for rollout in rollouts:
-            for call in rollout.trace.calls:
-                showed.setdefault(call.predictor, rollout.job.example)
-        known = {predictor.name for predictor in self.setup.program.predictors}
+            for name in rollout.trace.met:
+                showed.setdefault(name, rollout.job.example)
+        program = self.setup.program
+        known = {component.name for component in program.components}
+        words = {text.name: ("text", "read") for text in program.texts}
         never, others = sorted(known - showed.keys()), sorted(showed.keys() - known)
-        warnings = [f"predictor {name!r} was never called on {len(rollouts)} examples: not tuned" for name in never]
+        warnings = [
+            f"{what} {name!r} was never {done} on {len(rollouts)} examples: not tuned"
+            for name in never
+            for what, done in [words.get(name, ("predictor", "called"))]
+        ]
         if self.setup.predictors_given:
-            warnings += [f"predictor {name!r} is not among those to tune: it keeps its prompt" for name in others]
+            warnings += [f"{name!r} is not among those to tune: it stays as it is" for name in others]
             others = []
         if known <= set(never) and not others:
-            raise ProgramFailed(f"the program called no predictor to tune on any of {len(rollouts)} examples")
+            raise ProgramFailed(f"the program used nothing that is to be tuned on any of {len(rollouts)} examples")
         found = {"never_called": never, "met": {name: showed[name] for name in others}}
         return {"predictors": found, "warnings": warnings}
 
@@ -179,7 +185,7 @@ class Line:
     ) -> dict[str, Any]:
         """How much each variable mattered, and what each predictor's change brings where there are two or more."""
         variables = {"variables": to_json(importances(trials, seed=self.setup.settings.seed))}
-        if choice["is_original"] or len(self.setup.program.predictors) < 2:
+        if choice["is_original"] or len(self.setup.program.components) < 2:
             return {**variables, "predictors": {}, "skipped": "nothing to tell apart"}
         number = next(row["trial"] for row in choice["table"] if row["point"] == choice["point"])
         known = next(trial for trial in trials if trial.number == number)
@@ -249,7 +255,7 @@ class Line:
             cost,
             closing=closing,
             verdict=len(setup.split.test),
-            longest_answer=max(setup.task.max_tokens, *(length or 0 for length in lengths)),
+            longest_answer=max([setup.task.max_tokens, *(length or 0 for length in lengths)]),
             abreast=min(setup.concurrency, len(setup.scoring)),
         )
 

@@ -15,8 +15,10 @@ from luthier.evaluation.metrics import Metric
 from luthier.evaluation.splits import Split
 from luthier.lm.lm import LM
 from luthier.optimizers.optimizer import Optimizer
+from luthier.program.component import Component
+from luthier.program.predictor import Predictor
 from luthier.program.program import Program, code_hash
-from luthier.program.signature import Signature
+from luthier.program.text import Text
 
 
 def manifest(
@@ -32,7 +34,7 @@ def manifest(
     """Return the manifest event; a study whose manifest differs is another study."""
     return {
         "program": program.name,
-        "predictors": [_signature(predictor.signature) for predictor in program.predictors],
+        "predictors": [_component(component) for component in program.components],
         "lms": {role: _lm(lm) for role, lm in lms.items()},
         "optimizer": {"name": optimizer.name, "settings": _settings(optimizer)},
         **settings,
@@ -49,7 +51,18 @@ def manifest(
     }
 
 
-def _signature(signature: Signature) -> dict[str, Any]:
+def _component(component: Component) -> dict[str, Any]:
+    if isinstance(component, Text):
+        return {
+            "name": component.name,
+            "kind": component.kind.value,
+            "instruction": component.text,
+            "fingerprint": component.fingerprint,
+            # What stands around a text is a part of the program, although no code hash covers it.
+            "around": content_hash([component.facts, component.guard.sentences]),
+        }
+    assert isinstance(component, Predictor)
+    signature = component.signature
     return {
         "name": signature.name,
         "instruction": signature.instruction,

@@ -80,7 +80,7 @@ class MIPROPlus(ZeroShotMIPROPlus):
             setting = self.next_setting(bench, choices, trials, number)
             pool = await self.write(bench, grounding, shown, choices, setting, trials, number)
             changed = {variable: payloads[0] for variable, payloads in new_instructions(pool).items()}
-            changed |= _demos(chosen_set(pools, choices, setting), bench.original.prompts)
+            changed |= _demos(chosen_set(pools, choices, setting), bench.with_demos)
             program = Point({**choices.space.original, **setting})
             arrival = choices.arriving([(program, changed)])
             seen = {_prompts(trial.ask.point) for trial in trials}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from luthier.canonical import content_hash
+from luthier.errors import ConfigError
 from luthier.program.candidate import Candidate, Demo
 from luthier.propose.bootstrap import DemoSet
 from luthier.propose.instructions import Proposal
@@ -117,7 +118,7 @@ def choices(
     frozen: Iterable[str] = (),
     settings: Mapping[str, Sequence[Any]] | None = None,
 ) -> Choices:
-    """Build the space: one instruction and one demo-set variable per predictor (MIPRO §4.3).
+    """Build the space: one instruction and one demo-set variable per predictor, one variable per text (MIPRO §4.3).
 
     Args:
         original: the program as it is; its prompts are always the first levels.
@@ -127,6 +128,7 @@ def choices(
         frozen: names of variables left as the original has them.
         settings: by variable, values of settings that candidates come about with (MIPRO++); numbers are ordered.
     """
+    with_demos = sorted(name for name, prompt in original.prompts.items() if prompt.kind.takes_demos)
     payloads: dict[str, dict[str, dict[str, Any]]] = {}
     for predictor in sorted(original.prompts):
         if instructions is not None:
@@ -134,14 +136,19 @@ def choices(
             payloads[f"{predictor}.instruction"] = _levels(
                 {"predictor": predictor, "instruction": text} for text in texts
             )
-        if demo_sets and not tied:
+        if demo_sets and not tied and predictor in with_demos:
             payloads[f"{predictor}.demos"] = _levels(_demos(original, demo_sets, [predictor]))
-    if demo_sets and tied:
-        payloads[TIED] = _levels(_demos(original, demo_sets, sorted(original.prompts)))
+    if demo_sets and tied and with_demos:
+        payloads[TIED] = _levels(_demos(original, demo_sets, with_demos))
     for name, values in (settings or {}).items():
         payloads[name] = _levels({"setting": value} for value in values)
     skip = set(frozen)
     kept = {name: levels for name, levels in payloads.items() if name not in skip}
+    if not kept:
+        raise ConfigError(
+            f"nothing to search over: {', '.join(sorted(original.prompts))} have no variable that this optimizer tunes "
+            "(texts of templates and tools take no demos) and that is not frozen"
+        )
     return Choices(Space(tuple(_variable(name, levels) for name, levels in kept.items())), kept)
 
 

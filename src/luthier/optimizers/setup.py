@@ -21,8 +21,7 @@ from luthier.optimizers.optimizer import Auto, Facts, Optimizer
 from luthier.optimizers.plan import ANSWER_TOKENS, CHARACTERS_PER_TOKEN, RolloutCost, study_plan
 from luthier.optimizers.registry import optimizer_named
 from luthier.optimizers.shape import EVALUATIONS, auto_for, evaluations_in, room_for_demos
-from luthier.program.predictor import Predictor
-from luthier.program.program import Program, discover
+from luthier.program.program import Program, Tunable, discover
 from luthier.program.render import text
 
 PAPER_FULL_EVALUATIONS = 30
@@ -64,7 +63,7 @@ class Setup:
     optimizer: Optimizer
     settings: Settings
     predictors_given: bool
-    """Whether the user named the predictors to tune; then no other is."""
+    """Whether the user named the components to tune; then no other is."""
     study_dir: Path
     manifest: Mapping[str, Any]
 
@@ -97,10 +96,12 @@ class Setup:
             n_train=len(self.training),
             n_val=scoring,
             n_test=len(self.split.test),
-            n_predictors=len(self.program.predictors),
+            n_predictors=len(self.program.components),
             auto=auto or "light",
             evaluations=2 * scoring,
-            largest_demo_set=room_for_demos(cost.prompt_tokens * CHARACTERS_PER_TOKEN / max(cost.calls, 1.0)),
+            largest_demo_set=room_for_demos(cost.prompt_tokens * CHARACTERS_PER_TOKEN / max(cost.calls, 1.0))
+            if self.program.predictors
+            else 0,
             sequential=self.task.is_local,
         )
         before = self.optimizer.plan(least)
@@ -126,7 +127,7 @@ class Setup:
         """Guess a program run's cost: every predictor once, its prompt with an average row's text."""
         rows = self.scoring[:20]
         characters = sum(sum(len(str(value)) for value in row.inputs.values()) for row in rows) / max(1, len(rows))
-        n = len(self.program.predictors)
+        n = max(1, len(self.program.predictors))  # texts alone: their program makes its own call
         row_tokens, written = n * characters / CHARACTERS_PER_TOKEN, ANSWER_TOKENS * n
         return RolloutCost(
             calls=n,
@@ -146,7 +147,7 @@ class Setup:
             sum(outcome["cost"][name] for outcome in outcomes) / n
             for name in ("lm_calls", "prompt_tokens", "completion_tokens")
         )
-        constant = self._constant_tokens() * calls / len(self.program.predictors)
+        constant = self._constant_tokens() * calls / max(1, len(self.program.predictors))
         return RolloutCost(
             calls=calls,
             prompt_tokens=prompt,
@@ -178,8 +179,8 @@ class Setup:
         return replace(self, program=program)
 
     def _constant_tokens(self) -> float:
-        """Estimate the tokens of all predictors' prompts apart from their inputs."""
-        characters = 0
+        """Estimate the tokens of all prompts apart from their inputs."""
+        characters = sum(len(text.text) for text in self.program.texts)
         for predictor in self.program.predictors:
             empty = {field.name: "" for field in predictor.signature.inputs}
             characters += len(text(predictor.signature, predictor.original, empty))
@@ -193,7 +194,7 @@ def prepare(
     *,
     lms: Mapping[str, LM | str | None],
     optimizer: str | Optimizer,
-    predictors: Sequence[Predictor[Any, Any]] | None,
+    predictors: Sequence[Tunable] | None,
     settings: Settings,
 ) -> Setup:
     """Resolve and check everything; nothing is called and nothing is written.

@@ -32,6 +32,8 @@ def demo_sizes(sets: int, largest: int) -> tuple[int, ...]:
     """
     if sets < 1:
         return ()
+    if largest < 1:  # nothing takes demos
+        return (0,)
     filled = sets - 1
     sizes = [math.ceil(largest * math.ceil((index + 2) / 2) / math.ceil((filled + 1) / 2)) for index in range(filled)]
     return (0, *(min(largest, max(1, size)) for size in sizes))

@@ -45,7 +45,7 @@ None while nothing is to be added. It must depend on its arguments alone."""
 ALIKE_THAT_STOP = 3
 """So many candidates that fail alike, and have nothing new in common, show that the program is broken."""
 MET = "met"
-"""What the journal calls the predictors that an outcome's rollout was the first to meet."""
+"""What the journal calls the components that an outcome's rollout was the first to meet."""
 
 
 @dataclass(slots=True)
@@ -72,6 +72,11 @@ class Workbench:
     def scoring_ids(self) -> tuple[str, ...]:
         """Ids of the rows candidates are compared on."""
         return tuple(row.id for row in self.scoring)
+
+    @property
+    def with_demos(self) -> tuple[str, ...]:
+        """Names of the components that take demos."""
+        return tuple(name for name, prompt in self.original.prompts.items() if prompt.kind.takes_demos)
 
     @property
     def instructions(self) -> dict[str, str]:
@@ -269,7 +274,7 @@ class Workbench:
         outcome = outcome_json(rollout)
         if rollout.traceback:
             outcome["traceback"] = content_hash(rollout.traceback)
-        if met := sorted({call.predictor for call in rollout.trace.calls} - self.original.prompts.keys()):
+        if met := sorted(rollout.trace.met - self.original.prompts.keys()):
             outcome[MET] = met
         return outcome
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from luthier.program.candidate import Candidate
 from luthier.program.context import Run, running
-from luthier.program.predictor import Predictor
-from luthier.program.program import Program, find_program
+from luthier.program.program import Program, Tunable, find_program
 
 if TYPE_CHECKING:
     from luthier.lm.lm import LM
@@ -44,7 +43,7 @@ def bind(
     *,
     lm: LM,
     candidate: Candidate | None = None,
-    predictors: Sequence[Predictor[..., Any]] | None = None,
+    predictors: Sequence[Tunable] | None = None,
 ) -> Callable[P, R]:
     """Return the program, sync or async as it is, tied to an LM and a candidate; call it from any thread or loop.
 

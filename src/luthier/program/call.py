@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from luthier.errors import CandidateError, Unparseable
+from luthier.errors import Unparseable
 from luthier.lm.engine import engine, loop_is_running
 from luthier.lm.request import Completion, Request
 from luthier.program.badly import badly
 from luthier.program.candidate import Demo, Prompt
+from luthier.program.component import value_in
 from luthier.program.context import Run
 from luthier.program.parse import parse
 from luthier.program.render import messages, render, text
@@ -41,14 +42,7 @@ class PendingCall:
         Raises:
             CandidateError: the prompt was made for another signature.
         """
-        predictor = self.predictor
-        candidate = self.run.candidate
-        if candidate is None or predictor.name not in candidate.prompts:
-            return predictor.original
-        made_for = candidate.fingerprints.get(predictor.name)
-        if made_for is not None and made_for != predictor.fingerprint:
-            raise CandidateError(drift(predictor.name, made_for, predictor.fingerprint))
-        return candidate.prompts[predictor.name]
+        return value_in(self.run.candidate, self.predictor)
 
 
 pending_call: contextvars.ContextVar[PendingCall | None] = contextvars.ContextVar("luthier_call", default=None)
@@ -136,14 +130,6 @@ def record_own(call: PendingCall, value: Any) -> None:
 def record_unparseable(call: PendingCall, error: Unparseable) -> None:
     """Note a call whose body could not read the answer."""
     _record_failure(call, Completion(error.text, "other"), error)
-
-
-def drift(name: str, made_for: str, now: str) -> str:
-    """Say how a predictor's signature differs from the one its prompt was made for."""
-    before, after = made_for.rsplit(" # ", 1)[0], now.rsplit(" # ", 1)[0]
-    if before == after:
-        return f"the prompt of predictor {name!r} was made for other field descriptions of `{after}`"
-    return f"the prompt of predictor {name!r} was made for `{before}`, the program has `{after}`"
 
 
 def _request(call: PendingCall) -> Request:

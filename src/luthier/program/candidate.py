@@ -1,4 +1,4 @@
-"""A candidate: a prompt for every predictor, as a value."""
+"""A candidate: a prompt for every predictor and a text for every region and tool, as a value."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from luthier.canonical import content_hash
-from luthier.program.prompt import Demo, DemoSource, Prompt, Provenance
+from luthier.program.prompt import Demo, DemoSource, Kind, Prompt, Provenance
 
-__all__ = ["Candidate", "Demo", "DemoSource", "Prompt", "Provenance"]
+__all__ = ["Candidate", "Demo", "DemoSource", "Kind", "Prompt", "Provenance"]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A prompt for every predictor, by the predictor's name."""
+    """A value for every component, by the component's name."""
 
     prompts: Mapping[str, Prompt]
+    """Predictors' prompts, and texts of regions and tools; each says of which kind it is."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
-    """By predictor: the fingerprint of the signature the prompt was made for."""
+    """By component: the fingerprint of what the value was made for, a predictor's signature for one."""
 
     @property
     def key(self) -> str:
@@ -35,7 +36,7 @@ class Candidate:
         return replace(self, prompts={**self.prompts, predictor: prompt})
 
     def with_instruction(self, predictor: str, instruction: str) -> Candidate:
-        """Return a candidate with one predictor's instruction replaced."""
+        """Return a candidate with one predictor's instruction, or one text, replaced."""
         return self.with_prompt(predictor, replace(self.prompts[predictor], instruction=instruction))
 
     def with_demos(self, predictor: str, demos: Iterable[Demo]) -> Candidate:
@@ -56,7 +57,7 @@ class Candidate:
         return Candidate(prompts, dict(data.get("fingerprints", {})))
 
     def save(self, directory: Any) -> None:
-        """Write one readable ``.md`` per predictor, its demos as ``.jsonl``, and ``candidate.json``."""
+        """Write one readable ``.md`` per component, its demos as ``.jsonl``, and ``candidate.json``."""
         from luthier.program.files import save_prompts
 
         save_prompts(self.prompts, self.fingerprints, directory)

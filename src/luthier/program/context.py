@@ -18,7 +18,7 @@ from luthier.types import Role
 if TYPE_CHECKING:
     from luthier.lm.gateway import Gateway
     from luthier.lm.lm import LM
-    from luthier.program.predictor import Predictor
+    from luthier.program.component import Component
 
 
 @dataclass(slots=True)
@@ -37,9 +37,9 @@ class Run:
     """Overrules every other temperature, as bootstrap rounds do."""
     trace: Trace = field(default_factory=Trace)
     known: frozenset[str] | None = None
-    """Names of the predictors that are known; None: nobody asks."""
-    on_new_predictor: Callable[[Predictor[..., Any]], None] | None = None
-    """Told, once per run, of each predictor whose name is not known."""
+    """Names of the components that are known; None: nobody asks."""
+    on_new: Callable[[Component], None] | None = None
+    """Told, once per run, of each component whose name is not known."""
     failures: list[Exception] = field(default_factory=list)
     """What kept the LM from answering: user code may swallow it, but an outage is never a score."""
     ambient: bool = False
@@ -50,17 +50,20 @@ class Run:
     _same: dict[str, int] = field(default_factory=dict, repr=False)
     _met: set[str] = field(default_factory=set, repr=False)
 
-    def begin(self, predictor: Predictor[..., Any]) -> int:
+    def begin(self, predictor: Component) -> int:
         """Number a call of a predictor, in order of start, and report the predictor if it is new."""
         name = predictor.name
         with self._lock:
             index = self._calls.get(name, 0)
             self._calls[name] = index + 1
-            new = self.known is not None and name not in self.known and name not in self._met
-            self._met.add(name)
-        if new and self.on_new_predictor is not None:
-            self.on_new_predictor(predictor)
+        self._meet(predictor)
         return index
+
+    def read(self, text: Component) -> None:
+        """Note that the program reads a text, and report the text if it is new."""
+        if not self.ambient:
+            self.trace.read.add(text.name)
+            self._meet(text)
 
     def sample(self, predictor: str, key: Callable[[], str]) -> int:
         """Number the draw of a request above temperature 0.
@@ -79,6 +82,13 @@ class Run:
         """Add a call that has ended to the trace."""
         if not self.ambient:
             self.trace.calls.append(call)
+
+    def _meet(self, component: Component) -> None:
+        with self._lock:
+            new = self.known is not None and component.name not in self.known and component.name not in self._met
+            self._met.add(component.name)
+        if new and self.on_new is not None:
+            self.on_new(component)
 
     @contextmanager
     def asking(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""A candidate on disk: one readable ``.md`` per predictor, its demos as ``.jsonl``, and ``candidate.json``.
+"""A candidate on disk: one readable ``.md`` per component, its demos as ``.jsonl``, and ``candidate.json``.
 
 The ``.md`` and ``.jsonl`` files are what counts: edit them by hand, and loading reads the edits. Nothing read from
 disk is executed.
@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import CandidateError
-from luthier.program.prompt import Demo, Prompt
+from luthier.program.prompt import Demo, Kind, Prompt
 
 VERSION = 1
 """Of the form of the files."""
 
 _INDEX = "candidate.json"
+_WORDS = {Kind.PROMPT: "predictor", Kind.REGION: "region", Kind.TOOL: "tool"}
 _FRONT = re.compile(r"---(\r?\n)(.*?)\r?\n---\r?\n", re.DOTALL)
 
 
@@ -37,7 +38,7 @@ def save_prompts(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, prompt in prompts.items():
-            front = f"---\npredictor: {json.dumps(name)}\n---\n"
+            front = f"---\n{_WORDS[prompt.kind]}: {json.dumps(name)}\n---\n"
             _write(folder / f"{stems[name]}.md", f"{front}{prompt.instruction}\n")
             demos = folder / f"{stems[name]}.demos.jsonl"
             if prompt.demos:
@@ -66,13 +67,17 @@ def load_prompts(directory: str | os.PathLike[str]) -> tuple[dict[str, Prompt], 
         instruction = _instruction(_read(folder / f"{stems[name]}.md"))
         demos = folder / f"{stems[name]}.demos.jsonl"
         expected = bool(entry.get("demos")) or demos.exists()
-        prompts[name] = Prompt(instruction, _read_demos(demos) if expected else ())
+        try:
+            kind = Kind(entry.get("kind", Kind.PROMPT))
+        except ValueError as error:
+            raise CandidateError(f"{folder / _INDEX}: {name!r} is of a kind that is not known: {error}") from error
+        prompts[name] = Prompt(instruction, _read_demos(demos) if expected else (), kind)
     fingerprints = {name: entry["fingerprint"] for name, entry in index.items() if entry.get("fingerprint")}
     return prompts, fingerprints
 
 
 def file_stems(names: Iterable[str]) -> dict[str, str]:
-    """Return a file name without its ending for each predictor; none leaves the directory, no two meet."""
+    """Return a file name without its ending for each component; none leaves the directory, no two meet."""
     stems: dict[str, str] = {}
     taken: set[str] = set()
     for name in sorted(names):
@@ -96,7 +101,11 @@ def _index(prompts: Mapping[str, Prompt], fingerprints: Mapping[str, str]) -> di
     return {
         "luthier_candidate": VERSION,
         "predictors": {
-            name: {"fingerprint": fingerprints.get(name), "demos": len(prompt.demos)}
+            name: {
+                **({} if prompt.kind is Kind.PROMPT else {"kind": prompt.kind.value}),
+                "fingerprint": fingerprints.get(name),
+                "demos": len(prompt.demos),
+            }
             for name, prompt in prompts.items()
         },
     }

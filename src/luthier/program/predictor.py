@@ -21,7 +21,7 @@ from luthier.program.call import (
     record_own,
     record_unparseable,
 )
-from luthier.program.candidate import Prompt
+from luthier.program.candidate import Kind, Prompt
 from luthier.program.context import current_run
 from luthier.program.inspect_signature import (
     AUTO,
@@ -185,6 +185,11 @@ class Predictor(Generic[P, R]):
             except NameError as error:
                 raise SignatureError(f"predictor {self.name!r}: {error}") from error
         return self._signature
+
+    @property
+    def kind(self) -> Kind:
+        """A predictor's value is an instruction with demos."""
+        return Kind.PROMPT
 
     @functools.cached_property
     def original(self) -> Prompt:

@@ -1,4 +1,4 @@
-"""A program: the user's function and the predictors it calls."""
+"""A program: the user's function, the predictors it calls, and the texts it reads."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeAlias
 
 from luthier.errors import CandidateError, DataError, DiscoveryError
-from luthier.program.call import drift
-from luthier.program.candidate import Candidate
+from luthier.program.candidate import Candidate, Kind
+from luthier.program.component import Component, check_fit
 from luthier.program.predictor import BoundPredictor, Predictor
 from luthier.program.source import code_hash, source_of
-from luthier.program.walk import find_predictors, place_of, unwrapped
+from luthier.program.text import HoldsTexts, Text
+from luthier.program.walk import find_components, place_of, texts_of, unwrapped
 
 __all__ = ["Program", "code_hash", "discover", "program_source"]
 
 AnyPredictor = Predictor[..., Any]
+Tunable: TypeAlias = Predictor[..., Any] | BoundPredictor[..., Any] | Component | HoldsTexts
+"""What may be named in ``predictors=[...]``."""
+
+_WORDS = {Kind.PROMPT: "prompt for predictor", Kind.REGION: "text for template region", Kind.TOOL: "text for tool"}
 
 
 @dataclass(frozen=True)
 class Program:
-    """A function and the predictors it calls, sorted by name."""
+    """A function and its components, sorted by name."""
 
     function: Callable[..., Any]
-    predictors: tuple[AnyPredictor, ...]
+    components: tuple[Component, ...]
     is_async: bool
     parameters: tuple[inspect.Parameter, ...]
     """Those that have a name of their own: neither ``*args`` nor ``**kwargs``."""
@@ -34,11 +39,21 @@ class Program:
 
     @property
     def original(self) -> Candidate:
-        """Every predictor's original prompt."""
+        """Every component as it is in the program."""
         return Candidate(
-            {predictor.name: predictor.original for predictor in self.predictors},
-            {predictor.name: predictor.fingerprint for predictor in self.predictors},
+            {component.name: component.original for component in self.components},
+            {component.name: component.fingerprint for component in self.components},
         )
+
+    @property
+    def predictors(self) -> tuple[AnyPredictor, ...]:
+        """The components that call an LM."""
+        return tuple(component for component in self.components if isinstance(component, Predictor))
+
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        """The components that are text only."""
+        return tuple(component for component in self.components if isinstance(component, Text))
 
     def predictor(self, name: str) -> AnyPredictor:
         """Return the predictor of that name.
@@ -54,29 +69,27 @@ class Program:
     def check(self, candidate: Candidate) -> None:
         """Refuse a candidate that was made for something else.
 
-        A predictor that the candidate does not name keeps its original prompt.
+        A component that the candidate does not name stays as it is.
 
         Raises:
-            CandidateError: it names a predictor that the program lacks, or one whose fields have changed.
+            CandidateError: it names one that the program lacks, or one that is something else now.
         """
-        by_name = {predictor.name: predictor for predictor in self.predictors}
+        by_name = {component.name: component for component in self.components}
         for name in sorted(candidate.prompts):
             if name not in by_name:
                 raise CandidateError(
-                    f"the candidate has a prompt for predictor {name!r}, but {self.name} has only "
+                    f"the candidate has a {_WORDS[candidate.prompts[name].kind]} {name!r}, but {self.name} has only "
                     f"{', '.join(sorted(by_name)) or 'none'}; one that is met only at run time needs predictors=[...]"
                 )
-            made_for = candidate.fingerprints.get(name)
-            if made_for is not None and made_for != by_name[name].fingerprint:
-                raise CandidateError(drift(name, made_for, by_name[name].fingerprint))
+            check_fit(candidate, by_name[name])
 
-    def with_predictors(self, more: Iterable[AnyPredictor]) -> Program:
-        """Return the program with predictors met at run time.
+    def with_components(self, more: Iterable[Component]) -> Program:
+        """Return the program with components met at run time.
 
         Raises:
             DiscoveryError: two of one name.
         """
-        return replace(self, predictors=_sorted([*self.predictors, *more]))
+        return replace(self, components=_sorted([*self.components, *more]))
 
     def call(self, inputs: Mapping[str, Any]) -> Any:
         """Call the function with inputs by name.
@@ -94,14 +107,18 @@ class Program:
         return self.function(*positional, **rest)
 
 
-def discover(function: Callable[..., Any], predictors: Sequence[AnyPredictor] | None = None) -> Program:
-    """Return the program that a function is: with the predictors given, else with those a static walk finds.
+def discover(function: Callable[..., Any], predictors: Sequence[Tunable] | None = None) -> Program:
+    """Return the program that a function is: with the components given, else with those a static walk finds.
+
+    Args:
+        function: the program.
+        predictors: predictors, and templates or tools, or single texts of them.
 
     Raises:
-        DiscoveryError: no predictor, or two of one name; the message says where they are.
+        DiscoveryError: no component, or two of one name; the message says where they are.
     """
     program = find_program(function, predictors)
-    if not program.predictors:
+    if not program.components:
         raise DiscoveryError(
             f"{program.name} calls no predictor that can be found: decorate the functions that call the LM with "
             "@lt.predictor, or name them with predictors=[...]"
@@ -109,11 +126,11 @@ def discover(function: Callable[..., Any], predictors: Sequence[AnyPredictor] | 
     return program
 
 
-def find_program(function: Callable[..., Any], predictors: Sequence[AnyPredictor] | None = None) -> Program:
-    """Do as ``discover`` does, but let a program without predictors pass: it may meet them at run time."""
+def find_program(function: Callable[..., Any], predictors: Sequence[Tunable] | None = None) -> Program:
+    """Do as ``discover`` does, but let a program without components pass: it may meet them at run time."""
     if not callable(function):
         raise DiscoveryError(f"a program is a function, not {function!r}")
-    found = find_predictors(function) if predictors is None else [_unbound(p) for p in predictors]
+    found = find_components(function) if predictors is None else [one for p in predictors for one in _given(p)]
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as error:
@@ -127,24 +144,35 @@ def program_source(program: Program) -> str:
     return source_of(program.function, [predictor.function for predictor in program.predictors])
 
 
-def _unbound(predictor: Any) -> AnyPredictor:
-    if isinstance(predictor, BoundPredictor):
-        return predictor.predictor
-    if not isinstance(predictor, Predictor):
-        raise DiscoveryError(f"predictors=[...] holds {predictor!r}, which is not decorated with @lt.predictor")
-    return predictor
+def _given(thing: Any) -> Sequence[Component]:
+    if isinstance(thing, BoundPredictor):
+        return (thing.predictor,)
+    if isinstance(thing, Predictor):
+        return (thing,)
+    if texts := texts_of(thing):
+        return texts
+    raise DiscoveryError(
+        f"predictors=[...] holds {thing!r}, which is not decorated with @lt.predictor, and has no text to tune"
+    )
 
 
-def _sorted(predictors: Iterable[AnyPredictor]) -> tuple[AnyPredictor, ...]:
-    by_name: dict[str, AnyPredictor] = {}
-    for predictor in predictors:
-        other = by_name.setdefault(predictor.name, predictor)
-        if other != predictor:
+def _sorted(components: Iterable[Component]) -> tuple[Component, ...]:
+    by_name: dict[str, Component] = {}
+    for component in components:
+        other = by_name.setdefault(component.name, component)
+        if other != component:
+            what = "predictors" if isinstance(other, Predictor) and isinstance(component, Predictor) else "components"
             raise DiscoveryError(
-                f"two predictors are called {predictor.name!r}: {place_of(other.function)} and "
-                f"{place_of(predictor.function)}; rename one with name=... or .named(...)"
+                f"two {what} are called {component.name!r}: {_place(other)} and "
+                f"{_place(component)}; rename one with name=... or .named(...)"
             )
     return tuple(by_name[name] for name in sorted(by_name))
+
+
+def _place(component: Component) -> str:
+    if isinstance(component, Text):
+        return component.place
+    return place_of(component.function) if isinstance(component, Predictor) else "an unknown place"
 
 
 def _is_async(function: Any) -> bool:

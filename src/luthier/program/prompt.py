@@ -1,4 +1,4 @@
-"""Prompts: an instruction and demonstrations, as values."""
+"""What is tuned, as values: instructions, demonstrations, and texts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,22 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+
+class Kind(enum.StrEnum):
+    """What a component is."""
+
+    PROMPT = "prompt"
+    """A predictor's: instruction and demos."""
+    REGION = "region"
+    """A marked part of a prompt template."""
+    TOOL = "tool"
+    """What an LM is told of a tool, or of one of its parameters."""
+
+    @property
+    def takes_demos(self) -> bool:
+        """Whether demos belong to it."""
+        return self is Kind.PROMPT
 
 
 class DemoSource(enum.StrEnum):
@@ -79,16 +95,19 @@ class Demo:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The tunable part of one predictor."""
+    """The value of one component: a predictor's instruction and demos, or a text alone."""
 
     instruction: str
     demos: tuple[Demo, ...] = ()
+    kind: Kind = Kind.PROMPT
 
     def to_json(self) -> dict[str, Any]:
         """Return the prompt as JSON."""
-        return {"instruction": self.instruction, "demos": [demo.to_json() for demo in self.demos]}
+        out: dict[str, Any] = {"instruction": self.instruction, "demos": [demo.to_json() for demo in self.demos]}
+        return out if self.kind is Kind.PROMPT else {**out, "kind": self.kind.value}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Prompt:
-        """Read a prompt back."""
-        return Prompt(data["instruction"], tuple(Demo.from_json(demo) for demo in data["demos"]))
+        """Read a prompt back; without a kind it is a predictor's."""
+        demos = tuple(Demo.from_json(demo) for demo in data["demos"])
+        return Prompt(data["instruction"], demos, Kind(data.get("kind", Kind.PROMPT)))

@@ -35,10 +35,17 @@ class Trace:
     """The predictor calls of one run, in the order in which they ended."""
 
     calls: list[Call] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
+    """Names of the texts that the run has read."""
 
     def of(self, predictor: str) -> list[Call]:
         """The calls of one predictor."""
         return [call for call in self.calls if call.predictor == predictor]
+
+    @property
+    def met(self) -> set[str]:
+        """Names of the components that the run has used."""
+        return self.read | {call.predictor for call in self.calls}
 
     @property
     def usage(self) -> Usage:

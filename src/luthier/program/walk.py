@@ -1,4 +1,4 @@
-"""Finds the predictors that a function reaches, without running it."""
+"""Finds the components that a function reaches, without running it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from luthier.program.component import Component
 from luthier.program.predictor import BoundPredictor, Predictor
+from luthier.program.text import Text
 
 _OWN_PROGRAMS = ("luthier.tasks", "luthier.cli")
 """The only modules of luthier that hold programs; the rest is machinery."""
@@ -19,11 +21,19 @@ _MAX_DEPTH = 4
 """How deep containers and instances are looked into."""
 
 
-def find_predictors(function: Callable[..., Any]) -> list[Predictor[..., Any]]:
-    """Return the predictors reached through globals, closures, attributes, and called user functions."""
+def find_components(function: Callable[..., Any]) -> list[Component]:
+    """Return the predictors and texts reached through globals, closures, attributes, and called user functions."""
     walk = _Walk(function)
     walk.visit(function, 0)
-    return walk.predictors
+    return [*walk.predictors, *walk.texts]
+
+
+def texts_of(thing: Any) -> tuple[Text, ...]:
+    """Return the texts that a thing is or holds; nothing of it is run to find out but what names them."""
+    if isinstance(thing, Text):
+        return (thing,)
+    held = inspect.getattr_static(thing, "luthier_texts", None)
+    return () if held is None else tuple(thing.luthier_texts)
 
 
 def find_functions(function: Callable[..., Any]) -> list[FunctionType]:
@@ -56,6 +66,7 @@ def place_of(function: Callable[..., Any]) -> str:
 class _Walk:
     def __init__(self, start: Any) -> None:
         self.predictors: list[Predictor[..., Any]] = []
+        self.texts: list[Text] = []
         self.functions: list[FunctionType] = []
         self._seen: dict[int, Any] = {}  # holds what it has seen, so that no id is given out twice
         self._package = _package(getattr(unwrapped(start), "__module__", None) or type(start).__module__)
@@ -88,6 +99,7 @@ class _Walk:
                 self._function(thing, instance)
 
     def _holder(self, thing: Any, depth: int, instance: Any) -> None:
+        self.texts.extend(text for text in texts_of(thing) if text not in self.texts)
         match thing:
             case functools.partial():
                 for part in (thing.func, *thing.args, *thing.keywords.values()):

@@ -162,6 +162,8 @@ async def bootstrap(
         BudgetExhausted: the next rollout does not fit the budget.
     """
     signatures, hidden = signatures_of(evaluator.program), private_names(evaluator.program)
+    if not signatures:  # texts alone take no demos
+        return Bootstrapped((), (), {}, {}, {}, ())
     harvest = Harvest({row.id: row.stratum for row in rows})
     bare = labeled_demos(rows, signatures, hidden)
     if settings.max_bootstrapped is not None:

@@ -5,15 +5,53 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 from luthier.program.candidate import Demo
 from luthier.program.signature import Field, Private, Signature
+from luthier.program.text import Guard
 from luthier.program.values import value_to_json
 
 if TYPE_CHECKING:
     from luthier.evaluation.data import Row
     from luthier.program.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an instruction is written for: a component, as a proposer is told of it."""
+
+    name: str
+    original: str
+    facts: str
+    """What it is and does, as the sentence "It …" goes on."""
+    outputs: tuple[Field, ...] = ()
+    known: str = ""
+    """Words of the program's own that a proposal may use freely."""
+    guard: Guard = field(default_factory=Guard)
+
+
+def subject_of(signature: Signature) -> Subject:
+    """Return a predictor as a proposer is told of it."""
+    gets = ", ".join(_named(field) for field in shown(signature.inputs)) or "nothing"
+    gives = ", ".join(_named(field) for field in shown(signature.outputs))
+    return Subject(
+        signature.name,
+        signature.instruction,
+        f"is given {gets}, and must answer with {gives}.",
+        signature.outputs,
+        "\n".join(f"{field.name} {field.description}" for field in (*signature.inputs, *signature.outputs)),
+    )
+
+
+def subjects_of(program: Program) -> dict[str, Subject]:
+    """Return all components of a program that have an instruction or a text, by name, sorted."""
+    subjects = {name: subject_of(signature) for name, signature in signatures_of(program).items()}
+    for text in program.texts:
+        facts = "\n".join(filter(None, (text.facts or "is a part of a prompt.", text.guard.sentences)))
+        subjects[text.name] = Subject(text.name, text.text, facts, known=text.facts, guard=text.guard)
+    return dict(sorted(subjects.items()))
 
 
 def signatures_of(program: Program) -> dict[str, Signature]:
@@ -64,6 +102,11 @@ def demo_text(demo: Demo, *, limit: int | None = None, arrow: str = "\n") -> str
         parts.append(f"reasoning: {value_text(demo.reasoning, limit)}")
     parts.append(named_text(demo.outputs, limit=limit))
     return arrow.join(parts)
+
+
+def _named(field: Field) -> str:
+    told = "; ".join(filter(None, (field.description, f"one of {', '.join(field.choices)}" if field.choices else "")))
+    return f"{field.name} ({told})" if told else field.name
 
 
 def _hints(function: Any) -> dict[str, Any]:

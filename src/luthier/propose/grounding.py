@@ -10,7 +10,7 @@ from luthier.canonical import uniform_order
 from luthier.errors import ConfigError
 from luthier.propose import meta_prompts
 from luthier.propose.cleaning import without_thoughts
-from luthier.propose.fields import named_text, private_names, row_values, signatures_of
+from luthier.propose.fields import named_text, private_names, row_values, subjects_of
 from luthier.propose.guards import LIMIT
 from luthier.propose.history import ScoredInstruction
 from luthier.propose.proposer import Proposer, side_by_side
@@ -204,13 +204,11 @@ async def _describe_program(
             warnings.append("no program summary: the proposer's answer was empty")
     if not settings.roles:
         return Grounding(program_summary=summary or None, warnings=tuple(warnings))
-    signatures = signatures_of(program)
-    prompts = [meta_prompts.role_prompt(one, code, summary, small=small) for one in signatures.values()]
+    subjects = subjects_of(program)
+    prompts = [meta_prompts.role_prompt(one, code, summary, small=small) for one in subjects.values()]
     answers = await side_by_side([_fact(ask, prompt, small=small) for prompt in prompts])
-    roles = dict(zip(signatures, answers, strict=True))
-    warnings.extend(
-        f"no role of predictor {name!r}: the proposer's answer was empty" for name in roles if not roles[name]
-    )
+    roles = dict(zip(subjects, answers, strict=True))
+    warnings.extend(f"no role of {name!r}: the proposer's answer was empty" for name in roles if not roles[name])
     return Grounding(
         program_summary=summary or None,
         roles={name: role for name, role in roles.items() if role},

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from luthier.program.signature import Signature
-from luthier.propose.fields import named_text, value_text
+from luthier.program.text import Guard
+from luthier.propose.fields import Subject, named_text, value_text
 
 if TYPE_CHECKING:
     from luthier.evaluation.data import Row
@@ -62,6 +62,9 @@ class Fault(enum.StrEnum):
     REPETITION = "repeats itself"
     ECHO = "echoes the meta-prompt"
     QUOTE = "quotes training data"
+    OVER_LIMIT = "longer than its guard allows"
+    LACKS = "lacks what it must contain"
+    FORBIDDEN = "contains what is forbidden"
     DUPLICATE = "duplicate"
 
 
@@ -106,11 +109,10 @@ class TrainingText:
         return any(f" {phrase} " in flat and f" {phrase} " not in free for phrase in self.phrases)
 
 
-def check(  # noqa: PLR0913 - one argument per thing to be held against
+def check(
     text: str,
     *,
-    original: str,
-    signature: Signature,
+    subject: Subject,
     meta_prompt: str,
     training: TrainingText,
     facts: str = "",
@@ -121,15 +123,14 @@ def check(  # noqa: PLR0913 - one argument per thing to be held against
 
     Args:
         text: the proposal.
-        original: the original instruction; what it says itself may be said again.
-        signature: of the predictor.
+        subject: what it is written for; what the original says itself may be said again.
         meta_prompt: the wording of the meta-prompt, without what it was filled with.
         training: what must not be quoted.
         facts: the whole meta-prompt; a proposal that mostly copies it says nothing new.
         finish_reason: why the proposer stopped.
         limit: the longest proposal, in characters.
     """
-    words = _words(text)
+    words, original = _words(text), subject.original
     if finish_reason == "length":
         return Fault.CUT
     if len(words) == 0:
@@ -138,11 +139,11 @@ def check(  # noqa: PLR0913 - one argument per thing to be held against
         return Fault.ECHO
     if len(text) > max(limit, 2 * len(original)):
         return Fault.TOO_LONG
-    if fault := _wrong_kind(text, original, signature, training):
+    if (fault := _breaks(text, subject.guard) or _wrong_kind(text, subject, training)) is not None:
         return fault
     if _repeats(words):
         return Fault.REPETITION
-    if training.quoted(text, allowed=f"{original}\n{_described(signature)}"):
+    if training.quoted(text, allowed=f"{original}\n{subject.known}"):
         return Fault.QUOTE
     return Fault.DUPLICATE if normalized(text) == normalized(original) else None
 
@@ -152,14 +153,25 @@ def normalized(text: str) -> str:
     return " ".join(_words(text))
 
 
-def _wrong_kind(text: str, original: str, signature: Signature, training: TrainingText) -> Fault | None:
+def _breaks(text: str, guard: Guard) -> Fault | None:
+    if guard.too_long(text):
+        return Fault.OVER_LIMIT
+    if guard.lacks(text):
+        return Fault.LACKS
+    return Fault.FORBIDDEN if guard.forbids(text) else None
+
+
+def _wrong_kind(text: str, subject: Subject, training: TrainingText) -> Fault | None:
+    original, bare = subject.original, text
+    for part in subject.guard.must_contain:  # a placeholder that must stand there is none that was left to be filled
+        original, bare = original.replace(part, ""), bare.replace(part, "")
     for pattern, fault in ((_REFUSAL, Fault.REFUSAL), (_PLACEHOLDER, Fault.PLACEHOLDER), (_CODE, Fault.CODE)):
-        if pattern.search(text) and not pattern.search(original):
+        if pattern.search(bare) and not pattern.search(original):
             return fault
     flat = normalized(text)
-    answers = {normalized(choice) for field in signature.outputs for choice in field.choices}
+    answers = {normalized(choice) for field in subject.outputs for choice in field.choices}
     stripped = flat
-    for field in signature.outputs:
+    for field in subject.outputs:
         stripped = stripped.removeprefix(f"{normalized(field.name)} ")
     if {flat, stripped} & (answers | training.answers):
         return Fault.ANSWER
@@ -191,10 +203,6 @@ def _copies(words: Sequence[str], facts: str, original: str) -> bool:
     runs = list(_runs(words, _COPY_WORDS))
     copied = set(_runs(_words(facts), _COPY_WORDS)) - set(_runs(_words(original), _COPY_WORDS))
     return len(runs) >= _COPY_WORDS and sum(run in copied for run in runs) >= len(runs) / 2
-
-
-def _described(signature: Signature) -> str:
-    return "\n".join(f"{field.name} {field.description}" for field in (*signature.inputs, *signature.outputs))
 
 
 def _words(text: str) -> list[str]:

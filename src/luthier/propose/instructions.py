@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.lm.request import Completion
 from luthier.program.candidate import Demo
-from luthier.program.signature import Signature
 from luthier.propose.bootstrap import DemoSet
 from luthier.propose.cleaning import clean, unfinished_thought
-from luthier.propose.fields import demo_text, signatures_of
+from luthier.propose.fields import Subject, demo_text, subjects_of
 from luthier.propose.grounding import Grounding, GroundingSettings, program_code
 from luthier.propose.guards import Fault, TrainingText, check, normalized
 from luthier.propose.history import format_history
@@ -108,16 +107,16 @@ async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
         LMError: the proposer could not answer.
         BudgetExhausted: a call does not fit the budget.
     """
-    signatures = signatures_of(program)
+    subjects = subjects_of(program)
     slots = [
-        _Slot(signature, j, random.Random(f"{seed}/{name}/{j}"), *demos_for(name, j, demo_sets, settings))
-        for name, signature in signatures.items()
+        _Slot(subject, j, random.Random(f"{seed}/{name}/{j}"), *demos_for(name, j, demo_sets, settings))
+        for name, subject in subjects.items()
         for j in wanted.get(name, ())
     ]
     code = program_code(program) if settings.program_summary and not settings.small_lm and slots else ""
     training = TrainingText.of(rows, [demo_text(demo) for slot in slots for demo in slot.demos])
-    written = {name: {0: Proposal(name, signature.instruction)} for name, signature in signatures.items()}
-    known = {name: {normalized(text) for text in (held or {}).get(name, ())} for name in signatures}
+    written = {name: {0: Proposal(name, subject.original)} for name, subject in subjects.items()}
+    known = {name: {normalized(text) for text in (held or {}).get(name, ())} for name in subjects}
     rejected = Counter[str]()
     for attempt in range(settings.tries):
         for slot in slots:
@@ -135,7 +134,7 @@ async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
                 waiting.append(slot)
         slots = waiting
     warnings = [
-        f"predictor {name!r} has {len(own)} instructions instead of {1 + len(wanted.get(name, ()))}: "
+        f"{name!r} has {len(own)} instructions instead of {1 + len(wanted.get(name, ()))}: "
         "the proposer's other answers were rejected"
         for name, own in written.items()
         if len(own) < 1 + len(wanted.get(name, ()))
@@ -148,7 +147,7 @@ async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
 class _Slot:
     """A proposal that is wanted: the j-th of a predictor."""
 
-    signature: Signature
+    subject: Subject
     j: int
     rng: random.Random
     demos: tuple[Demo, ...]
@@ -159,14 +158,14 @@ class _Slot:
 
     @property
     def name(self) -> str:
-        return self.signature.name
+        return self.subject.name
 
     def prepare(self, grounding: Grounding, code: str, settings: GroundingSettings) -> None:
         """Draw a tip and write the meta-prompt of the next try."""
         self.tip = self.rng.choice(sorted(settings.tips)) if settings.tips else "none"
         self.history = format_history(grounding.history.get(self.name, ())) if settings.history else ""
         facts = Facts(
-            self.signature,
+            self.subject,
             dataset=grounding.dataset_summary or "" if settings.dataset_summary else "",
             code=code,
             program=grounding.program_summary or "" if settings.program_summary else "",
@@ -230,8 +229,7 @@ def _fault(
 ) -> Fault | None:
     fault = check(
         text,
-        original=slot.signature.instruction,
-        signature=slot.signature,
+        subject=slot.subject,
         meta_prompt=slot.prompt.wording,
         # An earlier instruction may be built upon; what it must not be is the same.
         facts=slot.prompt.text.replace(slot.history, "") if slot.history else slot.prompt.text,

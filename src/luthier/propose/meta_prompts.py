@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from luthier.program.candidate import Demo
-from luthier.program.signature import Field, Signature
-from luthier.propose.fields import demo_text, shown, value_text
+from luthier.propose.fields import Subject, demo_text, value_text
 
 _VALUE, _SMALL_VALUE = 600, 160
 """Characters of one value of a demo that are shown."""
@@ -57,7 +56,7 @@ class MetaPrompt:
 class Facts:
     """What a meta-prompt is filled with; an empty field is left out (paper's Listing 1)."""
 
-    signature: Signature
+    subject: Subject
     dataset: str = ""
     code: str = ""
     program: str = ""
@@ -70,7 +69,7 @@ class Facts:
 def instruction_prompt(facts: Facts) -> MetaPrompt:
     """Return the meta-prompt that asks for an instruction, fields in the order of the paper's Listing 1."""
     demos = "\n\n".join(demo_text(demo, limit=_VALUE) for demo in facts.demos)
-    module = f"{facts.signature.name}: {_task(facts.signature)}"
+    module = f"{facts.subject.name}: {facts.subject.facts}"
     sections = {
         "dataset": facts.dataset,
         "code": cut(facts.code, _CODE),
@@ -78,7 +77,7 @@ def instruction_prompt(facts: Facts) -> MetaPrompt:
         "module": f"{module}\n{facts.role}" if facts.role else module,
         "demos": demos,
         "history": facts.history,
-        "basic": facts.signature.instruction or "(none)",
+        "basic": facts.subject.original or "(none)",
         "tip": facts.tip,
     }
     body = "\n\n".join(f"{_TITLES[name]}:\n{text}" for name, text in sections.items() if text)
@@ -93,8 +92,8 @@ def small_instruction_prompt(facts: Facts) -> MetaPrompt:
     demos = "\n".join(demo_text(demo, limit=_SMALL_VALUE, arrow=" -> ").replace("\n", ", ") for demo in facts.demos)
     about = " ".join(cut(text, _SMALL_FACT) for text in (facts.dataset, facts.role) if text)
     parts = [
-        f"A language model follows this instruction:\n{facts.signature.instruction or '(none)'}",
-        f"It {_task(facts.signature)}",
+        f"A language model follows this instruction:\n{facts.subject.original or '(none)'}",
+        f"It {facts.subject.facts}",
         about,
         f"Examples:\n{demos}" if demos else "",
         f"Earlier instructions and their scores, the best last:\n{facts.history}" if facts.history else "",
@@ -113,8 +112,8 @@ def whole_program_prompt(parts: Sequence[Facts], history: str) -> MetaPrompt:
     modules = []
     for facts in parts:
         demos = "\n".join(demo_text(demo, limit=_SMALL_VALUE, arrow=" -> ") for demo in facts.demos)
-        module = f"{facts.signature.name}: {_task(facts.signature)}\n{facts.role}".strip()
-        basic = facts.signature.instruction or "(none)"
+        module = f"{facts.subject.name}: {facts.subject.facts}\n{facts.role}".strip()
+        basic = facts.subject.original or "(none)"
         modules.append(f"{module}\nBasic instruction: {basic}" + (f"\nDemos:\n{demos}" if demos else ""))
     first = parts[0]
     sections = {
@@ -127,7 +126,7 @@ def whole_program_prompt(parts: Sequence[Facts], history: str) -> MetaPrompt:
     }
     titles = {**_TITLES, "modules": "MODULES", "history": _PROGRAMS}
     body = "\n\n".join(f"{titles[name]}:\n{text}" for name, text in sections.items() if text)
-    closing = _CLOSING_ALL.format(names=", ".join(f'"{facts.signature.name}"' for facts in parts))
+    closing = _CLOSING_ALL.format(names=", ".join(f'"{facts.subject.name}"' for facts in parts))
     return MetaPrompt(f"{_INTRODUCTION_ALL}\n\n{body}\n\n{closing}", f"{_INTRODUCTION_ALL}\n{first.tip}\n{closing}")
 
 
@@ -175,9 +174,9 @@ def program_prompt(code: str, run: str, *, small: bool) -> str:
     )
 
 
-def role_prompt(signature: Signature, code: str, program: str, *, small: bool) -> str:
-    """Return the request to say which part one predictor plays."""
-    task = f"{signature.name}: it {_task(signature)}\nIts instruction: {signature.instruction or '(none)'}"
+def role_prompt(subject: Subject, code: str, program: str, *, small: bool) -> str:
+    """Return the request to say which part one component plays."""
+    task = f"{subject.name}: it {subject.facts}\nIts instruction: {subject.original or '(none)'}"
     if small:
         return f"One step of a program is called {task}\n\nIn one short sentence: what does this step do?"
     about = f"PROGRAM CODE:\n{cut(code, _CODE)}\n\n" if code else ""
@@ -192,13 +191,3 @@ def cut(text: str, limit: int) -> str:
     head = text[:limit]
     end = max(head.rfind(mark) for mark in (". ", ".\n", "! ", "? ", "\n"))
     return head[: end + 1].rstrip() if end >= limit // 2 else value_text(text, limit)
-
-
-def _task(signature: Signature) -> str:
-    gets = ", ".join(_named(field) for field in shown(signature.inputs)) or "nothing"
-    return f"is given {gets}, and must answer with {', '.join(_named(field) for field in shown(signature.outputs))}."
-
-
-def _named(field: Field) -> str:
-    told = "; ".join(filter(None, (field.description, f"one of {', '.join(field.choices)}" if field.choices else "")))
-    return f"{field.name} ({told})" if told else field.name

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from luthier.lm.request import Completion
 from luthier.propose.bootstrap import DemoSet
 from luthier.propose.cleaning import clean, unfinished_thought, without_thoughts
-from luthier.propose.fields import demo_text, signatures_of
+from luthier.propose.fields import demo_text, subjects_of
 from luthier.propose.grounding import Grounding, GroundingSettings, program_code
 from luthier.propose.guards import Fault, TrainingText, check, normalized
 from luthier.propose.instructions import InstructionPool, Proposal, demos_for, heat, most_tokens
@@ -67,14 +67,14 @@ async def propose_program(  # noqa: PLR0913 - one argument per ingredient
         LMError: the proposer could not answer.
         BudgetExhausted: a call does not fit the budget.
     """
-    signatures, rng = signatures_of(program), random.Random(f"{seed}/program/{number}")
-    shown = {name: demos_for(name, number, demo_sets, settings) for name in signatures}
+    subjects, rng = subjects_of(program), random.Random(f"{seed}/program/{number}")
+    shown = {name: demos_for(name, number, demo_sets, settings) for name in subjects}
     training = TrainingText.of(rows, [demo_text(demo) for demos, _ in shown.values() for demo in demos])
     told = format_programs(history) if settings.history else ""
     tip = rng.choice(sorted(settings.tips)) if settings.tips else "none"
     parts = [
         Facts(
-            signature,
+            subject,
             dataset=grounding.dataset_summary or "" if settings.dataset_summary else "",
             code=program_code(program) if settings.program_summary and not settings.small_lm else "",
             program=grounding.program_summary or "" if settings.program_summary else "",
@@ -82,14 +82,14 @@ async def propose_program(  # noqa: PLR0913 - one argument per ingredient
             demos=shown[name][0],
             tip=TIPS[tip],
         )
-        for name, signature in signatures.items()
+        for name, subject in subjects.items()
     ]
     prompt = whole_program_prompt(parts, told)
     rejected, best = Counter[str](), dict[str, str]()
     for attempt in range(settings.tries):
         answer = await proposer.complete(
             prompt.text,
-            max_tokens=len(signatures) * most_tokens(settings),
+            max_tokens=len(subjects) * most_tokens(settings),
             sample=number * settings.tries + attempt,
             temperature=heat(proposer, attempt),
         )
@@ -98,11 +98,11 @@ async def propose_program(  # noqa: PLR0913 - one argument per ingredient
         best = max(best, sound, key=len)
         if not faults:
             break
-    pool = {name: [Proposal(name, signature.instruction)] for name, signature in signatures.items()}
+    pool = {name: [Proposal(name, subject.original)] for name, subject in subjects.items()}
     for name, text in best.items():
         pool[name].append(Proposal(name, text, tip, shown[name][1]))
-    lacking = [name for name in signatures if name not in best]
-    warnings = [f"predictor {name!r} got no new instruction: the proposer's answers were rejected" for name in lacking]
+    lacking = [name for name in subjects if name not in best]
+    warnings = [f"{name!r} got no new instruction: the proposer's answers were rejected" for name in lacking]
     return InstructionPool(
         {name: tuple(own) for name, own in pool.items()}, dict(sorted(rejected.items())), tuple(warnings)
     )
@@ -154,17 +154,16 @@ def _sound(
     """Return the instructions of an answer that nothing is wrong with, and what is wrong with the others."""
     if answer.finish_reason == "length" or unfinished_thought(answer.text):
         return {}, [Fault.CUT]
-    texts = read_program(answer.text, [facts.signature.name for facts in parts])
+    texts = read_program(answer.text, [facts.subject.name for facts in parts])
     sound: dict[str, str] = {}
     faults: list[Fault] = []
     facts_shown = prompt.text.replace(told, "") if told else prompt.text
     for facts in parts:
-        name = facts.signature.name
+        name = facts.subject.name
         text = clean(texts.get(name, ""))
         fault = check(
             text,
-            original=facts.signature.instruction,
-            signature=facts.signature,
+            subject=facts.subject,
             meta_prompt=prompt.wording,
             facts=facts_shown,
             training=training,
