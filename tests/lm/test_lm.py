@@ -11,6 +11,7 @@ from luthier.errors import ConfigError
 from luthier.lm.lm import LM, Price
 from luthier.lm.providers import is_loopback
 from luthier.lm.redact import redact
+from luthier.lm.request import Completion, Request
 from luthier.types import Endpoint
 
 
@@ -41,6 +42,21 @@ def test_any_name_works_with_a_base_url() -> None:
     assert lm.identity == "Qwen/Qwen3-4B at http://gpu.example:8000/v1"
     assert lm.leaves_machine == "gpu.example"
     assert LM("m", base_url="http://127.0.0.1:9/v1").leaves_machine is None
+
+
+def test_a_users_own_object_says_who_reads_the_requests() -> None:
+    class Far(Near):
+        leaves_machine = "api.example"
+
+    assert LM(Far()).leaves_machine == "api.example"
+    assert LM(Near()).leaves_machine is None
+
+
+class Near:
+    """An LM in the user's own code."""
+
+    async def complete(self, request: Request) -> Completion:
+        return Completion("ok")
 
 
 def test_openai_base_url_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -16,14 +17,14 @@ import luthier as lt
 from luthier.errors import ConfigError, DataError, Unparseable
 from luthier.lm.doubles import ScriptedLM
 from luthier.lm.gateway import Gateway
-from luthier.lm.request import Completion, Request
+from luthier.lm.request import Completion, Request, Usage
 from luthier.lm.user_code import in_daemon_thread
 from luthier.program.candidate import Candidate, Prompt
 from luthier.program.component import Component
 from luthier.program.context import Run, current_run, running
 from luthier.program.program import discover
 from luthier.program.run import run_program
-from luthier.program.trace import Trace
+from luthier.program.trace import Call, Trace
 from luthier.types import Role
 
 
@@ -106,6 +107,12 @@ def test_a_sync_program_runs_in_a_daemon_thread_and_leaves_a_trace(gateway: Gate
     assert threads[0].daemon
     assert threads[0] is not threading.current_thread()
     assert trace.usage.calls == 2
+
+
+def test_a_predictor_that_asked_twice_counts_as_two_calls() -> None:
+    once = Call("p", 0, {}, {"p": "x"}, None, "x", "stop", Usage(3, 1))
+    twice = replace(once, index=1, usage=Usage(6, 2, calls=2))
+    assert Trace([once, twice]).usage == Usage(9, 3, calls=3)
 
 
 def test_an_async_program_may_call_its_predictors_at_once(gateway: Gateway) -> None:

@@ -221,8 +221,14 @@ class LM:
 
     @property
     def leaves_machine(self) -> str | None:
-        """The host that reads the requests; None where they stay on this machine, or go to the user's own code."""
-        if self._address is None or is_loopback(self._address.base_url):
+        """The host that reads the requests; None where they stay on this machine, or go to the user's own code.
+
+        A user's own object may say it by an attribute of this name.
+        """
+        if self._address is None:
+            told = getattr(self.model, "leaves_machine", None)
+            return told if isinstance(told, str) else None
+        if is_loopback(self._address.base_url):
             return None
         return urlsplit(self._address.base_url).hostname
 

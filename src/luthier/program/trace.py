@@ -50,6 +50,7 @@ class Trace:
     @property
     def usage(self) -> Usage:
         """Tokens and calls of the whole run, as if every call had been paid."""
-        total = total_usage([call.usage for call in self.calls if call.usage is not None])
-        # Counted here, because a callable that reports its tokens need not say that it is one call.
-        return replace(total, calls=len(self.calls))
+        known = [call.usage for call in self.calls if call.usage is not None]
+        # At least one each, because a callable that reports its tokens need not say that it is one call.
+        more = sum(max(0, usage.calls - 1) for usage in known)
+        return replace(total_usage(known), calls=len(self.calls) + more)

@@ -1,0 +1,120 @@
+"""DSPy's engine seam, led through luthier's gateway: metered, stored, joined, retried, and budgeted there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dspy
+
+from luthier.adapters.dspy.client import DspyClient, without_connection
+from luthier.adapters.dspy.wire import answer_text, hotter, to_request, to_response
+from luthier.adapters.foreign import asked_now
+from luthier.errors import ConfigError
+from luthier.lm.lm import LM
+from luthier.lm.request import Completion, Request
+from luthier.program.context import Run, current_run
+
+RUN = "luthier_run"
+"""Among DSPy's settings: the run. DSPy hands its settings on to threads it starts, but not other context variables."""
+
+_PARAMETERS = frozenset(
+    {"response_format", "tools", "tool_choice", "temperature", "max_tokens", "top_p", "stop", "seed"}
+)
+
+
+def run_here() -> Run | None:
+    """Return the run of this context, in threads that DSPy started, too."""
+    return current_run() or dspy.settings.get(RUN)
+
+
+def routed(lm: Any, own: LM | None) -> Any:
+    """Return a ``dspy.LM`` that is like ``lm`` to DSPy, and asks luthier's gateway.
+
+    Args:
+        lm: a DSPy LM, or an ``lt.LM``.
+        own: who answers; None: the run's LM, be it the task's or the teacher's.
+    """
+    engine, async_engine = GatewayEngine(lm, own), AsyncGatewayEngine(lm, own)
+    if isinstance(lm, LM):
+        return dspy.LM(lm.name, cache=False, num_retries=0, engine=engine, async_engine=async_engine)
+    made = dspy.LM(lm.model, cache=False, num_retries=0, engine=engine, async_engine=async_engine)
+    made.model_type = lm.model_type if lm.model_type != "text" else "chat"
+    made.kwargs = without_connection(lm.kwargs)
+    made.callbacks = list(lm.callbacks or [])
+    made.use_developer_role = getattr(lm, "use_developer_role", False)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    run: Run
+    lm: LM
+    request: Request
+
+
+class GatewayEngine:
+    """Answers DSPy's requests in the current run.
+
+    Args:
+        like: whose capabilities DSPy's adapters are told.
+        own: who answers; None: the run's LM.
+    """
+
+    def __init__(self, like: Any, own: LM | None) -> None:
+        self._own = own
+        ours = isinstance(like, LM)
+        self.supports_function_calling = True if ours else bool(like.supports_function_calling)
+        self.supports_reasoning = False if ours else bool(like.supports_reasoning)
+        self.supports_response_schema = like.supports_schema if ours else bool(like.supports_response_schema)
+        self.supported_params = _PARAMETERS if ours else frozenset(like.supported_params)
+
+    def complete(self, request: Any) -> Any:
+        """Return the response, blocking this thread.
+
+        Raises:
+            LMError, BudgetExhausted, StudyPaused: as the gateway does.
+            ConfigError: there is no run.
+        """
+        question = self._question(request)
+        with question.run.asking():
+            completion = question.run.gateway.complete_blocking(question.lm, question.request, question.run.role)
+        return _answer(completion, request.model)
+
+    def _question(self, request: Any) -> _Question:
+        run = run_here()
+        if run is None:
+            raise ConfigError("this DSPy LM answers only inside a luthier study")
+        lm = self._own or run.lm
+        request = hotter(request, run.temperature)
+        whole = isinstance(lm.model, DspyClient)
+        asked = to_request(request, whole=whole)
+        temperature = asked.temperature if asked.temperature is not None else (1.0 if whole else lm.temperature)
+        if not temperature:
+            return _Question(run, lm, asked)
+        now = asked_now()
+        number = run.sample("" if now is None else now.predictor.name, lambda: asked.key(lm.identity))
+        return _Question(run, lm, replace(asked, sample=number))
+
+
+class AsyncGatewayEngine(GatewayEngine):
+    """Does the same for programs that are awaited."""
+
+    async def complete(self, request: Any) -> Any:
+        """Return the response.
+
+        Raises:
+            LMError, BudgetExhausted, StudyPaused: as the gateway does.
+            ConfigError: there is no run.
+        """
+        question = self._question(request)
+        with question.run.asking():
+            completion = await question.run.gateway.complete(question.lm, question.request, question.run.role)
+        return _answer(completion, request.model)
+
+
+def _answer(completion: Completion, model: str) -> Any:
+    now = asked_now()
+    if now is not None:
+        now.completions.append(replace(completion, text=answer_text(completion)))
+    return to_response(completion, model)
