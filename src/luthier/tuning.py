@@ -14,6 +14,7 @@ from luthier.errors import ConfigError
 from luthier.evaluation.running import run_sync
 from luthier.lm.gateway import Gateway
 from luthier.lm.lm import LM
+from luthier.lm.request import Usage
 from luthier.lm.store import Store
 from luthier.optimizers.line import Confirm, Line
 from luthier.optimizers.optimizer import Auto, Optimizer
@@ -22,8 +23,10 @@ from luthier.optimizers.setup import Settings, Setup, prepare
 from luthier.optimizers.verdict import Decision, Verdict
 from luthier.program.bind import bind
 from luthier.program.candidate import Candidate
+from luthier.program.lms import LMChoice
 from luthier.program.program import Program, Tunable
 from luthier.report import write_report
+from luthier.report.spending import by_lm
 from luthier.study.study import Study
 
 ProgramT = TypeVar("ProgramT", bound=Callable[..., Any])
@@ -48,6 +51,14 @@ class Result(Generic[ProgramT]):
     events: tuple[Mapping[str, Any], ...]
     """The journal."""
 
+    @property
+    def usage_by_lm(self) -> dict[str, Usage]:
+        """What the study asked for, stored answers included, by the LM's identity."""
+        return {
+            identity: Usage(part.prompt_tokens, part.completion_tokens, part.cached_tokens, part.calls)
+            for identity, part in by_lm(self.events).items()
+        }
+
     def __repr__(self) -> str:
         return f"Result({self.decision!r}: {self.verdict.sentence!r}, study_dir={str(self.study_dir)!r})"
 
@@ -57,7 +68,7 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
     data: Any,
     metric: Callable[..., Any],
     *,
-    lm: LM | str | None = None,
+    lm: LMChoice | None = None,
     proposer_lm: LM | str | None = None,
     teacher_lm: LM | str | None = None,
     optimizer: str | Optimizer = "mipro",
@@ -87,9 +98,10 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
             pandas or polars frame, or a Hugging Face data set.
         metric: ``metric(example, prediction)`` or ``(example, prediction, trace)``; a bool, a float in [0, 1],
             or an ``lt.Score``.
-        lm: runs the program; an ``lt.LM`` or its name.
-        proposer_lm: writes instructions; ``lm`` where None.
-        teacher_lm: makes demonstrations; ``lm`` where None.
+        lm: runs the program; an ``lt.LM`` or its name, or a mapping by predictor's name with ``"*"`` for all others.
+            A predictor is answered by the LM named for it, else by its own ``lm=``, else by the run's.
+        proposer_lm: writes instructions; the run's LM (``"*"``) where None.
+        teacher_lm: makes demonstrations, answering every predictor; each its own where None.
         optimizer: a name such as ``"mipro"`` or ``"mipro/paper"``, or a settings object such as ``lt.MIPRO(...)``.
         auto: how much to search: ``"light"``, ``"medium"`` or ``"heavy"``, or a number of program runs, the paper's
             unit (bootstrapping, proposals, baseline, and verdict come on top); None takes what the budget allows.
@@ -131,7 +143,7 @@ async def aoptimize(  # noqa: PLR0913 - the twin of ``optimize``
     data: Any,
     metric: Callable[..., Any],
     *,
-    lm: LM | str | None = None,
+    lm: LMChoice | None = None,
     proposer_lm: LM | str | None = None,
     teacher_lm: LM | str | None = None,
     optimizer: str | Optimizer = "mipro",

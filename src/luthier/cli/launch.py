@@ -24,6 +24,8 @@ class Launch:
     data: str
     metric: str
     lm: str
+    lm_for: tuple[str, ...] = ()
+    """``PREDICTOR=MODEL``, each."""
     proposer_lm: str | None = None
     teacher_lm: str | None = None
     optimizer: str = "mipro"
@@ -47,7 +49,7 @@ class Launch:
 
     def to_json(self) -> dict[str, Any]:
         """Return the options that are set, as JSON."""
-        named = {name: list(value) if name == "inputs" else value for name, value in asdict(self).items()}
+        named = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         return {name: value for name, value in named.items() if value is not None and value != []}
 
     @staticmethod
@@ -61,7 +63,8 @@ class Launch:
         if unknown := sorted(set(data) - known):
             raise JournalError(f"the study was started with options this luthier does not know: {', '.join(unknown)}")
         try:
-            return Launch(**{**data, "inputs": tuple(data.get("inputs", ()))})
+            listed = {name: tuple(value) for name, value in data.items() if isinstance(value, list)}
+            return Launch(**{**data, **listed})
         except TypeError as error:
             raise JournalError(f"the study's launch options are incomplete: {error}") from error
 
@@ -76,7 +79,7 @@ class Launch:
             "program": load(self.program, "the program"),
             "data": self.data,
             "metric": metric_named(self.metric),
-            "lm": self.made(self.lm),
+            "lm": self.lms(),
             "proposer_lm": None if self.proposer_lm is None else self.made(self.proposer_lm),
             "teacher_lm": None if self.teacher_lm is None else self.made(self.teacher_lm),
             "optimizer": self.optimizer,
@@ -108,6 +111,24 @@ class Launch:
         """Return the budget options that are set, as they are written."""
         return [f"--{name.replace('_', '-')}" for name in self.to_json() if name.startswith("budget_")]
 
+    def lms(self) -> Any:
+        """Return the LM, or a mapping by predictor where some predictor has another one.
+
+        Raises:
+            ConfigError: ``--lm-for`` is not of the form ``PREDICTOR=MODEL``.
+        """
+        if not self.lm_for:
+            return self.made(self.lm)
+        found = {"*": self.made(self.lm)}
+        for pair in self.lm_for:
+            predictor, sign, model = pair.partition("=")
+            if not (predictor and sign and model):
+                raise ConfigError(f"--lm-for {pair}: write PREDICTOR=MODEL, as in short_answer=openai/gpt-4.1")
+            if predictor in found:
+                raise ConfigError(f"--lm-for {pair}: {predictor} has an LM already")
+            found[predictor] = self.made(model)
+        return found
+
     def made(self, name: str) -> Any:
         """Return the LM of that name with the options that concern it.
 
@@ -126,7 +147,9 @@ class Launch:
         if self.price_in is not None and self.price_out is not None:
             settings["price"] = Price(input=self.price_in, output=self.price_out)
         if name.startswith(_PYTHON):
-            return LM(load(name.removeprefix(_PYTHON), "the LM"), **settings)
+            found = load(name.removeprefix(_PYTHON), "the LM")
+            # An LM made in Python has its own settings, and its own price.
+            return found if isinstance(found, LM) else LM(found, **settings)
         if not name.startswith("local/"):
             settings |= {"base_url": self.base_url, "api_key": self._api_key()}
         return LM(name, **settings)

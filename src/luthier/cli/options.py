@@ -34,6 +34,15 @@ Task = Annotated[
         help="Runs the program: openai/NAME, PROVIDER/NAME, local/NAME (embedded), or python:MODULE:FUNCTION.",
     ),
 ]
+TaskFor = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lm-for",
+        metavar="PREDICTOR=MODEL",
+        rich_help_panel=_LM,
+        help="Answers this predictor instead of --lm; as often as wanted.",
+    ),
+]
 Proposer = Annotated[
     str | None,
     typer.Option("--proposer-lm", metavar="NAME", rich_help_panel=_LM, help="Writes instructions; --lm if left out."),

@@ -66,6 +66,7 @@ def optimize(
     data: o.Data,
     metric: o.Metric,
     lm: o.Task,
+    lm_for: o.TaskFor = None,
     proposer_lm: o.Proposer = None,
     teacher_lm: o.Teacher = None,
     base_url: o.BaseUrl = None,
@@ -101,6 +102,7 @@ def optimize(
         data=data,
         metric=metric,
         lm=lm,
+        lm_for=tuple(lm_for or ()),
         proposer_lm=proposer_lm,
         teacher_lm=teacher_lm,
         optimizer=optimizer,
@@ -294,7 +296,8 @@ def _ask_to_import(launch: Launch, manifest: dict[str, Any], study_dir: Path, *,
     say(f"  program  {launch.program}  (code {code.get('program', 'unknown')} when the study began)")
     if ":" in launch.metric:
         say(f"  metric   {launch.metric}  (code {code.get('metric', 'unknown')} when the study began)")
-    for name in (launch.lm, launch.teacher_lm, launch.proposer_lm):
+    named = [pair.partition("=")[2] for pair in launch.lm_for]
+    for name in (launch.lm, *named, launch.teacher_lm, launch.proposer_lm):
         if name is not None and name.startswith("python:"):
             say(f"  LM       {name}")
     if yes:

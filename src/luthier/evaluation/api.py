@@ -21,8 +21,8 @@ from luthier.evaluation.rollout import Evaluation
 from luthier.evaluation.running import run_sync
 from luthier.evaluation.splits import Splits
 from luthier.lm.gateway import Gateway
-from luthier.lm.lm import LM
 from luthier.lm.store import Store
+from luthier.program.lms import LMChoice, resolve
 from luthier.program.program import Program, discover
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def evaluate(  # noqa: PLR0913 - the public contract: three things to evaluate, 
     data: Any,
     metric: Callable[..., Any],
     *,
-    lm: LM | str | Callable[..., Any],
+    lm: LMChoice,
     candidate: Candidate | None = None,
     concurrency: int = 64,
     repeats: int = 1,
@@ -50,7 +50,7 @@ def evaluate(  # noqa: PLR0913 - the public contract: three things to evaluate, 
         program: a function, sync or async, that calls predictors.
         data: mappings, a JSONL(.gz) / CSV / Parquet path, a pandas or polars frame, or a Hugging Face data set.
         metric: ``metric(example, prediction)`` or ``metric(example, prediction, trace)``.
-        lm: who answers.
+        lm: who answers: one LM, or a mapping by predictor's name with ``"*"`` for all others.
         candidate: the prompts; the original ones where left out.
         concurrency: how many examples run at one time.
         repeats: how often each example runs.
@@ -73,7 +73,7 @@ async def aevaluate(  # noqa: PLR0913 - as ``evaluate``
     data: Any,
     metric: Callable[..., Any],
     *,
-    lm: LM | str | Callable[..., Any],
+    lm: LMChoice,
     candidate: Candidate | None = None,
     concurrency: int = 64,
     repeats: int = 1,
@@ -131,7 +131,8 @@ class _Ready:
         await self.trouble.come()
         try:
             if not self.evaluator.proven:
-                await self.gateway.probe(self.evaluator.lm)
+                for lm in self.evaluator.lms.all:
+                    await self.gateway.probe(lm)
         except ConfigError:
             if not self.evaluator.proven:
                 raise
@@ -143,7 +144,7 @@ def _prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
     function: Callable[..., Any],
     data: Any,
     metric: Callable[..., Any],
-    lm: LM | str | Callable[..., Any],
+    lm: LMChoice,
     candidate: Candidate | None,
     concurrency: int,
     repeats: int,
@@ -164,20 +165,14 @@ def _prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
         candidate = program.original
     else:
         program.check(candidate)
-    used = _lm(lm, program, dollars=dollars)
+    used = resolve(lm, program.predictors)
+    used.check(dollars=dollars)
     own = store if isinstance(store, Store) else _open(store)
     trouble = _Trouble()
     gateway = Gateway(store=own, ledger=_ledger(budget), on_fault=trouble.tell)
     by_id = {row.id: row for row in rows}
     evaluator = Evaluator(program, checked, by_id, used, gateway, concurrency=concurrency)
     return _Ready(evaluator, rows, candidate, repeats, gateway, trouble, None if own is store else own)
-
-
-def _lm(lm: LM | str | Callable[..., Any], program: Program, *, dollars: bool) -> LM:
-    made = lm if isinstance(lm, LM) else LM(lm)
-    made.check(dollars=dollars)
-    # An embedded LM keeps one warm prefix per slot, so every predictor gets a slot of its own.
-    return made.with_settings(slots=max(made.slots, len(program.predictors))) if made.is_local else made
 
 
 def _open(path: str | os.PathLike[str] | None) -> Store | None:

@@ -16,6 +16,8 @@ from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Evaluation, Job, Outcome, Rollout, Score
 from luthier.lm.user_code import in_daemon_thread
 from luthier.program.context import Run, running
+from luthier.program.lms import LMs, resolve
+from luthier.program.predictor import Predictor
 from luthier.program.run import run_program
 from luthier.program.trace import Trace
 from luthier.types import Role
@@ -35,13 +37,14 @@ class Evaluator:
         program: the program.
         metric: a ``Metric``, or what one is made of.
         rows: all rows that jobs may name, by id.
-        lm: who answers, and who judges where a judge has no LM of its own.
+        lm: who answers, and whose own LM judges where a judge has none.
         gateway: where requests leave.
         concurrency: how many rollouts run at one time.
         on_rollout: told of every rollout when it ends.
 
     Attributes:
         met: components first met while running; they ran as they are in the program.
+        closed: no predictor met while running may bring an LM of its own, since nobody has counted it beforehand.
         proven: a rollout has ended without an error of the program. Until then the first job's error ends the study;
             set it where an earlier session has seen to that.
 
@@ -55,7 +58,7 @@ class Evaluator:
         program: Program,
         metric: Callable[..., Any] | Metric,
         rows: Mapping[str, Row],
-        lm: LM,
+        lm: LM | LMs,
         gateway: Gateway,
         *,
         concurrency: int,
@@ -66,10 +69,11 @@ class Evaluator:
         self.program = program
         self.metric = Metric.of(metric)
         self.rows = rows
-        self.lm = lm
+        self.lms = lm if isinstance(lm, LMs) else resolve(lm, program.predictors)
         self.gateway = gateway
         self.concurrency = concurrency
         self.met: set[Component] = set()
+        self.closed = False
         self.proven = False
         self._on_rollout = on_rollout
         self._known = frozenset(component.name for component in program.components)
@@ -85,12 +89,14 @@ class Evaluator:
         jobs = [Job(candidate, id, repeat) for id in ids for repeat in range(repeats)]
         return Evaluation(candidate, tuple(await self.rollouts(jobs)))
 
-    async def rollouts(self, jobs: Sequence[Job], *, lm: LM | None = None, role: Role = Role.TASK) -> list[Rollout]:
+    async def rollouts(
+        self, jobs: Sequence[Job], *, lm: LM | LMs | None = None, role: Role = Role.TASK
+    ) -> list[Rollout]:
         """Make rollouts, in any order, and return them in the order of ``jobs``.
 
         Args:
             jobs: what to run. A candidate's examples run one after the other, so servers keep its prefix.
-            lm: who answers instead of the usual LM.
+            lm: who answers instead of the usual LMs; one LM answers every predictor. Judges stay the same.
             role: on whose behalf.
 
         Raises:
@@ -98,6 +104,7 @@ class Evaluator:
             ProgramFailed: the metric raised, or the program did in the very first rollout.
             MetricError: the metric returned something that is no score.
         """
+        lms = self.lms if lm is None else lm if isinstance(lm, LMs) else LMs(lm, alone=True)
         done: list[Rollout | None] = [None] * len(jobs)
         proving = None if self.proven else 0
         waiting = iter(_candidates_together(jobs))
@@ -105,7 +112,7 @@ class Evaluator:
         async def work() -> None:
             for index in waiting:
                 async with self._room:
-                    rollout = await self._rollout(jobs[index], lm or self.lm, role, first=index == proving)
+                    rollout = await self._rollout(jobs[index], lms, role, first=index == proving)
                 if index == proving and rollout.outcome is not Outcome.UNSCORED:
                     self.proven = True
                 done[index] = rollout
@@ -125,18 +132,20 @@ class Evaluator:
             raise failure
         return [rollout for rollout in done if rollout is not None]
 
-    async def _rollout(self, job: Job, lm: LM, role: Role, *, first: bool) -> Rollout:
+    async def _rollout(self, job: Job, lms: LMs, role: Role, *, first: bool) -> Rollout:
         row = self.rows[job.example]
         run = Run(
-            lm,
+            self.lms.default,
             self.gateway,
             candidate=job.candidate,
             role=role,
             repeat=job.repeat,
             example=job.example,
             temperature=job.temperature,
+            lms=lms,
+            anew=job.anew,
             known=self._known,
-            on_new=self.met.add,
+            on_new=self._meet,
         )
         started = time.perf_counter()
         judged: _Judged | Exception
@@ -167,7 +176,16 @@ class Evaluator:
             found.traceback,
             seconds,
             found.blamed,
+            lms.mixed,
         )
+
+    def _meet(self, component: Component) -> None:
+        self.met.add(component)
+        if self.closed and isinstance(component, Predictor) and component.lm is not None and not self.lms.alone:
+            raise ConfigError(
+                f"predictor {component.name!r} brings an LM of its own, but could not be found by reading the program, "
+                "so the plan has not counted it: name the program's predictors with predictors=[...]"
+            )
 
     async def _judged(self, row: Row, run: Run) -> _Judged:
         """Run the program, then the metric: in the program's own thread, on the loop, or in a thread of its own."""

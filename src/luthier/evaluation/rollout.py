@@ -50,6 +50,8 @@ class Job:
     repeat: int = 0
     temperature: float | None = None
     """Overrides every predictor's temperature (the teacher's later rounds)."""
+    anew: bool = False
+    """Asked once more, at temperature 0, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class Rollout:
     seconds: float = 0.0
     blamed: str = ""
     """The predictor whose answer could not be read."""
+    mixed: bool = False
+    """Several LMs answered the program's predictors, so the bill is kept by LM, too."""
 
     @property
     def value(self) -> float:
@@ -146,10 +150,15 @@ class Evaluation:
         """Tokens and calls, as if every call had been paid."""
         return total_usage([rollout.usage for rollout in self.rollouts])
 
+    @property
+    def usage_by_lm(self) -> dict[str, Usage]:
+        """The same by the LM's identity."""
+        return Trace([call for rollout in self.rollouts for call in rollout.trace.calls]).usage_by_lm
+
 
 def outcome_json(rollout: Rollout) -> dict[str, Any]:
     """Return what the journal keeps of a rollout: no texts of the user's data."""
-    usage = rollout.usage
+    by_lm = rollout.trace.usage_by_lm if rollout.mixed else {}
     counted = count_badly(rollout.trace.calls)
     return {
         "example": rollout.job.example,
@@ -159,13 +168,19 @@ def outcome_json(rollout: Rollout) -> dict[str, Any]:
         "measures": {} if rollout.score is None else dict(rollout.score.measures),
         "error": rollout.error,
         "blamed": rollout.blamed,
-        "cost": {
-            "lm_calls": usage.calls,
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-        },
+        "cost": cost_json(rollout.usage),
         "seconds": round(rollout.seconds, 4),
         **({"badly": counted} if counted else {}),
+        **({"lms": {lm: cost_json(usage) for lm, usage in by_lm.items()}} if by_lm else {}),
+    }
+
+
+def cost_json(usage: Usage) -> dict[str, int]:
+    """Return a bill as the journal has it."""
+    return {
+        "lm_calls": usage.calls,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
     }
 
 

@@ -79,6 +79,7 @@ class Gateway:
         self._by_line: dict[Hashable, _Stack] = {}
         self._usage: dict[str, Usage] = {}
         self._requested: dict[str, Usage] = {}
+        self._requested_by_lm: dict[str, Usage] = {}
         self._faults: dict[str, int] = {}
         self._hits = 0
         self._stopped: concurrent.futures.Future[None] | None = None
@@ -94,6 +95,11 @@ class Gateway:
     def requested(self) -> Mapping[str, Usage]:
         """What was asked for by role, stored answers included."""
         return dict(self._requested)
+
+    @property
+    def requested_by_lm(self) -> Mapping[str, Usage]:
+        """The same by the LM's identity."""
+        return dict(self._requested_by_lm)
 
     @property
     def faults(self) -> Mapping[str, int]:
@@ -179,6 +185,7 @@ class Gateway:
         request = _with_defaults(lm, request)
         completion = await stack.top.complete(Call(request, request.key(lm.identity), str(role)))
         _add(self._requested, str(role), usage_of(completion))
+        _add(self._requested_by_lm, lm.identity, usage_of(completion))
         return completion
 
     async def _probe(self, lm: LM) -> None:
@@ -218,6 +225,8 @@ class Gateway:
         return stack
 
     def _build(self, lm: LM) -> _Stack:
+        # Whoever brings an LM along, user code in the midst of a run included, a limit on dollars needs its price.
+        lm.check(dollars=self._ledger is not None and "usd" in self._ledger.limits)
         completer = lm.open()
         if lm.is_local or lm.address is not None:
             self._completers.append(completer)  # ours to close; the user's own objects are not

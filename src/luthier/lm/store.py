@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, lm TEXT NOT NULL, answer TEXT NOT NULL, usage TEXT, finish_reason TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attempts (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, study TEXT NOT NULL, role TEXT NOT NULL, reserved TEXT NOT NULL, bill TEXT
+    number INTEGER PRIMARY KEY AUTOINCREMENT, study TEXT NOT NULL, role TEXT NOT NULL, reserved TEXT NOT NULL,
+    bill TEXT, lm TEXT
 );
 CREATE INDEX IF NOT EXISTS attempts_by_study ON attempts (study);
 CREATE TABLE IF NOT EXISTS looks (
@@ -77,11 +78,11 @@ class Store:
         with self._lock, self._explained(), self._transaction():
             self._database.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", row)
 
-    def open_attempt(self, study: str, role: str, reserved: Mapping[str, float]) -> int:
-        """Commit an attempt with its worst case before it is sent, and return its number."""
-        row = (study, role, json.dumps(dict(reserved)))
+    def open_attempt(self, study: str, role: str, reserved: Mapping[str, float], lm: str = "") -> int:
+        """Commit an attempt at an LM with its worst case before it is sent, and return its number."""
+        row = (study, role, json.dumps(dict(reserved)), lm)
         with self._lock, self._explained(), self._transaction():
-            cursor = self._database.execute("INSERT INTO attempts (study, role, reserved) VALUES (?, ?, ?)", row)
+            cursor = self._database.execute("INSERT INTO attempts (study, role, reserved, lm) VALUES (?, ?, ?, ?)", row)
             return int(cursor.lastrowid or 0)
 
     def settle_attempt(self, number: int, bill: Mapping[str, float]) -> None:
@@ -147,9 +148,19 @@ class Store:
         if version > _VERSION:
             raise StoreError(f"{self.path} was written by a newer luthier (store version {version}).")
         self._database.executescript(_TABLES)
+        if not any(column[1] == "lm" for column in self._database.execute("PRAGMA table_info(attempts)")):
+            self._add_lm()
         self._database.execute(f"PRAGMA user_version = {_VERSION}")
         if self._is_small() and self._database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise StoreError(f"{self.path} is damaged; move it away and run again (its answers will be paid again).")
+
+    def _add_lm(self) -> None:
+        """Let attempts name their LM, in a store from before they did."""
+        try:
+            self._database.execute("ALTER TABLE attempts ADD COLUMN lm TEXT")
+        except sqlite3.OperationalError as error:
+            if "duplicate column" not in str(error):  # another process was faster
+                raise
 
     def _is_small(self) -> bool:
         # The check reads every page; in a large store damage is reported when it is met.

@@ -65,7 +65,7 @@ class Line:
         await self.study.step("split", self._now({**setup.split.ids(), "numbers": numbers}))
         await self._plan()
         judge = setup.metric.judge_lm
-        for lm in _distinct([setup.task, setup.teacher, setup.proposer, setup.task if judge is None else judge]):
+        for lm in _distinct([*setup.task.all, *setup.teacher.all, setup.proposer, *([judge] if judge else [])]):
             if not self._has("baseline"):
                 await self.gateway.probe(lm)
         first = self._evaluator(setup)
@@ -208,7 +208,7 @@ class Line:
             concurrency=setup.concurrency,
             on_rollout=self._tell_progress if self.listening else None,
         )
-        evaluator.proven = self._has("baseline")
+        evaluator.proven, evaluator.closed = self._has("baseline"), True
         return evaluator
 
     def _tell_progress(self, rollout: Rollout) -> None:
@@ -247,7 +247,7 @@ class Line:
         setup, search = self.setup, self.setup.optimizer.plan(facts)
         # Schedules that score in full on the way, or always, keep one full evaluation back.
         closing = max(1, search.closing) * len(setup.scoring)
-        lengths = [predictor.settings.max_tokens for predictor in setup.program.predictors]
+        lengths = [p.settings.max_tokens or setup.task.of(p).max_tokens for p in setup.program.predictors]
         return Reserve(
             self.ledger,
             self.clock,
@@ -255,7 +255,7 @@ class Line:
             cost,
             closing=closing,
             verdict=len(setup.split.test),
-            longest_answer=max([setup.task.max_tokens, *(length or 0 for length in lengths)]),
+            longest_answer=max([setup.task.default.max_tokens, *lengths]),
             abreast=min(setup.concurrency, len(setup.scoring)),
         )
 

@@ -16,6 +16,7 @@ from luthier.evaluation.splits import Split
 from luthier.lm.lm import LM
 from luthier.optimizers.optimizer import Optimizer
 from luthier.program.component import Component
+from luthier.program.lms import LMs
 from luthier.program.predictor import Predictor
 from luthier.program.program import Program, code_hash
 from luthier.program.text import Text
@@ -26,7 +27,7 @@ def manifest(
     program: Program,
     metric: Metric,
     split: Split,
-    lms: Mapping[str, LM],
+    lms: Mapping[str, LMs],
     optimizer: Optimizer,
     budget: Budget | None,
     settings: Mapping[str, Any],
@@ -35,7 +36,9 @@ def manifest(
     return {
         "program": program.name,
         "predictors": [_component(component) for component in program.components],
-        "lms": {role: _lm(lm) for role, lm in lms.items()},
+        "lms": {role: _lm(of.default) for role, of in lms.items()},
+        # Only where there are such, so that manifests from before there were any are still the same.
+        **({"predictor_lms": _by_predictor(lms["task"])} if lms["task"].mixed else {}),
         "optimizer": {"name": optimizer.name, "settings": _settings(optimizer)},
         **settings,
         "budget": None if budget is None else asdict(budget),
@@ -71,6 +74,10 @@ def _component(component: Component) -> dict[str, Any]:
         "outputs": [field.name for field in signature.outputs],
         "reasoning": signature.reasoning,
     }
+
+
+def _by_predictor(lms: LMs) -> dict[str, Any]:
+    return {name: _lm(lm) for name, lm in sorted(lms.by_name.items())}
 
 
 def _lm(lm: LM) -> dict[str, Any]:

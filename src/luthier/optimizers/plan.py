@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from luthier.budget import Budget
 from luthier.evaluation.stats import smallest_detectable
 from luthier.lm.lm import LM, Price
 from luthier.optimizers.optimizer import Facts, SearchPlan
+from luthier.program.lms import LMs
 from luthier.search.schedule import paper_trials
 
 CHARACTERS_PER_TOKEN = 4.0
@@ -33,7 +34,9 @@ class RolloutCost:
     judging: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Calls, prompt tokens, and completion tokens of the judge in the metric."""
     judge_price: Price | None = None
-    """Of a judge that has an LM of its own."""
+    """Of the judge's LM."""
+    price: Price | None = None
+    """What a token really costs where several LMs answer; None: whatever the LM costs that runs it."""
 
     def with_demos(self, count: float) -> RolloutCost:
         """Return what a run costs when every prompt has so many demos."""
@@ -46,7 +49,7 @@ class RolloutCost:
         amounts = {"lm_calls": calls + self.calls, "tokens": tokens}
         if price is not None:
             judged = (self.judge_price or price).usd(read, written)
-            amounts["usd"] = price.usd(self.prompt_tokens, self.completion_tokens) + judged
+            amounts["usd"] = (self.price or price).usd(self.prompt_tokens, self.completion_tokens) + judged
         if self.seconds is not None:
             amounts["seconds"] = self.seconds
         return amounts
@@ -76,7 +79,7 @@ class Phase:
 
 
 def study_plan(
-    facts: Facts, search: SearchPlan, cost: RolloutCost, *, task: LM, teacher: LM, proposer: LM, judge: LM | None
+    facts: Facts, search: SearchPlan, cost: RolloutCost, *, task: LMs, teacher: LMs, proposer: LM, judge: LM | None
 ) -> dict[str, Any]:
     """Return the plan event: program runs, calls, tokens, dollars, and seconds by phase.
 
@@ -86,7 +89,7 @@ def study_plan(
     tuned = cost.with_demos(search.largest_demo_set)
     runs = [
         ("baseline", facts.n_val, cost, task),
-        ("bootstrap", search.bootstrap_rollouts, cost, teacher),
+        ("bootstrap", search.bootstrap_rollouts, replace(cost, price=None) if teacher.alone else cost, teacher),
         ("search", search.search_rollouts, tuned, task),
         ("full evaluations", search.closing_rollouts, tuned, task),
         ("verdict", 2 * facts.n_test, cost.with_demos(search.largest_demo_set / 2), task),
@@ -95,7 +98,7 @@ def study_plan(
     phases = [_rollout_phase(name, rollouts, each, lm.price) for name, rollouts, each, lm in runs if rollouts]
     if search.proposer_calls:
         phases.insert(min(2, len(phases)), _proposer_phase(search.proposer_calls, proposer.price))
-    lms = (task, teacher, proposer, task if judge is None else judge)
+    lms = (*task.all, *teacher.all, proposer, *(() if judge is None else (judge,)))
     hosts = sorted({host for lm in lms if (host := lm.leaves_machine) is not None})
     return {
         "phases": [phase.to_json() for phase in phases],
@@ -107,7 +110,7 @@ def study_plan(
         "trials": search.trials,
         "surrogate_trials": search.surrogate_trials,
         "splits": {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test},
-        "notes": list(search.notes),
+        "notes": [*search.notes, *_notes_on_lms(task, cost)],
     }
 
 
@@ -141,6 +144,29 @@ def refusal(facts: Facts, cost: RolloutCost, price: Price | None, budget: Budget
                 f"{least} program runs need about {needed:,.6g} {unit}. Raise the budget, or give fewer examples."
             )
     return None
+
+
+def blended_price(outcomes: Iterable[Mapping[str, Any]], lms: LMs) -> Price | None:
+    """Return what a token cost on average over these outcomes; None where one LM answers, or a price is unknown."""
+    if not lms.mixed or lms.price is None:
+        return None
+    prices = {lm.identity: lm.price or Price(0.0, 0.0) for lm in lms.all}
+    read = written = read_usd = written_usd = 0.0
+    for outcome in outcomes:
+        for identity, bill in outcome.get("lms", {}).items():
+            price = prices.get(identity, lms.price)
+            read, written = read + bill["prompt_tokens"], written + bill["completion_tokens"]
+            read_usd += price.input * bill["prompt_tokens"]
+            written_usd += price.output * bill["completion_tokens"]
+    return Price(read_usd / read if read else lms.price.input, written_usd / written if written else lms.price.output)
+
+
+def _notes_on_lms(task: LMs, cost: RolloutCost) -> list[str]:
+    if not task.mixed:
+        return []
+    told = "; ".join(f"{name} by {lm.name}" for name, lm in sorted(task.by_name.items()))
+    priced = "" if cost.measured or task.price is None else "; until that is measured, all at the dearest one's price"
+    return [f"predictors are answered {told}{priced}"]
 
 
 def _rollout_phase(name: str, rollouts: int, cost: RolloutCost, price: Price | None) -> Phase:

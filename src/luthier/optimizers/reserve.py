@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from luthier.budget import Ledger
-from luthier.lm.lm import LM
-from luthier.optimizers.plan import CHARACTERS_PER_TOKEN, RolloutCost
+from luthier.lm.lm import Price
+from luthier.optimizers.plan import CHARACTERS_PER_TOKEN, RolloutCost, blended_price
+from luthier.program.lms import LMs
 from luthier.search.trial import Purpose, Trial
 
 MARGIN = 1.2
@@ -21,7 +22,7 @@ class Reserve:
 
     ledger: Ledger
     clock: Clock
-    lm: LM
+    lms: LMs
     original: RolloutCost
     closing: int
     """Rollouts of the closing full evaluations that are still to come."""
@@ -41,7 +42,7 @@ class Reserve:
         for trial in trials:
             if trial.ask.purpose is Purpose.FULL:
                 self.closing = max(0, self.closing - len(trial.observations))
-            self.dearest = _dearer(self.dearest, trial, self.abreast)
+            self.dearest = _dearer(self.dearest, trial, self.abreast, self.lms)
         self.keep()
 
     def keep(self, *, under_way: int = 0) -> None:
@@ -50,7 +51,7 @@ class Reserve:
         Args:
             under_way: rollouts of closing evaluations that are being made now, and may be paid for.
         """
-        dear, cheap = self.dearest.amounts(self.lm.price), self.original.amounts(self.lm.price)
+        dear, cheap = self.dearest.amounts(self.lms.price), self.original.amounts(self.lms.price)
         closing = max(0, self.closing - under_way)
         kept = {
             "closing": {name: MARGIN * closing * dear[name] for name in dear},
@@ -74,13 +75,13 @@ class Reserve:
         calls = max(1.0, self.dearest.calls)
         prompt = CHARACTERS_PER_TOKEN * self.dearest.prompt_tokens / calls
         worst = RolloutCost(calls=1.0, prompt_tokens=prompt, completion_tokens=self.longest_answer)
-        dear = worst.amounts(self.lm.price)
+        dear = worst.amounts(self.lms.price)
         if "usd" in dear and self.original.judge_price is not None:
             dear["usd"] = max(dear["usd"], worst.amounts(self.original.judge_price)["usd"])
         return dear
 
 
-def _dearer(cost: RolloutCost, trial: Trial, abreast: int) -> RolloutCost:
+def _dearer(cost: RolloutCost, trial: Trial, abreast: int, lms: LMs) -> RolloutCost:
     """Return the cost, raised to the trial's mean where that is higher."""
     n = max(1, len(trial.observations))
 
@@ -88,8 +89,12 @@ def _dearer(cost: RolloutCost, trial: Trial, abreast: int) -> RolloutCost:
         return sum(observation.cost.get(name, 0.0) for observation in trial.observations) / n
 
     seconds = sum(float(observation.detail.get("seconds", 0.0)) for observation in trial.observations) / n / abreast
+    price = blended_price([observation.detail for observation in trial.observations], lms)
+    if price is not None and cost.price is not None:
+        price = Price(max(price.input, cost.price.input), max(price.output, cost.price.output))
     return replace(
         cost,
+        price=price,
         seconds=max(cost.seconds or 0.0, seconds),
         calls=max(cost.calls, mean("lm_calls")),
         prompt_tokens=max(cost.prompt_tokens, mean("prompt_tokens")),

@@ -18,9 +18,10 @@ from luthier.evaluation.splits import Split, split
 from luthier.lm.lm import LM
 from luthier.optimizers.manifest import manifest
 from luthier.optimizers.optimizer import Auto, Facts, Optimizer
-from luthier.optimizers.plan import ANSWER_TOKENS, CHARACTERS_PER_TOKEN, RolloutCost, study_plan
+from luthier.optimizers.plan import ANSWER_TOKENS, CHARACTERS_PER_TOKEN, RolloutCost, blended_price, study_plan
 from luthier.optimizers.registry import optimizer_named
 from luthier.optimizers.shape import EVALUATIONS, auto_for, evaluations_in, room_for_demos
+from luthier.program.lms import LMChoice, LMs, resolve
 from luthier.program.program import Program, Tunable, discover
 from luthier.program.render import text
 
@@ -57,8 +58,10 @@ class Setup:
     program: Program
     metric: Metric
     split: Split
-    task: LM
-    teacher: LM
+    task: LMs
+    """Who answers which predictor."""
+    teacher: LMs
+    """The same, or one LM that answers every predictor while demos are made."""
     proposer: LM
     optimizer: Optimizer
     settings: Settings
@@ -156,7 +159,8 @@ class Setup:
             measured=True,
             demo_tokens=max(0.0, prompt - constant) + written,
             judging=(judge["lm_calls"] / n, judge["prompt_tokens"] / n, judge["completion_tokens"] / n),
-            judge_price=None if self.metric.judge_lm is None else self.metric.judge_lm.price,
+            judge_price=(self.metric.judge_lm or self.task.default).price,
+            price=blended_price(outcomes, self.task),
         )
 
     def plan(self, facts: Facts, cost: RolloutCost) -> dict[str, Any]:
@@ -192,7 +196,7 @@ def prepare(
     data: Any,
     metric: Callable[..., Any],
     *,
-    lms: Mapping[str, LM | str | None],
+    lms: Mapping[str, LMChoice | None],
     optimizer: str | Optimizer,
     predictors: Sequence[Tunable] | None,
     settings: Settings,
@@ -244,7 +248,7 @@ def prepare(
             program=program,
             metric=checked,
             split=rows,
-            lms={"task": task, "teacher": teacher, "proposer": proposer},
+            lms={"task": task, "teacher": teacher, "proposer": LMs(proposer)},
             optimizer=recipe,
             budget=settings.budget,
             settings=plain,
@@ -252,21 +256,18 @@ def prepare(
     )
 
 
-def _lms(lms: Mapping[str, LM | str | None], program: Program) -> tuple[LM, LM, LM]:
-    def resolved(lm: LM | str) -> LM:
-        lm = lm if isinstance(lm, LM) else LM(lm)
-        # An embedded LM keeps one warm prefix per slot, so every predictor gets a slot of its own.
-        return lm.with_settings(slots=max(lm.slots, len(program.predictors))) if lm.is_local else lm
-
-    given = lms.get("task")
+def _lms(lms: Mapping[str, LMChoice | None], program: Program) -> tuple[LMs, LMs, LM]:
+    given, teacher, proposer = lms.get("task"), lms.get("teacher"), lms.get("proposer")
     if given is None:
         raise ConfigError("no LM: pass lm=lt.LM('openai/…'), lm=lt.LM('local/…'), or a callable")
-    task = resolved(given)
-    teacher, proposer = lms.get("teacher"), lms.get("proposer")
+    for name, lm in (("teacher_lm", teacher), ("proposer_lm", proposer)):
+        if isinstance(lm, Mapping):
+            raise ConfigError(f"{name}= is one LM: it answers whichever predictor asks; a mapping is for lm=")
+    task = resolve(given, program.predictors)
     return (
         task,
-        task if teacher is None else resolved(teacher),
-        task if proposer is None else resolved(proposer),
+        task if teacher is None else resolve(teacher, program.predictors, alone=True),
+        task.default if proposer is None else resolve(proposer, program.predictors).default,
     )
 
 

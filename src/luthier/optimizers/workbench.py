@@ -12,12 +12,12 @@ from luthier.errors import BudgetExhausted, ProgramFailed, StudyPaused
 from luthier.evaluation.data import Row
 from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.rollout import Job, Outcome, Rollout, outcome_json
-from luthier.lm.lm import LM
 from luthier.lm.request import Usage, total_usage
 from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.payloads import Choices, choices
 from luthier.optimizers.reserve import Reserve
 from luthier.program.candidate import Candidate
+from luthier.program.lms import LMs
 from luthier.program.program import Program
 from luthier.propose.bootstrap import Bootstrapped, BootstrapSettings, DemoSet, bootstrap
 from luthier.propose.grounding import Grounding, GroundingSettings, ground
@@ -59,7 +59,7 @@ class Workbench:
     """Where demos and summaries come from."""
     scoring: Sequence[Row]
     """What candidates are compared on: validation rows, or the training rows in paper presets."""
-    teacher: LM
+    teacher: LMs
     proposer: Proposer
     facts: Facts
     reserve: Reserve
@@ -287,9 +287,12 @@ class Workbench:
 
         async def metered() -> dict[str, Any]:
             gateway = self.evaluator.gateway
-            before = total_usage(list(gateway.requested.values()))
+            before, by_lm = total_usage(list(gateway.requested.values())), gateway.requested_by_lm
             result = await compute()
-            return {**result, "usage": _more(before, total_usage(list(gateway.requested.values())))}
+            usage: dict[str, Any] = {"usage": _more(before, total_usage(list(gateway.requested.values())))}
+            if self.evaluator.lms.mixed:
+                usage["usage_by_lm"] = _more_of_each(by_lm, gateway.requested_by_lm)
+            return {**result, **usage}
 
         return await self.study.step(name, metered)
 
@@ -299,8 +302,7 @@ class Workbench:
         result = await compute()
         if result is None:
             return None
-        more = {role: _more(before.get(role, Usage()), usage) for role, usage in gateway.requested.items()}
-        return {**result, "usage": {role: usage for role, usage in more.items() if usage["lm_calls"]}}
+        return {**result, "usage": _more_of_each(before, gateway.requested)}
 
     def fitting(self, settings: GroundingSettings) -> GroundingSettings:
         """Return the settings with short meta-prompts where the proposer is an embedded, hence small, model."""
@@ -367,6 +369,11 @@ def _more(before: Usage, after: Usage) -> dict[str, int]:
         "prompt_tokens": after.prompt_tokens - before.prompt_tokens,
         "completion_tokens": after.completion_tokens - before.completion_tokens,
     }
+
+
+def _more_of_each(before: Mapping[str, Usage], after: Mapping[str, Usage]) -> dict[str, dict[str, int]]:
+    more = {name: _more(before.get(name, Usage()), usage) for name, usage in after.items()}
+    return {name: usage for name, usage in more.items() if usage["lm_calls"]}
 
 
 def _trial(data: Mapping[str, Any], examples: tuple[str, ...]) -> Trial:

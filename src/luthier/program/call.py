@@ -20,6 +20,7 @@ from luthier.program.trace import Call
 from luthier.program.values import result_to_outputs, value_to_json
 
 if TYPE_CHECKING:
+    from luthier.lm.lm import LM
     from luthier.program.predictor import Predictor
 
 
@@ -34,6 +35,11 @@ class PendingCall:
     """The how-manieth call of this predictor in the run."""
     answered: bool = False
     """Whether ``lt.predict`` has made the call, so that the body's value is not the outputs."""
+
+    @property
+    def lm(self) -> LM:
+        """The LM that answers it."""
+        return self.run.lm_of(self.predictor)
 
     @property
     def prompt(self) -> Prompt:
@@ -90,11 +96,11 @@ def call_lm(call: PendingCall) -> Any:
     run = call.run
     if loop_is_running():
         # Outside a study a notebook's cell may block its own loop; the engine has another one.
-        run.lm.identity  # noqa: B018 - found here, because hashing weights would hold up the engine
-        completion = engine().submit(run.gateway.complete(run.lm, request, run.role)).result()
+        call.lm.identity  # noqa: B018 - found here, because hashing weights would hold up the engine
+        completion = engine().submit(run.gateway.complete(call.lm, request, run.role)).result()
     else:
         with run.asking():
-            completion = run.gateway.complete_blocking(run.lm, request, run.role)
+            completion = run.gateway.complete_blocking(call.lm, request, run.role)
     return _finish(call, completion)
 
 
@@ -106,7 +112,7 @@ async def acall_lm(call: PendingCall) -> Any:
     """
     request = _request(call)
     with call.run.asking():
-        completion = await call.run.gateway.complete(call.run.lm, request, call.run.role)
+        completion = await call.run.gateway.complete(call.lm, request, call.run.role)
     return _finish(call, completion)
 
 
@@ -138,10 +144,10 @@ def _request(call: PendingCall) -> Request:
     settings = predictor.settings
     if run.temperature is not None:
         settings = replace(settings, temperature=run.temperature)
-    request = render(predictor.signature, call.prompt, call.inputs, lm=run.lm, settings=settings)
-    if not request.temperature:
+    request = render(predictor.signature, call.prompt, call.inputs, lm=call.lm, settings=settings)
+    if not request.temperature and not run.anew:
         return request
-    number = run.sample(predictor.name, lambda: request.key(run.lm.identity))
+    number = run.sample(predictor.name, lambda: request.key(call.lm.identity))
     return replace(request, sample=number)
 
 
@@ -161,7 +167,8 @@ def _finish(call: PendingCall, completion: Completion) -> Any:
             completion.text,
             completion.finish_reason,
             completion.usage,
-            badly=badly(completion, call.predictor.signature, call.run.lm),
+            badly=badly(completion, call.predictor.signature, call.lm),
+            lm=call.lm.identity,
         )
     )
     return parsed.value
@@ -179,7 +186,8 @@ def _record_failure(call: PendingCall, completion: Completion, error: Unparseabl
             completion.finish_reason,
             completion.usage,
             error=str(error),
-            badly=badly(completion, call.predictor.signature, call.run.lm),
+            badly=badly(completion, call.predictor.signature, call.lm),
+            lm=call.lm.identity,
         )
     )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from luthier.lm.gateway import Gateway
     from luthier.lm.lm import LM
     from luthier.program.component import Component
+    from luthier.program.lms import Answered, LMs
 
 
 @dataclass(slots=True)
@@ -26,6 +27,7 @@ class Run:
     """One run of a program: which LM answers, with which prompts, on whose behalf. Safe to share between threads."""
 
     lm: LM
+    """The run's own: it judges, and answers every predictor that has no other."""
     gateway: Gateway
     candidate: Candidate | None = None
     """None, or a predictor it does not name: the original prompt."""
@@ -35,6 +37,10 @@ class Run:
     example: str = ""
     temperature: float | None = None
     """Overrules every other temperature, as bootstrap rounds do."""
+    lms: LMs | None = None
+    """Who answers which predictor, where that is not left to ``lm`` and the predictors."""
+    anew: bool = False
+    """Ask once more what was asked before, at temperature 0, too: to see whether the answer is the same."""
     trace: Trace = field(default_factory=Trace)
     known: frozenset[str] | None = None
     """Names of the components that are known; None: nobody asks."""
@@ -49,6 +55,14 @@ class Run:
     _calls: dict[str, int] = field(default_factory=dict, repr=False)
     _same: dict[str, int] = field(default_factory=dict, repr=False)
     _met: set[str] = field(default_factory=set, repr=False)
+
+    def lm_of(self, predictor: Answered) -> LM:
+        """Return the LM that answers a predictor.
+
+        Raises:
+            ConfigError: nothing says which.
+        """
+        return (predictor.lm or self.lm) if self.lms is None else self.lms.of(predictor)
 
     def begin(self, predictor: Component) -> int:
         """Number a call of a predictor, in order of start, and report the predictor if it is new."""
@@ -66,7 +80,7 @@ class Run:
             self._meet(text)
 
     def sample(self, predictor: str, key: Callable[[], str]) -> int:
-        """Number the draw of a request above temperature 0.
+        """Number the draw of a request above temperature 0, or of one that is asked anew.
 
         It depends on the repeat, the predictor, and the how-manieth call with this same request it is, so a
         minibatch and a full evaluation of one candidate share draws.

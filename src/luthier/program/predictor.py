@@ -11,6 +11,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from luthier.errors import ConfigError, SignatureError, Unparseable
 from luthier.lm.engine import loop_is_running
+from luthier.lm.lm import LM
 from luthier.program.body import Body, body_of
 from luthier.program.call import (
     BoundPrompt,
@@ -57,6 +58,7 @@ def predictor(
     max_tokens: int | None = None,
     top_p: float | None = None,
     stop: str | Iterable[str] | None = None,
+    lm: LM | str | None = None,
 ) -> Callable[[Callable[P, R]], Predictor[P, R]]: ...
 
 
@@ -72,6 +74,7 @@ def predictor(  # noqa: PLR0913 - one decorator with keywords is what users want
     max_tokens: int | None = None,
     top_p: float | None = None,
     stop: str | Iterable[str] | None = None,
+    lm: LM | str | None = None,
 ) -> Any:
     """Make a function, sync or async, or a method one tunable LM call.
 
@@ -88,12 +91,13 @@ def predictor(  # noqa: PLR0913 - one decorator with keywords is what users want
         max_tokens: the longest answer.
         top_p: nucleus sampling.
         stop: where the answer ends.
+        lm: who answers it, where a run does not say so by the predictor's name; the run's LM when left out.
 
     Raises:
         SignatureError: there is no instruction, or an output's type is not supported.
     """
     settings = CallSettings(temperature, max_tokens, top_p, _stops(stop))
-    spec = _Spec(name, instruction, reasoning, output, settings)
+    spec = _Spec(name, instruction, reasoning, output, settings, _lm(lm))
     names_around = sys._getframe(1).f_locals
 
     def decorate(function: Callable[P, R]) -> Predictor[P, R]:
@@ -139,6 +143,7 @@ class _Spec:
     reasoning: bool
     output: str | None
     settings: CallSettings
+    lm: LM | None = None
 
 
 class Predictor(Generic[P, R]):
@@ -156,6 +161,8 @@ class Predictor(Generic[P, R]):
         """Its name: the one given, the function's, or ``Class.method``."""
         self.settings = spec.settings
         """Its sampling settings."""
+        self.lm = spec.lm
+        """The LM it brings along; None: the run's."""
         self.is_async = inspect.iscoroutinefunction(function)
         """Whether a call is awaited."""
         self._body = body_of(function)
@@ -210,6 +217,7 @@ class Predictor(Generic[P, R]):
         max_tokens: int | None = None,
         top_p: float | None = None,
         stop: str | Iterable[str] | None = None,
+        lm: LM | str | None = None,
     ) -> Predictor[P, R]:
         """Return a predictor of the same signature under another name, tuned apart; what is left out stays."""
         old = self._spec.settings
@@ -220,7 +228,8 @@ class Predictor(Generic[P, R]):
             old.stop if stop is None else _stops(stop),
         )
         kept = self._spec.instruction if instruction is None else instruction
-        spec = replace(self._spec, name=name, instruction=kept, settings=settings)
+        own = self._spec.lm if lm is None else _lm(lm)
+        spec = replace(self._spec, name=name, instruction=kept, settings=settings, lm=own)
         twin: Predictor[P, R] = Predictor(self._function, spec)
         if twin._signature is None and self._signature is not None and instruction is None:
             twin._signature = replace(self._signature, name=name)
@@ -360,6 +369,10 @@ def _pending(asked: str) -> PendingCall:
     if call is None:
         raise ConfigError(f"lt.{asked}() answers only inside the body of a function decorated with @lt.predictor")
     return call
+
+
+def _lm(lm: LM | str | None) -> LM | None:
+    return LM(lm) if isinstance(lm, str) else lm
 
 
 def _stops(stop: str | Iterable[str] | None) -> tuple[str, ...]:

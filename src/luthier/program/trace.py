@@ -28,6 +28,8 @@ class Call:
     """Why the answer could not be read."""
     badly: tuple[str, ...] = ()
     """What was wrong with the answer (``luthier.program.badly``), whether it could be read or not."""
+    lm: str = ""
+    """Identity of the LM that answered; empty where the body made its own call."""
 
 
 @dataclass(slots=True)
@@ -54,3 +56,11 @@ class Trace:
         # At least one each, because a callable that reports its tokens need not say that it is one call.
         more = sum(max(0, usage.calls - 1) for usage in known)
         return replace(total_usage(known), calls=len(self.calls) + more)
+
+    @property
+    def usage_by_lm(self) -> dict[str, Usage]:
+        """The same by the LM's identity; calls that a body made itself have none."""
+        return {lm: Trace([call for call in self.calls if call.lm == lm]).usage for lm in self._lms()}
+
+    def _lms(self) -> list[str]:
+        return list(dict.fromkeys(call.lm for call in self.calls if call.lm))

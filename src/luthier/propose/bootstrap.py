@@ -12,6 +12,7 @@ from luthier.errors import ConfigError
 from luthier.evaluation.rollout import Rollout
 from luthier.program.badly import count_badly
 from luthier.program.candidate import Candidate, Demo, DemoSource
+from luthier.program.lms import LMs
 from luthier.program.signature import Signature
 from luthier.propose.demo_sets import DemoSet, SetsMade, balanced_sets
 from luthier.propose.demos import bootstrapped_demos, completed_demos, labeled_demos
@@ -151,7 +152,7 @@ async def bootstrap(
     rows: Sequence[Row],
     settings: BootstrapSettings,
     *,
-    teacher: LM,
+    teacher: LM | LMs,
     candidate: Candidate,
     seed: int,
 ) -> Bootstrapped:
@@ -161,6 +162,7 @@ async def bootstrap(
         StudyPaused: infrastructure took a whole batch of rollouts.
         BudgetExhausted: the next rollout does not fit the budget.
     """
+    teacher = teacher if isinstance(teacher, LMs) else LMs(teacher, alone=True)
     signatures, hidden = signatures_of(evaluator.program), private_names(evaluator.program)
     if not signatures:  # texts alone take no demos
         return Bootstrapped((), (), {}, {}, {}, ())
@@ -231,7 +233,7 @@ def _quota(stratum: Mapping[str, str], settings: BootstrapSettings, *, first: bo
 def _pool(
     harvest: Harvest,
     to_complete: Mapping[str, Row],
-    teacher: LM,
+    teacher: LMs,
     signatures: Mapping[str, Signature],
     hidden: frozenset[str],
 ) -> dict[str, list[Demo]]:

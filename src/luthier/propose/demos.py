@@ -14,13 +14,13 @@ from luthier.propose.fields import shown
 
 if TYPE_CHECKING:
     from luthier.evaluation.data import Row
-    from luthier.lm.lm import LM
+    from luthier.program.lms import LMs
 
 _SHORT_KEY = 11
 
 
 def bootstrapped_demos(
-    rollout: Rollout, signatures: Mapping[str, Signature], hidden: frozenset[str], teacher: LM
+    rollout: Rollout, signatures: Mapping[str, Signature], hidden: frozenset[str], teacher: LMs
 ) -> dict[str, list[Demo]]:
     """Return a demo of every readable predictor call in a rollout that passed (MIPRO §3.1)."""
     demos: dict[str, list[Demo]] = {}
@@ -38,7 +38,7 @@ def bootstrapped_demos(
 
 
 def completed_demos(
-    rollout: Rollout, row: Row, signatures: Mapping[str, Signature], hidden: frozenset[str], teacher: LM
+    rollout: Rollout, row: Row, signatures: Mapping[str, Signature], hidden: frozenset[str], teacher: LMs
 ) -> dict[str, list[Demo]]:
     """Return demos with a predictor's real inputs and the row's columns for outputs, whether the rollout passed or not.
 
@@ -94,14 +94,14 @@ def _labels(columns: Mapping[str, Any], fields: tuple[Field, ...]) -> dict[str, 
         return None
 
 
-def _provenance(source: DemoSource, rollout: Rollout, call: Call, teacher: LM) -> Provenance:
-    job = rollout.job
+def _provenance(source: DemoSource, rollout: Rollout, call: Call, teacher: LMs) -> Provenance:
+    job, lm = rollout.job, teacher.answering(call.predictor)
     return Provenance(
         source,
         example=job.example,
         rollout=f"{job.candidate.key[:_SHORT_KEY]}/{job.example}/{job.repeat}",
         predictor=call.predictor,
         call=call.index,
-        teacher=teacher.identity,
-        temperature=teacher.temperature if job.temperature is None else job.temperature,
+        teacher=lm.identity,
+        temperature=lm.temperature if job.temperature is None else job.temperature,
     )

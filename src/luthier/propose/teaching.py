@@ -17,7 +17,7 @@ from luthier.types import Role
 if TYPE_CHECKING:
     from luthier.evaluation.data import Row
     from luthier.evaluation.evaluator import Evaluator
-    from luthier.lm.lm import LM
+    from luthier.program.lms import LMs
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Teaching:
     """How rollouts of the teacher are made and judged."""
 
     evaluator: Evaluator
-    teacher: LM
+    teacher: LMs
     candidate_for: Callable[[str], Candidate]
     """The teacher's prompts for an example: none of its own demos may be of that very example."""
     threshold: float | None

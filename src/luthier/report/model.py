@@ -115,6 +115,8 @@ class View:
     events: Sequence[Event]
     paid: Mapping[str, Amounts]
     """What was charged, by role, as the study's store has it; empty where there is no store."""
+    paid_by_lm: Mapping[str, Amounts]
+    """The same by the LM's identity."""
     remarks: Sequence[str]
     """What befell the study's calls, in sentences."""
 
@@ -123,7 +125,12 @@ class View:
         return first(self.events, name)
 
 
-def view(events: Sequence[Event], paid: Mapping[str, Amounts] | None = None, remarks: Sequence[str] = ()) -> View:
+def view(
+    events: Sequence[Event],
+    paid: Mapping[str, Amounts] | None = None,
+    remarks: Sequence[str] = (),
+    paid_by_lm: Mapping[str, Amounts] | None = None,
+) -> View:
     """Read a journal; what is not there yet is empty."""
     events = unfolded(events)
     space = first(events, "space") or {}
@@ -140,6 +147,7 @@ def view(events: Sequence[Event], paid: Mapping[str, Amounts] | None = None, rem
         levels=levels,
         events=events,
         paid=paid or {},
+        paid_by_lm=paid_by_lm or {},
         remarks=remarks,
     )
 

@@ -40,6 +40,16 @@ def paid(store: Path) -> dict[str, Amounts]:
     return found
 
 
+def paid_by_lm(store: Path) -> dict[str, Amounts]:
+    """Return the same by the LM's identity; nothing where a store is from before attempts named theirs."""
+    if not paid(store):
+        return {}
+    found: dict[str, Amounts] = {}
+    for identity, _, bill in _rows(store, "SELECT lm, '', COALESCE(bill, reserved) FROM attempts"):
+        found[identity] = found.get(identity, Amounts()) + amounts(bill)
+    return {} if "None" in found else found
+
+
 def answered(store: Path) -> Amounts:
     """Return what a store's answers were billed: calls and tokens, cached ones apart, which charges do not tell."""
     bills = [bill for _, _, bill in _rows(store, "SELECT lm, '', usage FROM answers WHERE usage NOT NULL")]

@@ -12,7 +12,7 @@ from luthier.report.figures import count, dollars, duration, percent, plural
 from luthier.report.html import Child, Markup, el
 from luthier.report.model import PromptPair, View
 from luthier.report.phases import phase_rows
-from luthier.report.spending import Amounts, by_role, dollars_for
+from luthier.report.spending import Amounts, by_lm, by_role, dollars_for, prices
 from luthier.report.summary import outcome_count
 
 
@@ -250,6 +250,7 @@ def costs(view: View) -> Markup | None:
         el("ul", notes, class_="notes") if notes else None,
         el("h3", "By role"),
         _roles(view),
+        _lms(view),
     )
 
 
@@ -267,6 +268,22 @@ def _roles(view: View) -> Markup:
             numbers = [count(bill.calls), count(bill.tokens), dollars(dollars_for(bill, lm.get("price")))]
         rows.append([role, name, *numbers])
     return tables.table(("role", "LM", "calls charged", "tokens charged", "price"), rows, numbers=3)
+
+
+def _lms(view: View) -> list[Child]:
+    """What each LM was charged, where predictors are answered by several."""
+    of = view.manifest.get("predictor_lms") or {}
+    if not of:
+        return []
+    named = [*((role, lm) for role, lm in (view.manifest.get("lms") or {}).items() if lm), *of.items()]
+    bills, known, rows = view.paid_by_lm or by_lm(view.events), prices(view.manifest), []
+    for identity in dict.fromkeys([*known, *bills]):
+        bill = bills.get(identity, Amounts())
+        does = ", ".join(name for name, lm in named if lm.get("identity") == identity)
+        usd = dollars(dollars_for(bill, known.get(identity)))
+        rows.append((el("code", identity), does or "–", count(bill.calls), count(bill.tokens), usd))
+    head = ("LM", "runs, answers", "calls charged", "tokens charged", "price")
+    return [el("h3", "By LM"), tables.table(head, rows, numbers=3)]
 
 
 def settings(view: View) -> Markup | None:
@@ -295,6 +312,10 @@ def settings(view: View) -> Markup | None:
             (f"LM, {role}", el("code", lm.get("identity", "")))
             for role, lm in (manifest.get("lms") or {}).items()
             if lm
+        ),
+        *(
+            (f"LM, predictor {name}", el("code", lm.get("identity", "")))
+            for name, lm in (manifest.get("predictor_lms") or {}).items()
         ),
         ("versions", _mapping("", manifest.get("versions") or {})),
         ("code", _mapping("", manifest.get("code") or {})),

@@ -84,6 +84,35 @@ def by_role(events: Iterable[Event]) -> dict[str, Amounts]:
     return roles
 
 
+def by_lm(events: Iterable[Event]) -> dict[str, Amounts]:
+    """Return what all events cost, by the identity of the LM: where several answer, as their outcomes tell."""
+    events = list(events)
+    lms = next((event.get("lms") or {} for event in events if event["event"] == "manifest"), {})
+    found: dict[str, Amounts] = {}
+    for event in events:
+        if event.get("event") == "done":
+            continue
+        for identity, part in _told_by_lm(event) or [
+            (str((lms.get(role) or lms.get("task") or {}).get("identity", "")), part)
+            for role, part in spending(event).items()
+        ]:
+            found[identity] = found.get(identity, Amounts()) + part
+    return found
+
+
+def prices(manifest: Event) -> dict[str, Mapping[str, Any] | None]:
+    """Return the LMs' prices by identity."""
+    lms = [*(manifest.get("lms") or {}).values(), *(manifest.get("predictor_lms") or {}).values()]
+    return {str(lm.get("identity", "")): lm.get("price") for lm in lms}
+
+
+def _told_by_lm(event: Event) -> list[tuple[str, Amounts]]:
+    if event.get("usage_by_lm"):
+        return [(lm, amounts(bill)) for lm, bill in event["usage_by_lm"].items()]
+    outcomes = [*event.get("outcomes", ()), *event.get("outcomes_before", ()), *event.get("outcomes_after", ())]
+    return [(lm, amounts(bill)) for outcome in outcomes for lm, bill in (outcome.get("lms") or {}).items()]
+
+
 def dollars_for(part: Amounts, price: Mapping[str, Any] | None) -> float | None:
     """Return the price of an amount, None where no price is known."""
     if part.usd is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from luthier.report.badly import sum_badly
 from luthier.report.figures import moment
 from luthier.report.shrink import Tally, best_shrunken
-from luthier.report.spending import Amounts, Event, by_role, dollars_for, total
+from luthier.report.spending import Amounts, Event, by_lm, dollars_for, prices, total
 
 ORIGINAL = "original"
 """Key under which the original's outcomes are tallied."""
@@ -230,11 +230,10 @@ def _decision(verdict: Event | None, done: Event | None) -> str | None:
 
 
 def _spent(events: Sequence[Event], manifest: Event) -> Amounts:
-    roles = by_role(events)
-    lms = manifest.get("lms") or {}
-    whole = total(roles.values())
-    prices = [dollars_for(part, (lms.get(role) or lms.get("task") or {}).get("price")) for role, part in roles.items()]
-    usd = None if not prices or any(price is None for price in prices) else sum(price or 0.0 for price in prices)
+    bills, known = by_lm(events), prices(manifest)
+    whole = total(bills.values())
+    paid = [dollars_for(part, known.get(identity)) for identity, part in bills.items()]
+    usd = None if not paid or any(price is None for price in paid) else sum(price or 0.0 for price in paid)
     return Amounts(whole.calls, whole.prompt_tokens, whole.completion_tokens, whole.cached_tokens, usd)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from luthier.report.model import view
 from luthier.report.page import page
-from luthier.report.paid import STORE, paid, remarks
+from luthier.report.paid import STORE, paid, paid_by_lm, remarks
 
 
 def write_report(study_dir: Path, events: Sequence[Mapping[str, Any]] | None = None) -> Path:
@@ -28,7 +28,7 @@ def write_report(study_dir: Path, events: Sequence[Mapping[str, Any]] | None = N
     directory = Path(study_dir)
     store = directory / STORE
     events = read_journal(directory / "journal.jsonl") if events is None else events
-    text = page(view(events, paid(store), remarks(events, store)))
+    text = page(view(events, paid(store), remarks(events, store), paid_by_lm(store)))
     target = directory / "report.html"
     # A reader may have the old report open: it is replaced whole, never half-written.
     draft = directory / "report.html.part"

@@ -46,7 +46,7 @@ class Charge:
         if self._ledger is None:
             return self._counted(call, await self._inner.complete(call))
         reservation = await self._ledger.reserve(worst_case(self._lm, call.request), call.role)
-        attempt = None if self._book is None else self._book.open(call.role, reservation.amounts)
+        attempt = None if self._book is None else self._book.open(call.role, reservation.amounts, self._lm.identity)
         call.sent = False
         bill: dict[str, float] | None = None
         try:
@@ -75,9 +75,9 @@ class Book:
         self._store = store
         self._study = study
 
-    def open(self, role: str, amounts: Mapping[str, float]) -> int:
-        """Write an attempt down with its worst case, and return its number."""
-        return self._store.open_attempt(self._study, role, amounts)
+    def open(self, role: str, amounts: Mapping[str, float], lm: str) -> int:
+        """Write an attempt at an LM down with its worst case, and return its number."""
+        return self._store.open_attempt(self._study, role, amounts, lm)
 
     def settle(self, attempt: int, bill: Mapping[str, float]) -> None:
         """Write down what an attempt was charged."""
