@@ -95,15 +95,19 @@ def long(folder: Path) -> dict[str, Any]:
     found["report_seconds"] = round(time.perf_counter() - started, 2)
     found["report_mb"] = round(page.stat().st_size / MB, 2)
     found["report_marks"] = page.read_text(encoding="utf-8").count("<circle")
+    _cut(study / "journal.jsonl")
     return {**found, "resumed": _fresh("resumed", study)}
 
 
-def resumed(study: Path) -> dict[str, Any]:
-    """The same study, cut before its last trials: seconds until the next event, and to the end."""
-    journal = study / "journal.jsonl"
+def _cut(journal: Path) -> None:
+    """Take the last trials back. Not in the process whose memory is measured."""
     lines = journal.read_bytes().split(b"\n")
     told = [number for number, line in enumerate(lines) if b'"event":"tell"' in line]
     journal.write_bytes(b"\n".join([*lines[: told[-6] + 1], b""]))
+
+
+def resumed(study: Path) -> dict[str, Any]:
+    """The study that was cut before its last trials: seconds until the next event, and to the end."""
     started = time.perf_counter()
     first: list[float] = []
 
@@ -213,6 +217,11 @@ def _fresh(scene: str, *arguments: Any) -> dict[str, Any]:
 
 
 def _peak() -> float:
+    """Return the most memory this process has had, in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would tell the parent's peak where that was higher: it is kept across exec
+        line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
+        return round(int(line.split()[1]) / 1024, 1)
     import resource
 
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
