@@ -75,6 +75,8 @@ class Asked:
 
     predictor: ForeignPredictor
     completions: list[Completion] = field(default_factory=list)
+    lm: str = ""
+    """Identity of the LM that answered last."""
 
     @property
     def usage(self) -> Usage | None:
@@ -162,5 +164,6 @@ def _note(
             asked.finish_reason,
             asked.usage,
             error=error,
+            lm=asked.lm,
         )
     )

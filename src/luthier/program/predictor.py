@@ -149,6 +149,9 @@ class _Spec:
 class Predictor(Generic[P, R]):
     """One LM call of a program. Called like the function it was made from, and typed like it."""
 
+    lm: LM | None = None
+    """The LM it brings along; None: the run's."""
+
     def __init__(self, function: Callable[P, R], spec: _Spec, names_around: Mapping[str, Any] | None = None) -> None:
         if not inspect.isfunction(function):
             raise SignatureError(f"{function!r} is no function; write @staticmethod above @lt.predictor, not below")
@@ -162,7 +165,6 @@ class Predictor(Generic[P, R]):
         self.settings = spec.settings
         """Its sampling settings."""
         self.lm = spec.lm
-        """The LM it brings along; None: the run's."""
         self.is_async = inspect.iscoroutinefunction(function)
         """Whether a call is awaited."""
         self._body = body_of(function)

@@ -85,14 +85,16 @@ class GatewayEngine:
         run = run_here()
         if run is None:
             raise ConfigError("this DSPy LM answers only inside a luthier study")
-        lm = self._own or run.lm
+        now = asked_now()
+        lm = self._own or (run.lm if now is None else run.lm_of(now.predictor))
+        if now is not None:
+            now.lm = lm.identity
         request = hotter(request, run.temperature)
         whole = isinstance(lm.model, DspyClient)
         asked = to_request(request, whole=whole)
         temperature = asked.temperature if asked.temperature is not None else (1.0 if whole else lm.temperature)
-        if not temperature:
+        if not temperature and not run.anew:
             return _Question(run, lm, asked)
-        now = asked_now()
         number = run.sample("" if now is None else now.predictor.name, lambda: asked.key(lm.identity))
         return _Question(run, lm, replace(asked, sample=number))
 
