@@ -24,7 +24,7 @@ def canonical_json(value: Any) -> str:
 
 def content_hash(value: Any) -> str:
     """Return the tagged BLAKE2b hash of ``value``'s canonical JSON, e.g. ``b2:3f…`` (32 hex digits)."""
-    digest = hashlib.blake2b(canonical_json(value).encode(), digest_size=_DIGEST_BYTES)
+    digest = hashlib.blake2b(canonical_json(value).encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES)
     return f"{_TAG}:{digest.hexdigest()}"
 
 

@@ -17,7 +17,7 @@ from luthier.deploy.forms import FORMS, checked_export, unchecked_export
 from luthier.deploy.langchain import literal_turns
 from luthier.deploy.parts import parts_of
 from luthier.deploy.placed import placed
-from luthier.deploy.promptfoo import escaped
+from luthier.deploy.promptfoo import escaped, variable
 from luthier.errors import CandidateError, ConfigError
 from luthier.program.candidate import Candidate
 from luthier.program.predictor import Predictor
@@ -83,7 +83,8 @@ def test_a_promptfoo_configuration_is_yaml_with_a_prompt_and_tests_for_each_pred
     assert [prompt["label"] for prompt in read["prompts"]] == sorted(ORIGINAL.prompts)
     tests = [test for test in read["tests"] if test["prompts"] == ["complaint"]]
     engine = SandboxedEnvironment()
-    assert [engine.from_string(test["vars"]["ticket"]).render() for test in tests] == ["Hello {{ you }}\nthere", "x"]
+    assert [test["vars"]["ticket"] for test in tests] == [{"text": ["Hello {", "{ you }}\nthere"]}, "x"]
+    assert variable("file://x") == {"text": ["file://x"]}
     assert tests[0]["assert"][0]["type"] == "equals"
     assert engine.from_string(tests[0]["assert"][0]["value"]).render() == "a {% greeting %}"
     unlabelled = yaml.safe_load(lt.export(TUNED, "promptfoo", program=program, data=[{"ticket": "x"}]))

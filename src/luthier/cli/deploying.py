@@ -1,4 +1,4 @@
-"""``export``: take a study's prompts elsewhere, and know that nothing changed on the way."""
+"""``export``, ``apply``, ``diff``: take a study's prompts elsewhere, put them back, see what changed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from luthier.cli import options as o
-from luthier.cli.console import say
-from luthier.cli.exits import guarded
+from luthier.cli.console import emit, say
+from luthier.cli.exits import code_of_decision, guarded
 from luthier.cli.importing import load
 from luthier.errors import ConfigError
+from luthier.report.figures import showable
 
 if TYPE_CHECKING:
     from luthier.lm.lm import LM
@@ -51,7 +52,7 @@ def export(
     debug: o.Debug = False,
 ) -> None:
     """Write a study's prompts, or saved ones, in a form that works without luthier, and check that form."""
-    from luthier.deploy.forms import checked_export, unchecked_export
+    from luthier.deploy.forms import WITHOUT_TEXTS, checked_export, unchecked_export
     from luthier.deploy.parts import parts_of
 
     if to not in _NAMES:
@@ -66,6 +67,8 @@ def export(
         text, said = unchecked_export(parts, to, rows), "not checked, as asked"
     if to in _TYPED and not parts.exact:
         say("note: without --program, descriptions of fields and types of answers are left out")
+    if parts.texts and to in WITHOUT_TEXTS:
+        say(f"note: left out, since {to} has no place for texts of templates and tools: {', '.join(parts.texts)}")
     if output is None:
         typer.echo(text, nl=False)
     else:
@@ -87,3 +90,61 @@ def _rows(path: str) -> list[dict[str, Any]]:
     from luthier.evaluation.sources import read_source
 
     return [dict(row) for row in read_source(path, "--data").rows]
+
+
+@guarded
+def apply(
+    study_dir: o.StudyArgument,
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A directory of prompts, or a Python file whose docstrings they are.")
+    ],
+    best: Annotated[bool, typer.Option("--best", help="Apply the best found, whatever the verdict.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the change and write nothing.")] = False,
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Write a study's result back into your files, as a change small enough to review."""
+    from luthier.deploy.apply import apply as applied
+
+    found = applied(study_dir, path, best=best)
+    if not best and found.decision != "adopt":
+        code = code_of_decision(found.decision)
+        verdict = "has no verdict yet" if found.decision is None else f"says {found.decision!r}"
+        say(f"nothing to apply: the study {verdict}. --best applies the best prompts found all the same")
+        if as_json:
+            emit({"decision": found.decision, "files": [], "diff": ""})
+        raise typer.Exit(code)
+    diff = "".join(edit.diff() for edit in found.edits)
+    if as_json:
+        files = [edit.path for edit in found.edits]
+        emit({"decision": found.decision, "files": files, "diff": diff, "written": not dry_run, "notes": found.notes})
+    elif dry_run:
+        typer.echo(showable(diff), nl=False)
+    if not dry_run:
+        for edit in found.edits:
+            edit.write()
+            say(f"{'removed' if edit.after is None else 'written'}: {edit.path}")
+    if not found.edits:
+        say("nothing to change: the prompts are there already")
+    for note in found.notes:
+        say(f"note: {note}")
+
+
+@guarded
+def diff(
+    a: Annotated[str, typer.Argument(metavar="STUDY_DIR|PROMPTS_DIR|original", help="One side.")],
+    b: Annotated[str, typer.Argument(metavar="STUDY_DIR|PROMPTS_DIR|original", help="The other side.")],
+    best: Best = False,
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Compare two sets of prompts; like diff, it ends with 0 where they are equal and with 1 where they differ."""
+    from luthier.deploy.difference import changes, sides
+
+    found = changes(*sides(a, b, best=best))
+    if as_json:
+        emit({"same": not found, "predictors": {change.name: change.to_json() for change in found}})
+    else:
+        lines = [line for change in found for line in change.lines(a, b)]
+        typer.echo("".join(f"{showable(line)}\n" for line in lines), nl=False)
+    raise typer.Exit(1 if found else 0)

@@ -12,7 +12,7 @@ from luthier.cli.exits import Code
 
 _EXIT_CODES = {
     Code.DONE: "adopt: the tuned prompts are better; or the command did what it was asked",
-    Code.UNEXPECTED: "a fault in luthier itself",
+    Code.UNEXPECTED: "a fault in luthier itself; of `luthier diff`: the prompts differ",
     Code.BAD_INPUT: "bad input: an option, a file, the data, the program, or the metric",
     Code.BUDGET: "the budget ended before the verdict",
     Code.INFRASTRUCTURE: "stopped by infrastructure; `luthier resume` goes on",

@@ -69,9 +69,6 @@ def _title(name: str) -> str:
     """Return a field's name in words, as DSPy does."""
     apart = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     apart = re.sub("([a-z0-9])([A-Z])", r"\1_\2", apart)
-    apart = re.sub("([a-zA-Z])([0-9])|([0-9])([a-zA-Z])", _split, apart)
+    apart = re.sub("([a-zA-Z])([0-9])", r"\1_\2", apart)
+    apart = re.sub("([0-9])([a-zA-Z])", r"\1_\2", apart)
     return " ".join(word if word.isupper() else word.capitalize() for word in apart.split("_"))
-
-
-def _split(found: re.Match[str]) -> str:
-    return "_".join(part for part in found.groups() if part is not None)

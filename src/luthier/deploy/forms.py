@@ -18,7 +18,7 @@ from luthier.errors import ConfigError
 from luthier.evaluation.sources import read_source
 
 if TYPE_CHECKING:
-    from luthier.lm.lm import LM
+    from luthier.program.lms import LMChoice
 
 FORMS: Mapping[str, Callable[[Parts], str]] = {
     "json": as_json,
@@ -30,6 +30,10 @@ FORMS: Mapping[str, Callable[[Parts], str]] = {
     "promptfoo": as_promptfoo,
 }
 """By name: from prompts to the text of a file."""
+OF_ANY = ("dspy", "json", "markdown")
+"""Forms that say what prompts hold, not which messages they become."""
+WITHOUT_TEXTS = ("dspy", "promptfoo")
+"""Forms that have no place for the texts of templates and tools."""
 
 
 def export(
@@ -38,7 +42,7 @@ def export(
     *,
     program: Callable[..., Any] | None = None,
     best: bool = False,
-    lm: LM | None = None,
+    lm: LMChoice | None = None,
     data: Any = None,
 ) -> str:
     """Return tuned prompts as the text of a file that works without luthier, after checking that it sends the same.
@@ -49,8 +53,8 @@ def export(
         program: the program the prompts are for; without it types and descriptions of fields are not known, and
             messages are written as if all were text. A result knows its own.
         best: the best candidate found, whatever the verdict; else the recommended one.
-        lm: who is to be asked: answers of several fields are JSON on servers with schemas. A study of a server
-            knows its own.
+        lm: who is to be asked, as in ``lt.optimize``: answers of several fields are JSON on servers with schemas.
+            A study of servers knows its own.
         data: examples, in any form that ``lt.evaluate`` takes, to check with and to make promptfoo tests from.
 
     Raises:
@@ -81,4 +85,14 @@ def unchecked_export(parts: Parts, form: str, rows: Sequence[Mapping[str, Any]] 
     """
     if form not in FORMS:
         raise ConfigError(f"{form!r} is no form of prompts: choose one of {', '.join(FORMS)}")
+    if form in WITHOUT_TEXTS and not parts.parts:
+        raise ConfigError(
+            f"{parts.origin} holds only texts of templates or tools ({', '.join(parts.texts)}), for which "
+            f"{form} has no place: write them into their template (luthier apply), or take another form"
+        )
+    if form not in OF_ANY and (foreign := [part.name for part in parts.parts if part.foreign]):
+        raise ConfigError(
+            f"{', '.join(foreign)}: another framework calls these and writes messages of its own, which luthier does "
+            f"not know; take one of {', '.join(OF_ANY)}"
+        )
     return as_promptfoo(parts, rows) if form == "promptfoo" else FORMS[form](parts)

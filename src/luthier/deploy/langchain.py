@@ -12,7 +12,7 @@ from luthier.deploy.frame import before
 from luthier.deploy.lift import lift
 from luthier.deploy.literals import literal
 from luthier.deploy.parts import Part, Parts
-from luthier.deploy.python import identifier
+from luthier.deploy.python import identifier, texts
 
 _HEAD = '''"""Tuned prompts as LangChain chat prompt templates; needs langchain-core.
 
@@ -41,14 +41,23 @@ _IMPORTS = "from langchain_core.messages import BaseMessage\nfrom langchain_core
 def as_langchain(parts: Parts) -> str:
     """Return the file's text."""
     lifted = lift("luthier.deploy.placed", "placed")
-    taken = {*lifted.names, "PROMPTS", "TunedPrompt", "BaseMessage", "ChatPromptTemplate", *lifted.imports.split()}
+    taken = {
+        *lifted.names,
+        "PROMPTS",
+        "TEXTS",
+        "TunedPrompt",
+        "BaseMessage",
+        "ChatPromptTemplate",
+        *lifted.imports.split(),
+    }
     made = "".join(f"    {part.name!r}: TunedPrompt.from_messages({literal_turns(part)}),\n" for part in parts.parts)
     named = {part.name: identifier(part.name, taken) for part in parts.parts}
     names = "".join(f"{name} = PROMPTS[{key!r}]\n" for key, name in named.items() if name)
     return (
         f"{_HEAD}{lifted.imports}\n{_IMPORTS}\n"
         f"# luthier {__version__}, from {parts.origin!a}, candidate {parts.candidate.key}.\n\n\n"
-        f"{lifted.code}\n\n{_CLASS}\n\nPROMPTS = {{\n{made}}}\n{names}"
+        f"{lifted.code}\n\n{_CLASS}\n\nPROMPTS = {{\n{made}}}\n{names}\n{texts(parts)}".rstrip("\n")
+        + "\n"
     )
 
 

@@ -10,8 +10,8 @@ from luthier.program.prompt import Prompt
 
 
 def as_markdown(parts: Parts) -> str:
-    """Return a section per predictor: its instruction, then its demonstrations."""
-    return "\n".join(_section(part.name, part.prompt) for part in parts.parts)
+    """Return a section per predictor or text: its instruction, then its demonstrations."""
+    return "\n".join(_section(name, prompt) for name, prompt in sorted(parts.candidate.prompts.items()))
 
 
 def _section(name: str, prompt: Prompt) -> str:

@@ -11,8 +11,8 @@ from luthier.program.render import messages
 
 
 def as_openai(parts: Parts) -> str:
-    """Return, by predictor, the list of messages."""
-    found = {part.name: placeholders(part) for part in parts.parts}
+    """Return, by predictor, the list of messages; by template region or tool, its text."""
+    found = {**{part.name: placeholders(part) for part in parts.parts}, **parts.texts}
     return json.dumps(found, ensure_ascii=False, indent=2) + "\n"
 
 

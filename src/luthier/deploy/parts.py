@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from luthier.deploy.study import StudyPrompts, study_prompts
-from luthier.errors import CandidateError, ConfigError
+from luthier.deploy.study import Fields, StudyPrompts, study_prompts
+from luthier.errors import ConfigError
 from luthier.lm.body import request_body
-from luthier.program.candidate import Candidate, Demo, Prompt
-from luthier.program.program import Program, find_program
+from luthier.program.candidate import Candidate, Demo, Kind, Prompt
+from luthier.program.lms import LMChoice, LMs, resolve
+from luthier.program.predictor import Predictor
+from luthier.program.program import find_program
 from luthier.program.render import CallSettings, render, uses_json
 from luthier.program.signature import Field, Signature
 from luthier.program.values import value_to_json
@@ -40,18 +42,23 @@ class Part:
     """Inputs that may be left out, as JSON."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What a request's body says beside model and messages."""
+    lm: LM | None = None
+    """The language model it is written for; None: any that takes no schema."""
+    foreign: bool = False
+    """Whether another framework calls it, which writes messages of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """All predictors' prompts, by name."""
+    """All that a candidate has."""
 
     candidate: Candidate
     parts: tuple[Part, ...]
+    """Predictors' prompts, by name."""
+    texts: Mapping[str, str]
+    """Texts of template regions and tools, by name."""
     origin: str
     """Where they are from, for people."""
-    lm: LM | None = None
-    """The language model they are written for; None: any that takes no schema."""
 
     @property
     def exact(self) -> bool:
@@ -60,7 +67,7 @@ class Parts:
 
 
 def parts_of(
-    source: Source, *, program: Callable[..., Any] | None = None, best: bool = False, lm: LM | None = None
+    source: Source, *, program: Callable[..., Any] | None = None, best: bool = False, lm: LMChoice | None = None
 ) -> Parts:
     """Return the prompts of a source, the recommended ones unless ``best``.
 
@@ -75,23 +82,26 @@ def parts_of(
         CandidateError: they cannot be read, or are not for this program.
     """
     found = _found(source, best)
-    lm = found.lm if lm is None else lm
     if isinstance(source, Result) and program is None:
         program = source.program
+    prompts = {name: prompt for name, prompt in found.candidate.prompts.items() if prompt.kind is Kind.PROMPT}
+    texts = {name: text.instruction for name, text in found.candidate.prompts.items() if name not in prompts}
     if program is None:
-        parts = [_guessed(name, prompt, found) for name, prompt in found.candidate.prompts.items()]
+        parts = [_guessed(name, prompt, found) for name, prompt in prompts.items()]
     else:
         known = find_program(program)
         known.check(found.candidate)
-        parts = [_known(name, prompt, known, lm) for name, prompt in found.candidate.prompts.items()]
-    return Parts(found.candidate, tuple(sorted(parts, key=lambda part: part.name)), found.origin, lm)
+        lms = found.lms if lm is None else resolve(lm, known.predictors)
+        parts = [_known(known.predictor(name), prompt, lms) for name, prompt in prompts.items()]
+    return Parts(found.candidate, tuple(sorted(parts, key=lambda part: part.name)), texts, found.origin)
 
 
 def _found(source: Source, best: bool) -> StudyPrompts:
     if isinstance(source, Candidate):
         return StudyPrompts(source, {}, "a candidate", None)
     if isinstance(source, Result):
-        return StudyPrompts(source.best if best else source.candidate, {}, str(source.study_dir), None)
+        found = study_prompts(source.study_dir, best=best)
+        return replace(found, candidate=source.best if best else source.candidate)
     directory = Path(source)
     if (directory / "journal.jsonl").exists():
         return study_prompts(directory, best=best)
@@ -100,28 +110,32 @@ def _found(source: Source, best: bool) -> StudyPrompts:
     raise ConfigError(f"{directory} holds neither a study (journal.jsonl) nor saved prompts (candidate.json)")
 
 
-def _known(name: str, prompt: Prompt, program: Program, lm: LM | None) -> Part:
-    try:
-        predictor = program.predictor(name)
-    except KeyError as error:  # pragma: no cover - `check` has refused it
-        raise CandidateError(f"{program.name} has no predictor {name!r}") from error
+def _known(predictor: Predictor[..., Any], prompt: Prompt, lms: LMs | None) -> Part:
     signature = predictor.signature
+    lm = predictor.lm if lms is None else lms.of(predictor)
     schema = lm is not None and lm.supports_schema and not lm.supports_grammar
-    names = {entry.name for entry in signature.inputs}
-    defaults = {
-        parameter.name: value_to_json(parameter.default)
-        for parameter in inspect.signature(predictor.function).parameters.values()
-        if parameter.name in names and parameter.default is not parameter.empty
-    }
     return Part(
-        name,
+        predictor.name,
         prompt,
         signature,
         exact=True,
         json_form=uses_json(signature, schema=schema),
-        defaults=defaults,
+        defaults=_defaults(predictor),
         options=_settings(predictor.settings) if lm is None else _body(signature, prompt, lm, predictor.settings),
+        lm=lm,
+        foreign=type(predictor) is not Predictor,
     )
+
+
+def _defaults(predictor: Predictor[..., Any]) -> dict[str, Any]:
+    if type(predictor) is not Predictor:  # its function is only the nearest one of the user's
+        return {}
+    names = {entry.name for entry in predictor.signature.inputs}
+    return {
+        parameter.name: value_to_json(parameter.default)
+        for parameter in inspect.signature(predictor.function).parameters.values()
+        if parameter.name in names and parameter.default is not parameter.empty
+    }
 
 
 def _body(signature: Signature, prompt: Prompt, lm: LM, settings: CallSettings) -> dict[str, Any]:
@@ -146,13 +160,13 @@ def _settings(settings: CallSettings) -> dict[str, Any]:
 def _guessed(name: str, prompt: Prompt, found: StudyPrompts) -> Part:
     """Return a part whose fields are texts: the best that names alone can tell."""
     first = prompt.demos[0] if prompt.demos else Demo({"input": ""}, {"output": ""})
-    inputs, outputs = found.fields.get(name) or (tuple(first.inputs), tuple(first.outputs))
+    fields = found.fields.get(name) or Fields(tuple(first.inputs), tuple(first.outputs), False)
     signature = Signature(
         name=name,
         instruction=prompt.instruction,
-        inputs=tuple(Field(each, str) for each in inputs),
-        outputs=tuple(Field(each, str) for each in outputs),
-        reasoning=any(demo.reasoning is not None for demo in prompt.demos),
+        inputs=tuple(Field(each, str) for each in fields.inputs),
+        outputs=tuple(Field(each, str) for each in fields.outputs),
+        reasoning=fields.reasoning or any(demo.reasoning is not None for demo in prompt.demos),
         result=str,
     )
     return Part(name, prompt, signature, exact=False, json_form=uses_json(signature))

@@ -43,14 +43,26 @@ def chat_template(part: Part) -> str:
 
 def escaped(text: str) -> str:
     """Return a text that Nunjucks renders as this one."""
-    return re.sub(r"\{(?=[{%#])", "{{ '{' }}", text)
+    # It trips over the end of a comment that never began, too.
+    return re.sub(r"\{(?=[{%#])|#(?=\})", lambda found: f"{{{{ '{found.group()}' }}}}", text)
+
+
+def variable(text: str) -> str | dict[str, list[str]]:
+    """Return a variable's value that stands for this text.
+
+    promptfoo opens addresses, fills in what looks like another variable, and drops a last line end, but only in plain
+    texts; so such a text is given in pieces, which the template joins.
+    """
+    if "{{" not in text and not text.startswith(("file:", "package:")) and not text.endswith("\n"):
+        return text
+    return {"text": re.split(r"(?<=\{)(?=\{)", text)}
 
 
 def _placeholder(name: str) -> str:
     """Return ``name: value`` as a template: several lines go below the name, indented."""
-    value = f"({name} | string)"
-    several = f"'\\n  ' + ({value} | replace('\\n', '\\n  '))"
-    return f"{name}:{{{{ ({several}) if '\\n' in {value} else (' ' + {value} if {value} else '') }}}}"
+    value = f"{{% set v = ({name}.text | join('')) if {name}.text is defined else ({name} | string) %}}"
+    behind = "('\\n  ' + (v | replace('\\n', '\\n  '))) if '\\n' in v else (' ' + v if v else '')"
+    return f"{value}{name}:{{{{ {behind} }}}}"
 
 
 def _tests(parts: Parts, rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -61,7 +73,9 @@ def _tests(parts: Parts, rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         for row in rows:
             if names <= set(row):
                 shown = texts(part, {**part.defaults, **row})
-                test = [f"  - vars: {{{', '.join(f'{_quoted(k)}: {_quoted(escaped(v))}' for k, v in shown.items())}}}"]
+                test = [
+                    f"  - vars: {{{', '.join(f'{_quoted(k)}: {_json(variable(v), None)}' for k, v in shown.items())}}}"
+                ]
                 test.append(f"    prompts: [{_quoted(part.name)}]")
                 if len(outputs) == 1 and not part.signature.reasoning and outputs[0] in row:
                     expected = _quoted(escaped(str(row[outputs[0]])))
@@ -71,10 +85,11 @@ def _tests(parts: Parts, rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _provider(parts: Parts) -> str:
-    if parts.lm is None or parts.lm.address is None:
+    address = next((part.lm.address for part in parts.parts if part.lm is not None), None)
+    if address is None:
         return _quoted(PROVIDER)
-    config = {"apiBaseUrl": parts.lm.address.base_url}
-    return f"id: {_quoted(f'openai:chat:{parts.lm.address.model}')}\n    config: {_json(config, None)}"
+    config = {"apiBaseUrl": address.base_url}
+    return f"id: {_quoted(f'openai:chat:{address.model}')}\n    config: {_json(config, None)}"
 
 
 def _quoted(text: str) -> str:

@@ -31,7 +31,8 @@ For each predictor:
     NAME.options              further fields of the request, such as temperature; the model's name is yours to add
     NAME.parse(answer)        the value the answer gives; raises Unparseable
 
-PREDICTORS has them by name. `python FILE NAME '{"input": "value"}'` prints messages as JSON.
+PREDICTORS has them by name; TEXTS, where there are some, the texts of templates and tools.
+`python FILE NAME '{"input": "value"}'` prints messages as JSON.
 """
 
 from __future__ import annotations
@@ -42,9 +43,8 @@ from __future__ import annotations
 def as_python(parts: Parts) -> str:
     """Return the file's text."""
     lifted = lift("luthier.deploy.standalone", "Predictor", "Signature", "Field", "Shape", "filled", "main")
-    completions = parts.lm is not None and parts.lm.endpoint is Endpoint.COMPLETIONS
-    constant = {part.name: _constant(part, completions) for part in parts.parts}
-    taken = {*lifted.names, "PREDICTORS", "_CONSTANT", *lifted.imports.split()}
+    constant = {part.name: _constant(part) for part in parts.parts}
+    taken = {*lifted.names, "PREDICTORS", "TEXTS", "_CONSTANT", *lifted.imports.split()}
     named = {part.name: identifier(part.name, taken) for part in parts.parts}
     made = "".join(f"    {part.name!r}: {_predictor(part)},\n" for part in parts.parts)
     names = "".join(f"{name} = PREDICTORS[{key!r}]\n" for key, name in named.items() if name)
@@ -52,14 +52,20 @@ def as_python(parts: Parts) -> str:
         f"{_HEAD}{lifted.imports}\n"
         f"# luthier {__version__}, from {parts.origin!a}, candidate {parts.candidate.key}.\n\n"
         "# --- the prompts: all that is the same for every input\n\n"
-        f"_CONSTANT: dict[str, Any] = {literal(constant)}\n\n\n"
+        f"_CONSTANT: dict[str, Any] = {literal(constant)}\n\n{texts(parts)}\n"
         f"# --- how inputs are filled in and answers read, as in luthier\n\n\n{lifted.code}\n\n"
         f"# --- the predictors\n\nPREDICTORS = {{\n{made}}}\n{names}\n"
         'if __name__ == "__main__":\n    raise SystemExit(main(PREDICTORS, sys.argv[1:]))\n'
     )
 
 
-def _constant(part: Part, completions: bool) -> dict[str, Any]:
+def texts(parts: Parts) -> str:
+    """Return the texts of template regions and tools as a mapping; nothing where there are none."""
+    return f"TEXTS = {literal(dict(parts.texts))}\n\n" if parts.texts else ""
+
+
+def _constant(part: Part) -> dict[str, Any]:
+    completions = part.lm is not None and part.lm.endpoint is Endpoint.COMPLETIONS
     first = REASONING if part.signature.reasoning else part.signature.outputs[0].name
     return {
         "messages": before(part),

@@ -9,11 +9,18 @@ from typing import Any
 
 from luthier.errors import CandidateError, ConfigError
 from luthier.lm.lm import LM
-from luthier.program.candidate import Candidate, Demo, Prompt
+from luthier.program.candidate import Candidate, Demo, Kind, Prompt
+from luthier.program.lms import LMs
 from luthier.study.journal import read_journal
 
-Fields = Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
-"""By predictor: the names of its inputs and of its outputs."""
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The names of a predictor's fields."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    reasoning: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +28,17 @@ class StudyPrompts:
     """Prompts, and what is known about where they are from."""
 
     candidate: Candidate
-    fields: Fields
+    fields: Mapping[str, Fields]
+    """By predictor, where it is known."""
     origin: str
-    lm: LM | None
-    """The study's task LM, where it is a server's."""
+    lms: LMs | None
+    """Who answers which predictor, where servers do."""
     decision: str | None = None
     """The verdict's; None where there is none."""
     original: Candidate | None = None
-    """What the study began with; None where the source does not say."""
+    """The program's own prompts; None where the source does not say."""
+    starts: tuple[Candidate, ...] = ()
+    """What the study was told to start from."""
 
 
 def study_prompts(directory: Path, *, best: bool) -> StudyPrompts:
@@ -45,14 +55,18 @@ def study_prompts(directory: Path, *, best: bool) -> StudyPrompts:
     predictors = manifest.get("predictors", ())
     decision = (events.get("verdict") or {}).get("decision")
     original = Candidate(
-        {p["name"]: Prompt(p["instruction"], tuple(map(Demo.from_json, p.get("demos", ())))) for p in predictors},
+        {p["name"]: _original(p) for p in predictors},
         {p["name"]: p["fingerprint"] for p in predictors if "fingerprint" in p},
     )
     return StudyPrompts(
         candidate=_chosen(directory, events, best=best, decision=decision, original=original),
-        fields={p["name"]: (tuple(p.get("inputs", ())), tuple(p.get("outputs", ()))) for p in predictors},
+        fields={
+            p["name"]: Fields(tuple(p["inputs"]), tuple(p["outputs"]), bool(p.get("reasoning")))
+            for p in predictors
+            if p.get("inputs") and p.get("outputs")
+        },
         origin=str(directory),
-        lm=_server(manifest.get("lms", {}).get("task") or {}),
+        lms=_lms(manifest),
         decision=decision,
         original=original,
     )
@@ -74,10 +88,24 @@ def _chosen(
     return original
 
 
+def _original(component: Mapping[str, Any]) -> Prompt:
+    demos = tuple(map(Demo.from_json, component.get("demos", ())))
+    return Prompt(component["instruction"], demos, Kind(component.get("kind", Kind.PROMPT)))
+
+
+def _lms(manifest: Mapping[str, Any]) -> LMs | None:
+    default = _server(manifest.get("lms", {}).get("task") or {})
+    named = {name: _server(lm) for name, lm in manifest.get("predictor_lms", {}).items()}
+    return None if default is None else LMs(default, {name: lm for name, lm in named.items() if lm is not None})
+
+
 def _server(lm: Mapping[str, Any]) -> LM | None:
     """Return the LM of a manifest if a server has it; what it supports decides how prompts are written."""
     _, at, url = str(lm.get("identity", "")).rpartition(" at ")
     if not at or not url.startswith(("http://", "https://")):
         return None
     sampling = {name: lm[name] for name in ("temperature", "max_tokens", "top_p", "endpoint") if name in lm}
-    return LM(lm["name"], base_url=url, **sampling)
+    try:
+        return LM(lm["name"], base_url=url, **sampling)
+    except ConfigError:  # named by the user's own client, not by an address of ours
+        return None
