@@ -28,6 +28,7 @@ from luthier.program.program import Program, Tunable
 from luthier.report import write_report
 from luthier.report.spending import by_lm
 from luthier.study.study import Study
+from luthier.watching import watched
 
 ProgramT = TypeVar("ProgramT", bound=Callable[..., Any])
 
@@ -234,6 +235,7 @@ async def _run(
 
         study = Study.open(setup.study_dir, setup.manifest, on_event=tell, accept=accept, free=("split", "plan"))
         closing.callback(study.close)
+        closing.enter_context(watched("study", directory=study.directory, events=study.events))
         if study.finished and not _met_at_run_time(study):
             return _result(setup, study, setup.program, program)
         store = _open_store(setup.settings.store or study.store_path)

@@ -8,19 +8,21 @@ import runpy
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from tests.adapters.collector import Collector
 from tests.lm.server import OpenAIServer
 from tests.repository.blocks import Block, blocks, documents, with_blocks
 from tests.repository.desk import answer, tickets
 from tests.repository.sources import ROOT, shown
 
 _SERVER_OF_THE_DOCUMENTS = "http://localhost:8000/v1"
+_COLLECTOR_OF_THE_DOCUMENTS = "http://localhost:4318/v1/traces"
 _SCRIPT = 'if __name__ == "__main__":'
 _PREAMBLE = 'import luthier as lt\nlm = lt.LM("my-model", base_url="{url}", api_key="none")\n'
 
@@ -141,9 +143,13 @@ def _run_all(document: str, url: str, monkeypatch: pytest.MonkeyPatch) -> dict[s
     module = ModuleType(re.sub(r"\W", "_", document))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(_PREAMBLE.format(url=url), module.__dict__)
-    for block in blocks(ROOT / document):
-        if block.no_run is None:
-            _run(block, module, url)
+    to_run = [block for block in blocks(ROOT / document) if block.no_run is None]
+    with Collector() as collector:
+        addresses = {_SERVER_OF_THE_DOCUMENTS: url, _COLLECTOR_OF_THE_DOCUMENTS: collector.endpoint}
+        for block in to_run:
+            _run(block, module, addresses)
+    if any(_COLLECTOR_OF_THE_DOCUMENTS in block.code for block in to_run):
+        assert collector.named("chat "), "no span of an LM call came"
     return module.__dict__
 
 
@@ -158,9 +164,11 @@ def _write(path: Path, rows: list[dict[str, str]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def _run(block: Block, module: ModuleType, url: str) -> None:
+def _run(block: Block, module: ModuleType, addresses: Mapping[str, str]) -> None:
     """Run a block as a file of its own, so that predictors and reports find their source."""
-    code = block.code.replace(_SERVER_OF_THE_DOCUMENTS, url)
+    code = block.code
+    for address, actual in addresses.items():
+        code = code.replace(address, actual)
     file = Path.cwd() / f"{module.__name__}_{block.line}.py"
     file.write_text(code, encoding="utf-8")
     if _SCRIPT in code:

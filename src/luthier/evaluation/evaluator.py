@@ -21,6 +21,7 @@ from luthier.program.predictor import Predictor
 from luthier.program.run import run_program
 from luthier.program.trace import Trace
 from luthier.types import Role
+from luthier.watching import watched
 
 if TYPE_CHECKING:
     from luthier.lm.gateway import Gateway
@@ -147,6 +148,11 @@ class Evaluator:
             known=self._known,
             on_new=self._meet,
         )
+        with watched("rollout", job=job, run=run, row=row, program=self.program) as told:
+            told["rollout"] = rollout = await self._made(job, row, run, lms, first=first)
+        return rollout
+
+    async def _made(self, job: Job, row: Row, run: Run, lms: LMs, *, first: bool) -> Rollout:
         started = time.perf_counter()
         judged: _Judged | Exception
         try:

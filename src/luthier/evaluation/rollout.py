@@ -52,6 +52,8 @@ class Job:
     """Overrides every predictor's temperature (the teacher's later rounds)."""
     anew: bool = False
     """Asked once more, at temperature 0, too."""
+    trial: int | None = None
+    """The trial it is made for."""
 
 
 @dataclass(frozen=True, slots=True)

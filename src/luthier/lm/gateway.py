@@ -30,6 +30,7 @@ from luthier.lm.redact import redact
 from luthier.lm.request import Completer, Completion, Message, Request, Usage
 from luthier.lm.store import Store
 from luthier.types import Endpoint, Role
+from luthier.watching import watched
 
 if TYPE_CHECKING:
     from luthier.lm.embedded import EmbeddedCompleter
@@ -183,7 +184,9 @@ class Gateway:
             self._gate.check()
         stack = self._stack(lm)
         request = _with_defaults(lm, request)
-        completion = await stack.top.complete(Call(request, request.key(lm.identity), str(role)))
+        call = Call(request, request.key(lm.identity), str(role))
+        with watched("call", lm=lm, call=call) as told:
+            told["completion"] = completion = await stack.top.complete(call)
         _add(self._requested, str(role), usage_of(completion))
         _add(self._requested_by_lm, lm.identity, usage_of(completion))
         return completion

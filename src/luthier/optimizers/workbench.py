@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
@@ -37,6 +38,7 @@ from luthier.search.trial import (
 )
 from luthier.study.loop import ARRIVAL
 from luthier.study.study import Study
+from luthier.watching import watched
 
 Source = Callable[[Choices, Sequence[Trial], int], Awaitable[dict[str, Any] | None]]
 """From the choices, the trials in order, and the arrival's number (from 1) to an arrival (``Choices.arriving``), or
@@ -257,9 +259,14 @@ class Workbench:
         self.reserve.keep(under_way=sum(len(ask.examples) for ask in asks if ask.purpose is Purpose.FULL))
         candidates = [choices.candidate(ask.point, self.original) for ask in asks]
         jobs = [
-            Job(candidate, example) for ask, candidate in zip(asks, candidates, strict=True) for example in ask.examples
+            Job(candidate, example, trial=number)
+            for number, (ask, candidate) in enumerate(zip(asks, candidates, strict=True), first)
+            for example in ask.examples
         ]
-        rollouts = await scored_rollouts(self.evaluator, jobs)
+        with ExitStack() as open_trials:
+            for number, ask in enumerate(asks, first):
+                open_trials.enter_context(watched("trial", number=number, purpose=ask.purpose.value))
+            rollouts = await scored_rollouts(self.evaluator, jobs)
         observations, rest = [], iter(rollouts)
         for ask in asks:
             part = islice(rest, len(ask.examples))

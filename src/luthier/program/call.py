@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -97,9 +98,10 @@ def call_lm(call: PendingCall) -> Any:
     if loop_is_running():
         # Outside a study a notebook's cell may block its own loop; the engine has another one.
         call.lm.identity  # noqa: B018 - found here, because hashing weights would hold up the engine
-        completion = engine().submit(run.gateway.complete(call.lm, request, run.role)).result()
+        with _pending(call):
+            completion = engine().submit(run.gateway.complete(call.lm, request, run.role)).result()
     else:
-        with run.asking():
+        with run.asking(), _pending(call):
             completion = run.gateway.complete_blocking(call.lm, request, run.role)
     return _finish(call, completion)
 
@@ -111,7 +113,7 @@ async def acall_lm(call: PendingCall) -> Any:
         Unparseable, LMError, BudgetExhausted, StudyPaused: as they come.
     """
     request = _request(call)
-    with call.run.asking():
+    with call.run.asking(), _pending(call):
         completion = await call.run.gateway.complete(call.lm, request, call.run.role)
     return _finish(call, completion)
 
@@ -136,6 +138,16 @@ def record_own(call: PendingCall, value: Any) -> None:
 def record_unparseable(call: PendingCall, error: Unparseable) -> None:
     """Note a call whose body could not read the answer."""
     _record_failure(call, Completion(error.text, "other"), error)
+
+
+@contextmanager
+def _pending(call: PendingCall) -> Iterator[None]:
+    """Let who watches the call to the LM see whose it is, also where the predictor has no body."""
+    token = pending_call.set(call)
+    try:
+        yield
+    finally:
+        pending_call.reset(token)
 
 
 def _request(call: PendingCall) -> Request:

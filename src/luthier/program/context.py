@@ -48,6 +48,8 @@ class Run:
     """Told, once per run, of each component whose name is not known."""
     failures: list[Exception] = field(default_factory=list)
     """What kept the LM from answering: user code may swallow it, but an outage is never a score."""
+    private: dict[str, None] = field(default_factory=dict)
+    """Texts of private fields that a watcher met in this run, to be shown nowhere."""
     ambient: bool = False
     """Outside a study: it may live as long as a service, so it keeps neither trace nor counts."""
     _lock: Any = field(default_factory=threading.Lock, repr=False)
@@ -124,6 +126,7 @@ class Run:
             repeat=self.repeat,
             example=self.example,
             failures=self.failures,
+            private=self.private,
         )
 
 

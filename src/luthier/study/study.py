@@ -18,6 +18,7 @@ from luthier.study.directory import Lock, StudyDirectory
 from luthier.study.journal import Journal, envelope, event_data
 from luthier.study.loop import ARRIVAL, Evaluate, Grow, Loop, recorded_trials
 from luthier.study.manifest import check_manifest, read_manifest, write_manifest
+from luthier.watching import watched
 
 Listener = Callable[[Mapping[str, Any]], None]
 """Is given every event as it is written, and transient ones."""
@@ -142,7 +143,8 @@ class Study:
         for event in self._journal.events:
             if event["event"] == name:
                 return event_data(event)
-        result = await compute()
+        with watched("step", name=name):
+            result = await compute()
         if not isinstance(result, Mapping):
             raise TypeError(f"step {name!r} must give a JSON object, not {type(result).__name__}")
         self.append(name, result)

@@ -20,6 +20,8 @@ class Call:
     role: str
     sent: bool = False
     """Whether the current attempt may have reached the server."""
+    stored: bool = False
+    """Whether the store answered."""
 
 
 class Layer(Protocol):

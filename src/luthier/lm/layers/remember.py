@@ -25,6 +25,7 @@ class LookUp:
         if known is None:
             return await self._inner.complete(call)
         self._on_hit()
+        call.stored = True
         return known
 
 

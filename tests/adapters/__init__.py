@@ -1,0 +1,1 @@
+"""Adapters: programs, trackers, and tracers of others."""
