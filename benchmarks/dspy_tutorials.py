@@ -21,6 +21,7 @@ from luthier.canonical import uniform_order
 
 CARE = "carefully"
 _BASE, _CARE_HELPS, _DEMOS_HELP, _ENOUGH_DEMOS = 0.45, 0.15, 0.3, 4
+_ROWS = 310
 _TOPICS = ("card_arrival", "exchange_rate", "lost_phone", "pin_blocked", "top_up_failed", "wrong_amount")
 _WORDS = {
     "card_arrival": "the card that has not arrived",
@@ -35,13 +36,15 @@ Topic = Literal["card_arrival", "exchange_rate", "lost_phone", "pin_blocked", "t
 
 @dataclass(frozen=True)
 class Tutorial:
-    """A program, its data in three parts, and its metric."""
+    """A program, its data in four parts, and its metric."""
 
     name: str
     program: Callable[[], Any]
     train: list[Any]
     val: list[Any]
     test: list[Any]
+    held: list[Any]
+    """Nobody reads these but who compares tools."""
     metric: Callable[..., Any]
 
 
@@ -129,13 +132,13 @@ def tutorials() -> dict[str, Tutorial]:
     return {name: Tutorial(name, program, *_cut(data()), metric) for name, program, data, metric in made}
 
 
-def _cut(examples: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
-    return examples[:50], examples[50:110], examples[110:]
+def _cut(examples: list[Any]) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    return examples[:50], examples[50:110], examples[110:170], examples[170:]
 
 
 def _messages() -> list[Any]:
     rows = []
-    for number in range(210):
+    for number in range(_ROWS):
         topic = _TOPICS[number % len(_TOPICS)]
         text = f"Message {number}: I write about {_WORDS[topic]}, please help."
         rows.append(dspy.Example(text=text, label=topic).with_inputs("text"))
@@ -144,7 +147,7 @@ def _messages() -> list[Any]:
 
 def _claims() -> list[Any]:
     rows = []
-    for number in range(210):
+    for number in range(_ROWS):
         titles = [f"Film{number}", f"Maker{number}"]
         claim = f"Film{number} was directed by a person born in Town{number}."
         rows.append(dspy.Example(claim=claim, titles=titles).with_inputs("claim"))
@@ -153,7 +156,7 @@ def _claims() -> list[Any]:
 
 def _sentences() -> list[Any]:
     rows = []
-    for number in range(210):
+    for number in range(_ROWS):
         people = [f"Ada{number}", f"Bo{number}"][: 1 + number % 2]
         tokens = ["On", "Monday", *people, "visited", f"Rome{number}", "and", "left"]
         rows.append(dspy.Example(tokens=tokens, people=people).with_inputs("tokens"))
@@ -162,7 +165,7 @@ def _sentences() -> list[Any]:
 
 CORPUS = [
     passage
-    for number in range(210)
+    for number in range(_ROWS)
     for passage in (
         f"Film{number} | Film{number} was directed by Maker{number}.",
         f"Maker{number} | Maker{number} was born in Town{number}.",
