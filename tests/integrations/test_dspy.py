@@ -236,6 +236,20 @@ def test_every_part_keeps_the_lm_it_has_of_its_own(dspy: Any, scripted: Recordin
     assert not any(b"`new_notes` (list[str])" in body and b"`query`" not in body for body in scripted.bodies)
 
 
+def test_teacher_and_proposer_are_lms_apart(dspy: Any, scripted: RecordingServer, tmp_path: Path) -> None:
+    from benchmarks.dspy_tutorials import ScriptedLM
+
+    with RecordingServer(ScriptedLM()) as other:
+        teacher = dspy.LM("openai/teacher", api_base=other.url, api_key="none", temperature=0.5, cache=False)
+        tune("classification", scripted, tmp_path, teacher_settings={"lm": teacher}, prompt_model=teacher)
+        asked = [json.loads(body) for body in other.bodies]
+    assert {body["model"] for body in asked} == {"teacher"}
+    runs = [body for body in asked if "`label`" in body["messages"][0]["content"]]
+    assert {body["temperature"] for body in runs} == {0.5}
+    assert not any("max_completion_tokens" in body for body in runs)
+    assert all(b"`label`" in body for body in scripted.bodies)
+
+
 def test_an_lm_of_luthiers_answers_where_it_is_given(scripted: RecordingServer, tmp_path: Path) -> None:
     model = lt.LM("toy", base_url=scripted.url, temperature=0.0, max_tokens=300)
     tuned = tune("extraction", scripted, tmp_path, task_model=model)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
+from luthier.lm.lm import LM
 from luthier.lm.request import Completion, Usage, total_usage
 from luthier.program.body import Body
 from luthier.program.candidate import Prompt
@@ -31,15 +32,17 @@ class ForeignPredictor(Predictor[..., Any]):
         signature: its fields and its original instruction; its name is the predictor's.
         original: the prompt it has before any tuning.
         function: the user's function nearest to the call, for the proposer to read.
+        lm: the LM that the framework's object has of its own.
     """
 
-    def __init__(self, signature: Signature, original: Prompt, function: FunctionType) -> None:
+    def __init__(self, signature: Signature, original: Prompt, function: FunctionType, lm: LM | None = None) -> None:
         self._function = function
         self._signature = signature
         self._takes_instance = False
         self._body = Body.OWN
         self.name = signature.name
         self.settings = CallSettings()
+        self.lm = lm
         self.is_async = False
         self.__dict__["original"] = original
 

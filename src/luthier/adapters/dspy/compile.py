@@ -234,11 +234,12 @@ class _Study:
         if default is None:
             raise ConfigError("no LM: dspy.configure(lm=dspy.LM(...)), or task_model=, a dspy.LM or an lt.LM")
         module = student.deepcopy()
-        predictors = foreign_predictors(module)
+        own = _own_lms(module, default)
+        predictors = foreign_predictors(module, own)
         if not predictors:
             raise DiscoveryError(f"{type(student).__name__} has no dspy.Predict to tune (a compiled part stays frozen)")
         bind_predictors(module, predictors)
-        gateway_lm = _route(module, default)
+        gateway_lm = _route(module, default, own)
         examples, unmetered = Examples(), set[str]()
         settings = _settings(gateway_lm, unmetered)
         is_async = not _overrides(type(module), "forward") and _overrides(type(module), "aforward")
@@ -281,19 +282,30 @@ def _lm_in_use(student: Any) -> Any:
     return next(iter(own.values())) if len(own) == 1 else None
 
 
-def _route(module: Any, default: Any) -> Any:
-    """Lead the LMs of a module's own parts through luthier; return what stands for the default one.
+def _own_lms(module: Any, default: Any) -> dict[int, LM]:
+    """Return luthier's LM for every DSPy LM that a part has of its own, apart from the task model, by its id."""
+    found = {id(part.lm): part.lm for part in _parts(module) if part.lm is not default}
+    return {name: lm_of(lm) for name, lm in found.items()}
 
-    A part that has an LM of its own keeps it, apart from the task model.
-    """
-    standing: dict[int, Any] = {id(default): routed(default, None)}
+
+def _route(module: Any, default: Any, own: Mapping[int, LM]) -> Any:
+    """Lead the LMs of a module's own parts through luthier; return what stands for the default one."""
+    standing = routed(default, None)
+    others: dict[int, Any] = {}
+    for part in list(_parts(module)):
+        lm = part.lm
+        if lm is default:
+            part.lm = standing
+        else:
+            part.lm = others.setdefault(id(lm), routed(lm, own[id(lm)]))
+    return standing
+
+
+def _parts(module: Any) -> Iterator[Any]:
+    """Yield the parts of a module that have an LM of their own."""
     for _, part in module.named_sub_modules(dspy.Module):
-        lm = getattr(part, "lm", None)
-        if isinstance(lm, dspy.BaseLM):
-            if id(lm) not in standing:
-                standing[id(lm)] = routed(lm, lm_of(lm))
-            part.lm = standing[id(lm)]
-    return standing[id(default)]
+        if isinstance(getattr(part, "lm", None), dspy.BaseLM):
+            yield part
 
 
 def _settings(gateway_lm: Any, unmetered: set[str]) -> Callable[..., Any]:

@@ -18,6 +18,7 @@ from luthier.program.context import Run, current_run
 RUN = "luthier_run"
 """Among DSPy's settings: the run. DSPy hands its settings on to threads it starts, but not other context variables."""
 
+_SAMPLING = ("temperature", "max_tokens", "top_p")
 _PARAMETERS = frozenset(
     {"response_format", "tools", "tool_choice", "temperature", "max_tokens", "top_p", "stop", "seed"}
 )
@@ -62,6 +63,7 @@ class GatewayEngine:
     """
 
     def __init__(self, like: Any, own: LM | None) -> None:
+        self._like = like
         self._own = own
         ours = isinstance(like, LM)
         self.supports_function_calling = True if ours else bool(like.supports_function_calling)
@@ -79,24 +81,32 @@ class GatewayEngine:
         question = self._question(request)
         with question.run.asking():
             completion = question.run.gateway.complete_blocking(question.lm, question.request, question.run.role)
-        return _answer(completion, request.model)
+        return _answer(completion, request.model, question.lm)
 
     def _question(self, request: Any) -> _Question:
         run = run_here()
         if run is None:
             raise ConfigError("this DSPy LM answers only inside a luthier study")
         now = asked_now()
-        lm = self._own or (run.lm if now is None else run.lm_of(now.predictor))
-        if now is not None:
-            now.lm = lm.identity
-        request = hotter(request, run.temperature)
+        lm = (self._own or run.lm) if now is None else run.lm_of(now.predictor)
         whole = isinstance(lm.model, DspyClient)
+        request = hotter(self._sampled_as(request, lm), run.temperature)
         asked = to_request(request, whole=whole)
         temperature = asked.temperature if asked.temperature is not None else (1.0 if whole else lm.temperature)
         if not temperature and not run.anew:
             return _Question(run, lm, asked)
         number = run.sample("" if now is None else now.predictor.name, lambda: asked.key(lm.identity))
         return _Question(run, lm, replace(asked, sample=number))
+
+    def _sampled_as(self, request: Any, lm: LM) -> Any:
+        """Return the request with the sampling settings of who answers, where the program itself set none."""
+        if isinstance(lm.model, DspyClient) and lm.model.theirs is self._like:
+            return request
+        own, config = {} if isinstance(self._like, LM) else self._like.kwargs, request.config
+        # What another LM has set; luthier's fills in what is left out.
+        other = lm.model.theirs.kwargs if isinstance(lm.model, DspyClient) else {}
+        changes = {name: other.get(name) for name in _SAMPLING if getattr(config, name) == own.get(name)}
+        return replace(request, config=replace(config, **changes))
 
 
 class AsyncGatewayEngine(GatewayEngine):
@@ -112,11 +122,12 @@ class AsyncGatewayEngine(GatewayEngine):
         question = self._question(request)
         with question.run.asking():
             completion = await question.run.gateway.complete(question.lm, question.request, question.run.role)
-        return _answer(completion, request.model)
+        return _answer(completion, request.model, question.lm)
 
 
-def _answer(completion: Completion, model: str) -> Any:
+def _answer(completion: Completion, model: str, lm: LM) -> Any:
     now = asked_now()
     if now is not None:
+        now.lm = lm.identity
         now.completions.append(replace(completion, text=answer_text(completion)))
     return to_response(completion, model)

@@ -13,6 +13,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from luthier.adapters.dspy.engine import run_here
 from luthier.adapters.foreign import ForeignPredictor, Noted, calling
+from luthier.lm.lm import LM
 from luthier.program.candidate import Candidate, Demo, DemoSource, Prompt, Provenance
 from luthier.program.inspect_signature import REASONING
 from luthier.program.shape import shape_of, type_text
@@ -25,10 +26,17 @@ _MEDIA = tuple(getattr(dspy, name) for name in ("Image", "Audio", "File") if has
 _OWN_WORDS = ("signature", "demos")
 
 
-def foreign_predictors(module: Any) -> dict[str, ForeignPredictor]:
-    """Return a predictor for every ``dspy.Predict`` that DSPy itself would tune, by DSPy's name for it."""
+def foreign_predictors(module: Any, lms: Mapping[int, LM]) -> dict[str, ForeignPredictor]:
+    """Return a predictor for every ``dspy.Predict`` that DSPy itself would tune, by DSPy's name for it.
+
+    Args:
+        module: the program.
+        lms: luthier's LM for each DSPy LM that a part has of its own, by its id.
+    """
     return {
-        name: ForeignPredictor(signature_of(predict.signature, name), _original(predict), _nearest(module, name))
+        name: ForeignPredictor(
+            signature_of(predict.signature, name), _original(predict), _nearest(module, name), lms.get(id(predict.lm))
+        )
         for name, predict in module.named_predictors()
     }
 

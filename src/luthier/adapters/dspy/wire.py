@@ -61,8 +61,8 @@ def to_request(request: Any, *, whole: bool) -> Request:
 def from_request(request: Request, model: str) -> Any:
     """Return luthier's request as DSPy's: the whole one it carries, else one made of its messages."""
     whole = request.extra.get(WHOLE)
-    if whole is not None:
-        return request_from_dict(dict(whole))
+    if whole is not None:  # made for the program's LM, be it that a teacher answers
+        return replace(request_from_dict(dict(whole)), model=model)
     system = "\n\n".join(message.text for message in request.messages if message.role == "system")
     turns = [message for message in request.messages if message.role != "system"]
     made = [
