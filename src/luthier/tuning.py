@@ -60,6 +60,11 @@ class Result(Generic[ProgramT]):
             for identity, part in by_lm(self.events).items()
         }
 
+    def _repr_html_(self) -> str:
+        from luthier.report.cards import result_card
+
+        return str(result_card(self.verdict, self.candidate, self.best, self.study_dir, self.report))
+
     def __repr__(self) -> str:
         return f"Result({self.decision!r}: {self.verdict.sentence!r}, study_dir={str(self.study_dir)!r})"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -24,3 +25,14 @@ class Endpoint(enum.StrEnum):
 
     CHAT = "chat"
     COMPLETIONS = "completions"
+
+
+class Shown:
+    """A value that notebooks show as a card."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        # A notebook asks the value, but only the report knows how values look: so the value asks it, by name. It is
+        # loaded in notebooks only, and what is deployed stays light.
+        return str(importlib.import_module("luthier.report.cards").card(self))

@@ -11,6 +11,7 @@ from luthier.lm.request import Usage, total_usage
 from luthier.program.badly import count_badly
 from luthier.program.candidate import Candidate
 from luthier.program.trace import Trace
+from luthier.types import Shown
 
 
 class Outcome(enum.StrEnum):
@@ -94,7 +95,7 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Shown):
     """Rollouts of one candidate on some examples, with mean and standard error."""
 
     candidate: Candidate

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from luthier.evaluation.rollout import Rollout, outcome_json
 from luthier.evaluation.stats import paired, smallest_detectable
+from luthier.types import Shown
 
 _NUMBERS = ("before", "after", "difference", "low", "high", "tokens_before", "tokens_after")
 
@@ -15,7 +16,7 @@ Decision = Literal["adopt", "keep", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Shown):
     """What the held-out examples say.
 
     ``difference`` is after minus before, with its interval ``low`` to ``high`` at ``level``; scores are in [0, 1].

@@ -8,12 +8,13 @@ from typing import Any
 
 from luthier.canonical import content_hash
 from luthier.program.prompt import Demo, DemoSource, Kind, Prompt, Provenance
+from luthier.types import Shown
 
 __all__ = ["Candidate", "Demo", "DemoSource", "Kind", "Prompt", "Provenance"]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Shown):
     """A value for every component, by the component's name."""
 
     prompts: Mapping[str, Prompt]
