@@ -138,12 +138,13 @@ def test_an_embedded_model_is_its_weights() -> None:
     assert lm.identity == "local:1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
 
 
-def test_a_budget_in_dollars_needs_a_price_but_not_on_this_machine() -> None:
-    for lm in (LM("m", base_url="https://lm.invalid/v1"), LM(lambda request: "x")):
+def test_a_budget_in_dollars_needs_a_price_but_not_of_an_engine_on_this_machine() -> None:
+    proxy = LM("m", base_url="http://localhost:4000/v1")  # LiteLLM's, say: what it passes on is paid for
+    for lm in (LM("m", base_url="https://lm.invalid/v1"), LM(lambda request: "x"), proxy):
         with pytest.raises(ConfigError, match="needs a price"):
             lm.check(dollars=True)
         lm.with_settings(price=Price(0, 0)).check(dollars=True)
-    LM("m", base_url="http://localhost:8000/v1").check(dollars=True)
+    LM("ollama/qwen3:4b").check(dollars=True)
     LM("local/smollm2-135m").check(dollars=True)
 
 

@@ -248,16 +248,17 @@ class LM:
         """Do what can be checked without a request.
 
         Args:
-            dollars: what it costs must be known, since a budget limits it; a server on this machine costs nothing.
+            dollars: what it costs must be known, since a budget limits it. A named engine on this machine
+                (ollama/, vllm/, llamacpp/) costs nothing; any other server here may be a proxy to one that bills.
 
         Raises:
             ConfigError: the provider wants a key and none is there, or no price is known.
         """
         address = self._address
-        if dollars and self.price is None and (address is None or self.leaves_machine is not None):
+        if dollars and self.price is None and (address is None or address.provider is None or self.leaves_machine):
             raise ConfigError(
                 f"a budget in dollars needs a price for {self.name}: pass price=lt.Price(input=…, output=…) in dollars "
-                "per million tokens (--price-in, --price-out), or limit lm_calls or tokens instead"
+                "per million tokens (--price-in, --price-out; 0 where it is free), or limit lm_calls or tokens instead"
             )
         if address is not None and address.key_variable is not None and address.api_key is None:
             raise ConfigError(
