@@ -26,6 +26,7 @@ from luthier.report.summary import Summary, summary, trial_number
 
 _REDRAWS_PER_SECOND = 4.0
 _STOCK_SECONDS = 0.02
+_BAR_WIDTH = 60
 _STOCK_PAUSES = 20
 _MARKS = {"done": Text("✓", style="green"), "todo": Text("·", style="dim")}
 
@@ -184,7 +185,12 @@ class Progress:
         left = self._seconds_left()
         facts = [runs, calls, *([f"about {duration(left)} left"] if left is not None else [])]
         told = Text(" · ".join(facts), style="dim")
-        return Group(ProgressBar(total=planned, completed=min(done, planned), width=60), told) if planned else told
+        if not planned:
+            return told
+        rows = Table.grid()  # a bar does not end its line by itself
+        rows.add_row(ProgressBar(total=planned, completed=min(done, planned), width=_BAR_WIDTH))
+        rows.add_row(told)
+        return rows
 
     def _seconds_left(self) -> float | None:
         """Return the time left at the pace since this run began, which a resumed study's journal cannot tell."""
