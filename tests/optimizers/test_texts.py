@@ -98,6 +98,8 @@ def test_a_text_is_searched_and_swapped_back_beside_predictors(tmp_path: Path) -
         if prompt["demos"] or "Look at" in prompt["instruction"]
     }
     assert changed == set(insight["predictors"]) and "judge.manner" in changed
+    scored = len(event(tmp_path / "s", "split")["val"])
+    assert insight["rollouts"] == scored * len(changed) and insight["usage"]["lm_calls"] >= insight["rollouts"]
 
 
 def test_a_text_met_only_at_run_time_is_tuned_too(tmp_path: Path) -> None:

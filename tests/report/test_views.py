@@ -15,7 +15,7 @@ from luthier.report.model import view
 from luthier.report.phases import actuals
 from luthier.report.shrink import Tally, best_shrunken
 from luthier.report.spending import Amounts, dollars_for, spending
-from luthier.report.summary import summary
+from luthier.report.summary import outcome_count, summary
 
 from .fixture import journal
 
@@ -141,3 +141,21 @@ def test_escaped_text_holds_nothing_that_acts(text: str) -> None:
     escaped = escape(text)
     assert not set("<>\"'") & set(escaped)
     assert el("p", text) == f"<p>{escaped}</p>"
+
+
+def test_a_verdict_on_the_original_itself_is_one_evaluation() -> None:
+    ran = [{"example": "a", "cost": {"lm_calls": 2, "prompt_tokens": 5, "completion_tokens": 1}}]
+    kept = {"event": "verdict", "outcomes_before": ran, "outcomes_after": ran}
+    assert outcome_count(kept) == 1 and spending(kept) == {"task": Amounts(2, 5, 1)}
+    tuned = [{**ran[0], "cost": {"lm_calls": 2, "prompt_tokens": 9, "completion_tokens": 1}}]
+    assert outcome_count({**kept, "outcomes_after": tuned}) == 2
+
+
+def test_what_each_change_brings_is_part_of_the_cost() -> None:
+    events = journal()
+    insight = next(event for event in events if event["event"] == "insight")
+    before = summary(events)
+    insight |= {"rollouts": 90, "usage": {"lm_calls": 180, "prompt_tokens": 700, "completion_tokens": 20}}
+    assert actuals(events)["insight"].rollouts == 90 and actuals(events)["insight"].amounts.calls == 180
+    after = summary(events)
+    assert (after.rollouts - before.rollouts, after.spent.calls - before.spent.calls) == (90, 180)

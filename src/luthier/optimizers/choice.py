@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from luthier.evaluation.evaluator import Evaluator
-from luthier.evaluation.rollout import Job, Rollout
+from luthier.evaluation.rollout import Job, Rollout, cost_json
 from luthier.evaluation.stats import paired
+from luthier.lm.request import Usage, total_usage
 from luthier.optimizers.payloads import Choices
 from luthier.optimizers.workbench import MET, Workbench, scored_rollouts
 from luthier.program.candidate import Candidate
@@ -64,14 +65,16 @@ async def swap_back(
         seed: of the resampling, where metrics are graded.
 
     Returns:
-        By predictor: the mean without its change, and what the change brings, with a 95 % interval.
+        By predictor: the mean without its change, and what the change brings, with a 95 % interval; and the bill.
     """
     scores = {observation.example: observation.value for observation in known}
     gains: dict[str, Any] = {}
+    made: list[Rollout] = []
     changed = [name for name, prompt in chosen.prompts.items() if prompt != original.prompts[name]]
     for name in changed:
         without = chosen.with_prompt(name, original.prompts[name])
         rollouts = await scored_rollouts(evaluator, [Job(without, example) for example in scores])
+        made += rollouts
         found = paired(_values(rollouts), scores, seed=seed)
         gains[name] = {
             "mean_without": sum(rollout.value for rollout in rollouts) / len(rollouts),
@@ -79,7 +82,19 @@ async def swap_back(
             "low": found.low,
             "high": found.high,
         }
-    return {"predictors": gains, "mean": sum(scores.values()) / len(scores)}
+    return {"predictors": gains, "mean": sum(scores.values()) / len(scores), **_bill(made)}
+
+
+def _bill(rollouts: Sequence[Rollout]) -> dict[str, Any]:
+    by_lm: dict[str, Usage] = {}
+    for rollout in rollouts:
+        for identity, usage in rollout.trace.usage_by_lm.items() if rollout.mixed else ():
+            by_lm[identity] = by_lm.get(identity, Usage()) + usage
+    return {
+        "rollouts": len(rollouts),
+        "usage": cost_json(total_usage([rollout.usage for rollout in rollouts])),
+        **({"usage_by_lm": {identity: cost_json(usage) for identity, usage in by_lm.items()}} if by_lm else {}),
+    }
 
 
 def _values(rollouts: Sequence[Rollout]) -> dict[str, float]:

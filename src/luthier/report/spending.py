@@ -37,6 +37,13 @@ class Amounts:
         return self.prompt_tokens + self.completion_tokens
 
 
+def outcomes_of(event: Event) -> list[Event]:
+    """Return what became of an event's rollouts, each once."""
+    before, after = event.get("outcomes_before", ()), event.get("outcomes_after", ())
+    # Where the original was chosen it ran once, and is listed twice.
+    return [*event.get("outcomes", ()), *before, *(after if after != before else ())]
+
+
 def spending(event: Event) -> dict[str, Amounts]:
     """Return what an event's step asked of LMs, by role."""
     usage = event.get("usage")
@@ -44,7 +51,7 @@ def spending(event: Event) -> dict[str, Amounts]:
         if any(isinstance(value, Mapping) for value in usage.values()):
             return {str(role): amounts(value) for role, value in usage.items() if isinstance(value, Mapping)}
         return {_ROLE_OF.get(str(event.get("event")).partition("/")[0], "task"): amounts(usage)}
-    outcomes = [*event.get("outcomes", ()), *event.get("outcomes_before", ()), *event.get("outcomes_after", ())]
+    outcomes = outcomes_of(event)
     if not outcomes:
         return {}
     return {"task": total(amounts(outcome.get("cost", {})) for outcome in outcomes)}
@@ -109,8 +116,7 @@ def prices(manifest: Event) -> dict[str, Mapping[str, Any] | None]:
 def _told_by_lm(event: Event) -> list[tuple[str, Amounts]]:
     if event.get("usage_by_lm"):
         return [(lm, amounts(bill)) for lm, bill in event["usage_by_lm"].items()]
-    outcomes = [*event.get("outcomes", ()), *event.get("outcomes_before", ()), *event.get("outcomes_after", ())]
-    return [(lm, amounts(bill)) for outcome in outcomes for lm, bill in (outcome.get("lms") or {}).items()]
+    return [(lm, amounts(bill)) for outcome in outcomes_of(event) for lm, bill in (outcome.get("lms") or {}).items()]
 
 
 def dollars_for(part: Amounts, price: Mapping[str, Any] | None) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 from luthier.report.badly import sum_badly
 from luthier.report.figures import moment
 from luthier.report.shrink import Tally, best_shrunken
-from luthier.report.spending import Amounts, Event, by_lm, dollars_for, prices, total
+from luthier.report.spending import Amounts, Event, by_lm, dollars_for, outcomes_of, prices, total
 
 ORIGINAL = "original"
 """Key under which the original's outcomes are tallied."""
@@ -202,17 +202,14 @@ def outcome_count(event: Event) -> int:
     attempts = event.get("attempts")
     if event["event"] == "bootstrap" and isinstance(attempts, Mapping):
         return int(sum(attempts.values()))
-    return sum(len(event.get(name, ())) for name in ("outcomes", "outcomes_before", "outcomes_after"))
+    return int(event.get("rollouts", 0)) if event["event"] == "insight" else len(outcomes_of(event))
 
 
 def badly(events: Iterable[Event]) -> dict[str, dict[str, int]]:
     """Count answers that came, but not as they should, by predictor and kind."""
     counts = []
     for event in events:
-        before, after = event.get("outcomes_before", ()), event.get("outcomes_after", ())
-        # Where the original was chosen it ran once, and is listed twice.
-        told = [*event.get("outcomes", ()), *before, *(after if after != before else ())]
-        counts += [event.get("badly") or {}, *(outcome.get("badly") or {} for outcome in told)]
+        counts += [event.get("badly") or {}, *(outcome.get("badly") or {} for outcome in outcomes_of(event))]
     return sum_badly(counts)
 
 
