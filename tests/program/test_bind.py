@@ -15,6 +15,7 @@ from luthier.errors import CandidateError, ConfigError
 from luthier.lm.doubles import ScriptedLM
 from luthier.lm.request import Request
 from luthier.program.candidate import Candidate, Prompt
+from luthier.program.program import discover
 
 
 @lt.predictor
@@ -44,6 +45,16 @@ def instruction(request: Request) -> str:
 
 def lm() -> lt.LM:
     return lt.LM(ScriptedLM(instruction))
+
+
+class Desk:
+    def __init__(self, tone: str) -> None:
+        self.tone = tone
+
+    @lt.predictor
+    def answer(self, name: str, sign: str = "") -> str:
+        """Answer."""
+        return lt.predict()
 
 
 TUNED = Candidate({"greet": Prompt("Tuned.")})
@@ -134,3 +145,18 @@ assert not loaded, loaded
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_predictor_that_is_a_method_is_a_program_by_itself() -> None:
+    answer = Desk("warm").answer
+    assert list(inspect.signature(answer).parameters) == ["name", "sign"]
+    assert lt.bind(answer, lm=lm())(name="x") == "Answer."
+    found = discover(answer)
+    assert (found.name, [p.name for p in found.predictors]) == (f"{__name__}:Desk.answer", ["Desk.answer"])
+    rows = [{"name": f"n{i}", "label": "Answer."} for i in range(3)]
+    assert lt.evaluate(answer, rows, lt.exact_match("label"), lm=lm()).mean == 1.0
+
+
+def test_a_call_with_wrong_arguments_says_which_predictor() -> None:
+    with lt.use(lm()), pytest.raises(TypeError, match=r"predictor 'greet': missing a required argument: 'name'"):
+        greet()  # type: ignore[call-arg]

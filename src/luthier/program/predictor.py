@@ -298,7 +298,10 @@ class Predictor(Generic[P, R]):
                 f"predictor {self.name!r} is sync, but was called on a running event loop, which it would block: "
                 "make it async (`async def`, and await it)"
             )
-        bound = self._parameters.bind(*args, **kwargs)
+        try:
+            bound = self._parameters.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"predictor {self.name!r}: {error}") from None
         bound.apply_defaults()
         inputs = dict(bound.arguments)
         if self._takes_instance:
@@ -357,6 +360,12 @@ class BoundPredictor(Generic[P, R]):
     def signature(self) -> Signature:
         """The predictor's signature."""
         return self.predictor.signature
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """The method's parameters without its instance: what ``inspect`` tells a program's inputs by."""
+        whole = inspect.signature(self.predictor)
+        return whole.replace(parameters=list(whole.parameters.values())[1:])
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the predictor on its instance."""

@@ -191,5 +191,6 @@ def _is_async(function: Any) -> bool:
 
 def _name(function: Any) -> str:
     inner = unwrapped(function)
+    inner = inner.predictor if isinstance(inner, BoundPredictor) else inner
     named = inner if hasattr(inner, "__qualname__") else type(inner)
     return f"{named.__module__}:{named.__qualname__}"
