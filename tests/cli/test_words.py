@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from luthier.cli.progress import Progress, charges
 from luthier.cli.tuning import _resumable
 from luthier.errors import BudgetExhausted, ConfigError, SignatureError, StudyMismatch
 from luthier.lm.store import Store
+from luthier.report.paid import STORE, remarks
 from luthier.report.spending import Amounts
 
 from ..report.fixture import journal
@@ -143,3 +145,27 @@ def test_charges_of_a_shared_store_are_not_taken_for_one_studys(tmp_path: Path) 
         store.open_attempt(study, "task", {"lm_calls": 1.0})
     store.close()
     assert charges(tmp_path) is None
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_budget_used_and_time_left_are_read_in_full_on_a_narrow_terminal(width: int) -> None:
+    out = io.StringIO()
+    progress = Progress(Console(file=io.StringIO(), width=width), live=True)
+    for event in journal(until="tell"):
+        progress(event)
+    progress({"event": "rollout", "transient": True, "paid": {"lm_calls": 20, "tokens": 200}})
+    progress._began = (time.monotonic() - 60.0, 0)
+    Console(file=out, width=width).print(progress.render())
+    told = " ".join(out.getvalue().split())
+    assert "program runs" in told and "LM calls" in told and told.endswith("left")
+
+
+def test_attempts_of_a_running_study_may_be_in_flight(tmp_path: Path) -> None:
+    store = Store(tmp_path / STORE)
+    store.open_attempt("study", "task", {"lm_calls": 1}, "lm")
+    store.close()
+    events = journal()
+    assert remarks(events[:-1], tmp_path / STORE) == [
+        "1 attempt in flight or without a bill, charged at the worst case"
+    ]
+    assert remarks(events, tmp_path / STORE) == ["1 attempt without a bill, charged at the worst case"]

@@ -61,8 +61,8 @@ def test_groups_are_resampled_whole() -> None:
 
 
 def test_the_sentence_says_why_the_original_is_kept() -> None:
-    assert "no candidate did better" in verdict([1.0] * 9, [1.0] * 9, same=True)["sentence"]
-    assert "could be scored on all" in verdict([1.0] * 9, [1.0] * 9, same=True, rivals=0)["sentence"]
+    assert "no other candidate did better" in verdict([1.0] * 9, [1.0] * 9, same=True)["sentence"]
+    assert "no other candidate was scored on all" in verdict([1.0] * 9, [1.0] * 9, same=True, rivals=0)["sentence"]
 
 
 def test_studies_that_share_a_store_count_their_looks_and_pay_for_no_answer_twice(tmp_path: Path) -> None:

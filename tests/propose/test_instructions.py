@@ -164,8 +164,8 @@ class TestWeakProposers:
         assert pool.rejected == {"echoes the meta-prompt": 24}
         assert len(gateway.requests) == 6 * GroundingSettings().tries
         assert [warning.split(":")[0] for warning in pool.warnings] == [
-            "'petal_size' has 1 instructions instead of 4",
-            "'species' has 1 instructions instead of 4",
+            "'petal_size' has 1 of 4 instructions",
+            "'species' has 1 of 4 instructions",
         ]
 
     def test_a_small_models_echo_is_noticed_too(self) -> None:

@@ -138,9 +138,9 @@ def _percent(share: float) -> str:
 
 def _sentence(event: Mapping[str, Any], *, same: bool, rivals: int) -> str:
     if same:
-        reason = "did better on the validation examples" if rivals else "could be scored on all validation examples"
+        reason = "did better on the validation examples" if rivals else "was scored on all validation examples"
         return (
-            f"Keep your original: no candidate {reason}. "
+            f"Keep your original: no other candidate {reason}. "
             f"It scores {_percent(event['before'])} on {event['n']} held-out examples."
         )
     interval = f"{event['low'] * 100:+.1f} to {event['high'] * 100:+.1f}"

@@ -134,7 +134,7 @@ async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
                 waiting.append(slot)
         slots = waiting
     warnings = [
-        f"{name!r} has {len(own)} instructions instead of {1 + len(wanted.get(name, ()))}: "
+        f"{name!r} has {len(own)} of {1 + len(wanted.get(name, ()))} instructions: "
         "the proposer's other answers were rejected"
         for name, own in written.items()
         if len(own) < 1 + len(wanted.get(name, ()))

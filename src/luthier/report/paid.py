@@ -72,14 +72,17 @@ def unbilled(store: Path) -> int:
 
 def remarks(events: Iterable[Event], store: Path) -> list[str]:
     """Return what befell a study's calls, in sentences without a full stop; none where all went well."""
-    found = []
+    events, found = list(events), []
     if bad := badly(unfolded(events)):
         found.append(f"Answers that came, but not as they should: {say_badly(bad)}")
     if met := faults(store):
         told = ", ".join(f"{_KINDS.get(kind, kind)} {count(n)}" for kind, n in sorted(met.items()))
         found.append(f"Attempts that failed on the way and were made again: {told}")
     if n := unbilled(store):
-        found.append(f"{plural(n, 'attempt')} without a bill, charged at the worst case")
+        ended = any(event["event"] == "done" for event in events)
+        found.append(
+            f"{plural(n, 'attempt')} {'' if ended else 'in flight or '}without a bill, charged at the worst case"
+        )
     return found
 
 

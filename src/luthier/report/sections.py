@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from luthier.report import tables
 from luthier.report.charts import cost_chart, score_chart
 from luthier.report.diff import side_by_side
-from luthier.report.figures import count, dollars, duration, percent, plural
+from luthier.report.figures import count, dollars, duration, plural
 from luthier.report.html import Child, Markup, el
 from luthier.report.model import PromptPair, View
 from luthier.report.phases import phase_rows
@@ -305,7 +305,7 @@ def settings(view: View) -> Markup | None:
         ("inputs, labels", f"{', '.join(data.get('inputs', ()))} → {', '.join(data.get('labels', ()))}"),
         ("budget", _mapping("", budget) if budget else "none"),
         ("sent to", "no other machine" if hosts == [] else ", ".join(hosts) if hosts else "–"),
-        ("smallest gain it can show", percent(detectable, 0) if detectable is not None else "–"),
+        ("smallest gain it can show", f"{100 * detectable:.0f} points" if detectable is not None else "–"),
         ("seed, split seed", f"{manifest.get('seed')}, {manifest.get('split_seed')}"),
         ("in flight at most", count(manifest.get("concurrency"))),
         *(
