@@ -44,6 +44,8 @@ def answer(body: Mapping[str, Any]) -> str:
         return json.dumps({"subject": "Your ticket", "body": "We look into it."})
     if "Reply with the topic" in system:
         return "billing"
+    if "instruction and nothing else" not in asked and "new instruction only" not in asked:
+        return "A support desk sorts what its customers write."
     number = uniform_order("proposal", json.dumps(body, sort_keys=True)) % 997
     manner = "carefully" if number % 3 == 0 else "quickly"
     return f"Read the customer's words {manner}, then answer in the form asked (way {number})."
