@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from luthier._version import __version__
 
 if TYPE_CHECKING:
+    from luthier.adapters.templates.template import Template
     from luthier.budget import Budget
     from luthier.cli.progress import Progress
     from luthier.deploy.forms import export
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
     from luthier.program.candidate import Candidate, Demo, Prompt
     from luthier.program.predictor import AUTO, Predictor, predict, predictor, prompt
     from luthier.program.signature import Private
+    from luthier.program.text import Guard
     from luthier.tuning import Result, aoptimize, optimize
 
 _HOMES = {
+    "luthier.adapters.templates.template": ("Template",),
     "luthier.budget": ("Budget",),
     "luthier.cli.progress": ("Progress",),
     "luthier.deploy.forms": ("export",),
@@ -57,6 +60,7 @@ _HOMES = {
     "luthier.program.candidate": ("Candidate", "Demo", "Prompt"),
     "luthier.program.predictor": ("AUTO", "Predictor", "predict", "predictor", "prompt"),
     "luthier.program.signature": ("Private",),
+    "luthier.program.text": ("Guard",),
     "luthier.tuning": ("Result", "aoptimize", "optimize"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -72,6 +76,7 @@ __all__ = [
     "Completion",
     "Demo",
     "Evaluation",
+    "Guard",
     "LuthierError",
     "Message",
     "Predictor",
@@ -83,6 +88,7 @@ __all__ = [
     "Result",
     "Score",
     "Splits",
+    "Template",
     "Unavailable",
     "Unparseable",
     "ZeroShotMIPRO",

@@ -83,7 +83,7 @@ class CoordinateAscentOPRO(OPROSettings):
         grounding = await bench.ground(self.grounding, bootstrapped.traces)
         choices = await bench.space(instructions=dict.fromkeys(bench.original.prompts, ()))
         breadth, depth = self.shape(bench.facts)
-        names = sorted(bench.original.prompts)
+        names = sorted(bench.instructions)
 
         async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
             if len(full_trials(trials)) < len(choices.space.arrivals) + 1:

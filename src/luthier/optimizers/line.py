@@ -161,7 +161,7 @@ class Line:
         if self.setup.predictors_given:
             warnings += [f"{name!r} is not among those to tune: it stays as it is" for name in others]
             others = []
-        if known <= set(never) and not others:
+        if {component.name for component in program.tuned} <= set(never) and not others:
             raise ProgramFailed(f"the program used nothing that is to be tuned on any of {len(rollouts)} examples")
         found = {"never_called": never, "met": {name: showed[name] for name in others}}
         return {"predictors": found, "warnings": warnings}
@@ -185,7 +185,7 @@ class Line:
     ) -> dict[str, Any]:
         """How much each variable mattered, and what each predictor's change brings where there are two or more."""
         variables = {"variables": to_json(importances(trials, seed=self.setup.settings.seed))}
-        if choice["is_original"] or len(self.setup.program.components) < 2:
+        if choice["is_original"] or len(self.setup.program.tuned) < 2:
             return {**variables, "predictors": {}, "skipped": "nothing to tell apart"}
         number = next(row["trial"] for row in choice["table"] if row["point"] == choice["point"])
         known = next(trial for trial in trials if trial.number == number)

@@ -62,11 +62,13 @@ def _component(component: Component) -> dict[str, Any]:
             "instruction": component.text,
             "fingerprint": component.fingerprint,
             # What stands around a text is a part of the program, although no code hash covers it.
-            "around": content_hash([component.facts, component.guard.sentences]),
+            "around": content_hash([component.facts, component.around, component.guard.sentences]),
         }
     assert isinstance(component, Predictor)
-    signature = component.signature
+    signature, template = component.signature, component.template
+    own = {} if template is None else {"kind": component.kind.value, "around": template.identity}
     return {
+        **own,
         "name": signature.name,
         "instruction": signature.instruction,
         "fingerprint": signature.fingerprint,

@@ -65,7 +65,7 @@ class OPROSettings:
         trials, demos = self.count(facts), self.bootstrap_settings(facts)
         return SearchPlan(
             trials=trials,
-            bootstrap_rollouts=demos.most_rollouts(facts.n_train),
+            bootstrap_rollouts=demos.most_rollouts(facts.n_train) if facts.largest_demo_set else 0,
             proposer_calls=self.proposer_calls(facts),
             search_rollouts=trials * facts.n_val,
         )

@@ -131,7 +131,7 @@ def choices(
     with_demos = sorted(name for name, prompt in original.prompts.items() if prompt.kind.takes_demos)
     payloads: dict[str, dict[str, dict[str, Any]]] = {}
     for predictor in sorted(original.prompts):
-        if instructions is not None:
+        if instructions is not None and original.prompts[predictor].kind.takes_text:
             texts = [original.prompts[predictor].instruction, *(p.text for p in instructions.get(predictor, ()))]
             payloads[f"{predictor}.instruction"] = _levels(
                 {"predictor": predictor, "instruction": text} for text in texts

@@ -99,11 +99,11 @@ class Setup:
             n_train=len(self.training),
             n_val=scoring,
             n_test=len(self.split.test),
-            n_predictors=len(self.program.components),
+            n_predictors=len(self.program.tuned),
             auto=auto or "light",
             evaluations=2 * scoring,
             largest_demo_set=room_for_demos(cost.prompt_tokens * CHARACTERS_PER_TOKEN / max(cost.calls, 1.0))
-            if self.program.predictors
+            if any(component.kind.takes_demos for component in self.program.tuned)
             else 0,
             sequential=self.task.is_local,
         )

@@ -128,7 +128,7 @@ class SurrogateSettings:
             notes.append(f"too few minibatch trials for a surrogate ({shape.trials}): successive halving instead")
         return SearchPlan(
             trials=self._explored(shape, facts) + shape.full_evaluations,
-            bootstrap_rollouts=demos.most_rollouts(facts.n_train),
+            bootstrap_rollouts=demos.most_rollouts(facts.n_train) if facts.largest_demo_set else 0,
             proposer_calls=self.proposer_calls(facts),
             search_rollouts=shape.trials * shape.minibatch,
             closing_rollouts=shape.full_evaluations * facts.n_val,

@@ -82,8 +82,8 @@ class Workbench:
 
     @property
     def instructions(self) -> dict[str, str]:
-        """The original instructions by predictor."""
-        return {name: prompt.instruction for name, prompt in self.original.prompts.items()}
+        """The original instructions and texts by component."""
+        return {name: prompt.instruction for name, prompt in self.original.prompts.items() if prompt.kind.takes_text}
 
     async def bootstrap(self, settings: BootstrapSettings, *, step: str = "bootstrap") -> Bootstrapped:
         """Collect demo sets from passing rollouts of the teacher (MIPRO §3.1); a second time as another step."""

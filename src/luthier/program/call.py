@@ -67,12 +67,14 @@ class BoundPrompt:
 
     def messages(self, **inputs: Any) -> list[dict[str, str]]:
         """Return chat messages as OpenAI-compatible clients take them; inputs left out are those of the call."""
-        turns = messages(self.predictor.signature, self._prompt, {**self.inputs, **inputs})
+        given, wording = {**self.inputs, **inputs}, self.predictor.template
+        turns = messages(self.predictor.signature, self._prompt, given, wording=wording)
         return [{"role": turn.role, "content": turn.text} for turn in turns]
 
     def text(self, **inputs: Any) -> str:
         """Return the prompt as one text for a base model to continue; inputs left out are those of the call."""
-        return text(self.predictor.signature, self._prompt, {**self.inputs, **inputs})
+        given, wording = {**self.inputs, **inputs}, self.predictor.template
+        return text(self.predictor.signature, self._prompt, given, wording=wording)
 
     def parse(self, answer: str) -> Any:
         """Return the value that an answer to these messages gives.
@@ -156,7 +158,9 @@ def _request(call: PendingCall) -> Request:
     settings = predictor.settings
     if run.temperature is not None:
         settings = replace(settings, temperature=run.temperature)
-    request = render(predictor.signature, call.prompt, call.inputs, lm=call.lm, settings=settings)
+    request = render(
+        predictor.signature, call.prompt, call.inputs, lm=call.lm, settings=settings, wording=predictor.template
+    )
     if not request.temperature and not run.anew:
         return request
     number = run.sample(predictor.name, lambda: request.key(call.lm.identity))

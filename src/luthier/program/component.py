@@ -56,7 +56,7 @@ def check_fit(candidate: Candidate, component: Component) -> None:
     made_for = candidate.fingerprints.get(component.name)
     if made_for is None or made_for == component.fingerprint:
         return
-    what = f"prompt of predictor {component.name!r}" if component.kind is Kind.PROMPT else f"text {component.name!r}"
+    what = f"prompt of predictor {component.name!r}" if component.kind.takes_demos else f"text {component.name!r}"
     before, after = made_for.rsplit(" # ", 1)[0], component.fingerprint.rsplit(" # ", 1)[0]
     if before == after:
         raise CandidateError(f"the {what} was made for other field descriptions of `{after}`")

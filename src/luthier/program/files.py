@@ -21,7 +21,7 @@ VERSION = 1
 """Of the form of the files."""
 
 _INDEX = "candidate.json"
-_WORDS = {Kind.PROMPT: "predictor", Kind.REGION: "region", Kind.TOOL: "tool"}
+_WORDS = {Kind.REGION: "region", Kind.TOOL: "tool"}
 _FRONT = re.compile(r"---(\r?\n)(.*?)\r?\n---\r?\n", re.DOTALL)
 
 
@@ -38,7 +38,7 @@ def save_prompts(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, prompt in prompts.items():
-            front = f"---\n{_WORDS[prompt.kind]}: {json.dumps(name)}\n---\n"
+            front = f"---\n{_WORDS.get(prompt.kind, 'predictor')}: {json.dumps(name)}\n---\n"
             _write(folder / f"{stems[name]}.md", f"{front}{prompt.instruction}\n")
             demos = folder / f"{stems[name]}.demos.jsonl"
             if prompt.demos:

@@ -34,6 +34,7 @@ from luthier.program.inspect_signature import (
 )
 from luthier.program.render import CallSettings
 from luthier.program.signature import Signature
+from luthier.program.wording import Wording
 
 __all__ = ["AUTO", "BoundPredictor", "Predictor", "predict", "predictor", "prompt"]
 
@@ -59,6 +60,7 @@ def predictor(
     top_p: float | None = None,
     stop: str | Iterable[str] | None = None,
     lm: LM | str | None = None,
+    template: Wording | None = None,
 ) -> Callable[[Callable[P, R]], Predictor[P, R]]: ...
 
 
@@ -75,6 +77,7 @@ def predictor(  # noqa: PLR0913 - one decorator with keywords is what users want
     top_p: float | None = None,
     stop: str | Iterable[str] | None = None,
     lm: LM | str | None = None,
+    template: Wording | None = None,
 ) -> Any:
     """Make a function, sync or async, or a method one tunable LM call.
 
@@ -92,12 +95,18 @@ def predictor(  # noqa: PLR0913 - one decorator with keywords is what users want
         top_p: nucleus sampling.
         stop: where the answer ends.
         lm: who answers it, where a run does not say so by the predictor's name; the run's LM when left out.
+        template: all words of the prompt (``lt.Template``); then there is no instruction, and only the template's
+            regions are tuned, and demos where it says where they go.
 
     Raises:
         SignatureError: there is no instruction, or an output's type is not supported.
     """
     settings = CallSettings(temperature, max_tokens, top_p, _stops(stop))
-    spec = _Spec(name, instruction, reasoning, output, settings, _lm(lm))
+    if template is not None:
+        if instruction is not None:
+            raise SignatureError("a predictor with a template has no instruction: the words are all the template's")
+        instruction = ""
+    spec = _Spec(name, instruction, reasoning, output, settings, _lm(lm), template)
     names_around = sys._getframe(1).f_locals
 
     def decorate(function: Callable[P, R]) -> Predictor[P, R]:
@@ -144,6 +153,7 @@ class _Spec:
     output: str | None
     settings: CallSettings
     lm: LM | None = None
+    template: Wording | None = None
 
 
 class Predictor(Generic[P, R]):
@@ -197,13 +207,20 @@ class Predictor(Generic[P, R]):
 
     @property
     def kind(self) -> Kind:
-        """A predictor's value is an instruction with demos."""
-        return Kind.PROMPT
+        """What its value is: an instruction with demos, or what a template leaves of that."""
+        if self.template is None:
+            return Kind.PROMPT
+        return Kind.DEMOS if self.template.takes_demos else Kind.FIXED
+
+    @property
+    def template(self) -> Wording | None:
+        """The words of its prompt, where they are a template's."""
+        return self._spec.template
 
     @functools.cached_property
     def original(self) -> Prompt:
         """Its prompt before any tuning."""
-        return Prompt(self.signature.instruction)
+        return Prompt(self.signature.instruction, kind=self.kind)
 
     @functools.cached_property
     def fingerprint(self) -> str:

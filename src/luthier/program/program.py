@@ -22,7 +22,7 @@ AnyPredictor = Predictor[..., Any]
 Tunable: TypeAlias = Predictor[..., Any] | BoundPredictor[..., Any] | Component | HoldsTexts
 """What may be named in ``predictors=[...]``."""
 
-_WORDS = {Kind.PROMPT: "prompt for predictor", Kind.REGION: "text for template region", Kind.TOOL: "text for tool"}
+_WORDS = {Kind.REGION: "text for template region", Kind.TOOL: "text for tool"}
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,14 @@ class Program:
     def original(self) -> Candidate:
         """Every component as it is in the program."""
         return Candidate(
-            {component.name: component.original for component in self.components},
-            {component.name: component.fingerprint for component in self.components},
+            {component.name: component.original for component in self.tuned},
+            {component.name: component.fingerprint for component in self.tuned},
         )
+
+    @property
+    def tuned(self) -> tuple[Component, ...]:
+        """The components that have something to tune."""
+        return tuple(component for component in self.components if component.kind is not Kind.FIXED)
 
     @property
     def predictors(self) -> tuple[AnyPredictor, ...]:
@@ -77,8 +82,9 @@ class Program:
         by_name = {component.name: component for component in self.components}
         for name in sorted(candidate.prompts):
             if name not in by_name:
+                what = _WORDS.get(candidate.prompts[name].kind, "prompt for predictor")
                 raise CandidateError(
-                    f"the candidate has a {_WORDS[candidate.prompts[name].kind]} {name!r}, but {self.name} has only "
+                    f"the candidate has a {what} {name!r}, but {self.name} has only "
                     f"{', '.join(sorted(by_name)) or 'none'}; one that is met only at run time needs predictors=[...]"
                 )
             check_fit(candidate, by_name[name])
@@ -118,7 +124,7 @@ def discover(function: Callable[..., Any], predictors: Sequence[Tunable] | None 
         DiscoveryError: no component, or two of one name; the message says where they are.
     """
     program = find_program(function, predictors)
-    if not program.components:
+    if not program.tuned:
         raise DiscoveryError(
             f"{program.name} calls no predictor that can be found: decorate the functions that call the LM with "
             "@lt.predictor, or name them with predictors=[...]"
@@ -146,9 +152,9 @@ def program_source(program: Program) -> str:
 
 def _given(thing: Any) -> Sequence[Component]:
     if isinstance(thing, BoundPredictor):
-        return (thing.predictor,)
+        thing = thing.predictor
     if isinstance(thing, Predictor):
-        return (thing,)
+        return (thing, *texts_of(thing.template))
     if texts := texts_of(thing):
         return texts
     raise DiscoveryError(

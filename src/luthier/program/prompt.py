@@ -13,6 +13,10 @@ class Kind(enum.StrEnum):
 
     PROMPT = "prompt"
     """A predictor's: instruction and demos."""
+    DEMOS = "demos"
+    """A predictor's whose words are a template's: the demos alone."""
+    FIXED = "fixed"
+    """A predictor that has nothing of its own to tune."""
     REGION = "region"
     """A marked part of a prompt template."""
     TOOL = "tool"
@@ -21,7 +25,12 @@ class Kind(enum.StrEnum):
     @property
     def takes_demos(self) -> bool:
         """Whether demos belong to it."""
-        return self is Kind.PROMPT
+        return self in (Kind.PROMPT, Kind.DEMOS)
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether it has an instruction or a text."""
+        return self not in (Kind.DEMOS, Kind.FIXED)
 
 
 class DemoSource(enum.StrEnum):

@@ -15,7 +15,7 @@ to leave it empty, while the open ``reasoning:`` of the last block, or the syste
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from luthier.program.inspect_signature import REASONING
 from luthier.program.shape import Kind, Shape
 from luthier.program.signature import Field, Signature
 from luthier.program.values import input_text, output_shapes, output_text, result_shape, value_to_json
+from luthier.program.wording import Shown, Wording
 from luthier.types import Endpoint
 
 if TYPE_CHECKING:
@@ -42,9 +43,15 @@ class CallSettings:
 
 
 def render(
-    signature: Signature, prompt: Prompt, inputs: Mapping[str, Any], *, lm: LM, settings: CallSettings
+    signature: Signature,
+    prompt: Prompt,
+    inputs: Mapping[str, Any],
+    *,
+    lm: LM,
+    settings: CallSettings,
+    wording: Wording | None = None,
 ) -> Request:
-    """Return the request that asks the LM for a predictor's outputs."""
+    """Return the request that asks the LM for a predictor's outputs, in the words of a template where there is one."""
     from luthier.program.grammar import longest_answer, output_grammar, output_schema, possible_answers
 
     completions = lm.endpoint is Endpoint.COMPLETIONS
@@ -58,8 +65,8 @@ def render(
         max_tokens = min(max_tokens, longest)
     return Request(
         endpoint=lm.endpoint,
-        messages=() if completions else messages(signature, prompt, inputs, json_form=json_form),
-        prompt=text(signature, prompt, inputs) if completions else None,
+        messages=() if completions else messages(signature, prompt, inputs, json_form=json_form, wording=wording),
+        prompt=text(signature, prompt, inputs, wording=wording) if completions else None,
         temperature=lm.temperature if settings.temperature is None else settings.temperature,
         top_p=lm.top_p if settings.top_p is None else settings.top_p,
         max_tokens=max_tokens,
@@ -78,13 +85,20 @@ def uses_json(signature: Signature, *, schema: bool = False) -> bool:
 
 
 def messages(
-    signature: Signature, prompt: Prompt, inputs: Mapping[str, Any], *, json_form: bool | None = None
+    signature: Signature,
+    prompt: Prompt,
+    inputs: Mapping[str, Any],
+    *,
+    json_form: bool | None = None,
+    wording: Wording | None = None,
 ) -> tuple[Message, ...]:
     """Return the chat form of a prompt; ``json_form`` tells whether answers are JSON objects (None: by the types)."""
     json_form = uses_json(signature) if json_form is None else json_form
+    if wording is not None:
+        return wording.turns(inputs, Shown(signature, prompt.demos, json_form))
     turns = [Message("system", _system(signature, prompt.instruction, json_form))]
     for demo in prompt.demos:
-        answer = _demo_answer(signature, demo, json_form)
+        answer = demo_answer(signature, demo, json_form=json_form)
         if answer is not None:
             turns.append(Message("user", _lines(_demo_inputs(signature, demo), between="\n")))
             turns.append(Message("assistant", answer))
@@ -97,17 +111,26 @@ def varying(signature: Signature, inputs: Mapping[str, Any]) -> str:
     return _lines(_inputs(signature, inputs), between="\n")
 
 
-def text(signature: Signature, prompt: Prompt, inputs: Mapping[str, Any]) -> str:
+def text(signature: Signature, prompt: Prompt, inputs: Mapping[str, Any], *, wording: Wording | None = None) -> str:
     """Return the completion form of a prompt, which ends where the model is to go on."""
+    if wording is not None:
+        return wording.written(inputs, Shown(signature, prompt.demos))
     blocks = [block for block in (prompt.instruction, _descriptions(signature)) if block]
-    for demo in prompt.demos:
-        answer = _demo_fields(signature, demo)
-        if any(name != REASONING or not signature.reasoning for name, _ in answer):
-            blocks.append(_lines([*_demo_inputs(signature, demo), *answer], between="\n"))
+    blocks += demo_blocks(signature, prompt.demos)
     first = REASONING if signature.reasoning else signature.outputs[0].name
     # The space after the colon is left to the model: with it, most tokenizers split words as they never do in text.
     blocks.append("\n".join([*(_line(*pair) for pair in _inputs(signature, inputs)), f"{first}:"]))
     return "\n\n".join(blocks)
+
+
+def demo_blocks(signature: Signature, demos: Iterable[Demo]) -> list[str]:
+    """Return demos as blocks of ``name: value`` lines."""
+    blocks = []
+    for demo in demos:
+        answer = _demo_fields(signature, demo)
+        if any(name != REASONING or not signature.reasoning for name, _ in answer):
+            blocks.append(_lines([*_demo_inputs(signature, demo), *answer], between="\n"))
+    return blocks
 
 
 def _system(signature: Signature, instruction: str, json_form: bool) -> str:
@@ -177,7 +200,8 @@ def _demo_fields(signature: Signature, demo: Demo) -> list[tuple[str, str]]:
     return fields
 
 
-def _demo_answer(signature: Signature, demo: Demo, json_form: bool) -> str | None:
+def demo_answer(signature: Signature, demo: Demo, *, json_form: bool) -> str | None:
+    """Return what the LM answers in a demo, None where nothing of that may be shown."""
     outputs = {
         f.name: value_to_json(demo.outputs[f.name])
         for f in signature.outputs

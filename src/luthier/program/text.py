@@ -7,6 +7,7 @@ tool) names them in ``luthier_texts``; so they are found by the walk, and they a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,8 +31,8 @@ class Guard:
     """
 
     max_tokens: int | None = None
-    must_contain: tuple[str, ...] = ()
-    forbid: tuple[str, ...] = ()
+    must_contain: Sequence[str] = ()
+    forbid: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.must_contain, str) or isinstance(self.forbid, str):
@@ -82,6 +83,8 @@ class Text:
     takes: tuple[str, ...] = ()
     """What the original has that must be filled in, e.g. ``{question}``; a text is made for these."""
     guard: Guard = field(default_factory=Guard)
+    around: str = ""
+    """Identifies what is fixed around it, which is a part of the program."""
     place: str = "an unknown place"
     """Where it is defined, for error messages."""
 

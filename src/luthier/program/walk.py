@@ -91,6 +91,7 @@ class _Walk:
             case Predictor():
                 if thing not in self.predictors:
                     self.predictors.append(thing)
+                    self.visit(thing.template, depth)
                     self._function(thing.function, instance)
             case MethodType():
                 self.visit(thing.__self__, depth)

@@ -47,7 +47,7 @@ def subject_of(signature: Signature) -> Subject:
 
 def subjects_of(program: Program) -> dict[str, Subject]:
     """Return all components of a program that have an instruction or a text, by name, sorted."""
-    subjects = {name: subject_of(signature) for name, signature in signatures_of(program).items()}
+    subjects = {p.name: subject_of(p.signature) for p in program.predictors if p.kind.takes_text}
     for text in program.texts:
         facts = "\n".join(filter(None, (text.facts or "is a part of a prompt.", text.guard.sentences)))
         subjects[text.name] = Subject(text.name, text.text, facts, known=text.facts, guard=text.guard)
@@ -55,8 +55,9 @@ def subjects_of(program: Program) -> dict[str, Subject]:
 
 
 def signatures_of(program: Program) -> dict[str, Signature]:
-    """Return the signatures of a program's predictors by name, sorted."""
-    return {p.name: p.signature for p in sorted(program.predictors, key=lambda predictor: predictor.name)}
+    """Return the signatures of a program's predictors that take demos, by name, sorted."""
+    predictors = sorted(program.predictors, key=lambda predictor: predictor.name)
+    return {p.name: p.signature for p in predictors if p.kind.takes_demos}
 
 
 def private_names(program: Program) -> frozenset[str]:
@@ -66,8 +67,8 @@ def private_names(program: Program) -> frozenset[str]:
     """
     fields = {
         field.name
-        for signature in signatures_of(program).values()
-        for field in (*signature.inputs, *signature.outputs)
+        for predictor in program.predictors
+        for field in (*predictor.signature.inputs, *predictor.signature.outputs)
         if field.private
     }
     return frozenset(fields | {name for name, hint in _hints(program.function).items() if _is_private(hint)})
