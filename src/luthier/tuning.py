@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from luthier.budget import Budget, Ledger
 from luthier.errors import ConfigError
+from luthier.evaluation.opening import ExecutorChoice, opened
 from luthier.evaluation.running import run_sync
 from luthier.lm.gateway import Gateway
 from luthier.lm.lm import LM
@@ -93,6 +94,7 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
     confirm: Confirm | None = None,
     launch: Mapping[str, Any] | None = None,
     code_changed: bool = False,
+    executor: ExecutorChoice = None,
 ) -> Result[ProgramT]:
     """Tune a program's instructions and demonstrations, jointly, and prove the gain on held-out examples.
 
@@ -127,6 +129,8 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
         confirm: is shown the plan before the first paid call; False stops there.
         launch: how to start the study again from the command line.
         code_changed: continue a study although the program's or the metric's code is another now.
+        executor: where the program runs: in this process, or ``"ray"``: on a cluster's workers, everything else
+            staying here. It may be another one when the study is continued.
 
     Raises:
         UserError: an argument, the data, the metric, or the program cannot be used; nothing was spent.
@@ -168,6 +172,7 @@ async def aoptimize(  # noqa: PLR0913 - the twin of ``optimize``
     confirm: Confirm | None = None,
     launch: Mapping[str, Any] | None = None,
     code_changed: bool = False,
+    executor: ExecutorChoice = None,
 ) -> Result[ProgramT]:
     """Do what ``optimize`` does on the caller's event loop; see there for arguments and errors."""
     return await _run(_prepare(locals()), program, on_event, confirm, lambda gateway: None)
@@ -203,6 +208,7 @@ def _prepare(given: Mapping[str, Any]) -> Setup:
         launch=given["launch"],
         store=_store_path(given["store"]),
         code_changed=given["code_changed"],
+        executor=given["executor"],
     )
     return prepare(
         given["program"],
@@ -225,7 +231,7 @@ async def _run(
     program: ProgramT,
     on_event: Callable[[Mapping[str, Any]], None] | None,
     confirm: Confirm | None,
-    opened: Callable[[Gateway], None],
+    told: Callable[[Gateway], None],
 ) -> Result[ProgramT]:
     with ExitStack() as closing:
         accept = ("versions", "launch", *(("code",) if setup.settings.code_changed else ()))
@@ -253,8 +259,11 @@ async def _run(
         ledger = Ledger(limits, spent=store.spent(setup.study_id), deadline=session.clock.left)
         gateway = session.gateway = Gateway(store=store, ledger=ledger, study=setup.study_id)
         closing.callback(gateway.close)
-        opened(gateway)
-        line = Line(setup, study, gateway, ledger, session.clock, store, confirm, listening=on_event is not None)
+        told(gateway)
+        executor = closing.enter_context(opened(setup.settings.executor))
+        line = Line(
+            setup, study, gateway, ledger, session.clock, store, confirm, executor, listening=on_event is not None
+        )
         tuned = await line.tuned_program() if study.finished else await line.run()
         return _result(setup, study, tuned, program)
 

@@ -150,4 +150,5 @@ class TestMeetingPredictors:
 
         world = World(sneaky)
         world.run()
-        assert {predictor.name for predictor in world.evaluator.met} | set(world.evaluator._known) == {"kind", "late"}
+        known = {component.name for component in world.program.components}
+        assert {predictor.name for predictor in world.evaluator.met} | known == {"kind", "late"}

@@ -8,6 +8,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ from luthier.budget import Budget, Ledger
 from luthier.errors import ConfigError, DataError, LuthierError
 from luthier.evaluation.data import Row, load_rows, parameters_of
 from luthier.evaluation.evaluator import Evaluator
+from luthier.evaluation.executor import Executor
 from luthier.evaluation.metrics import Metric
+from luthier.evaluation.opening import ExecutorChoice, opened
 from luthier.evaluation.rollout import Evaluation
 from luthier.evaluation.running import run_sync
 from luthier.evaluation.splits import Splits
@@ -41,6 +44,7 @@ def evaluate(  # noqa: PLR0913 - the public contract: three things to evaluate, 
     budget: Budget | None = None,
     inputs: Sequence[str] | None = None,
     store: Store | str | os.PathLike[str] | None = None,
+    executor: ExecutorChoice = None,
 ) -> Evaluation:
     """Run a program on every example of a data set and score it.
 
@@ -57,6 +61,7 @@ def evaluate(  # noqa: PLR0913 - the public contract: three things to evaluate, 
         budget: what this may cost at most.
         inputs: the columns that feed the program, where names alone do not decide.
         store: a store, or its path; answers in it are not asked for again. ``LUTHIER_STORE`` where left out.
+        executor: where the examples run: in this process, or ``"ray"``: on a cluster's workers.
 
     Raises:
         UserError: the program, data, metric, LM, or candidate cannot be used; nothing was spent.
@@ -64,7 +69,7 @@ def evaluate(  # noqa: PLR0913 - the public contract: three things to evaluate, 
         RequestRejected, StudyPaused: no call can go on; the latter where access is denied or the server is dead.
         BudgetExhausted: the next call does not fit the budget.
     """
-    ready = _prepare(program, data, metric, lm, candidate, concurrency, repeats, budget, inputs, store)
+    ready = _prepare(program, data, metric, lm, candidate, concurrency, repeats, budget, inputs, store, executor)
     return run_sync(ready.run, on_interrupt=ready.gateway.stop)
 
 
@@ -80,13 +85,14 @@ async def aevaluate(  # noqa: PLR0913 - as ``evaluate``
     budget: Budget | None = None,
     inputs: Sequence[str] | None = None,
     store: Store | str | os.PathLike[str] | None = None,
+    executor: ExecutorChoice = None,
 ) -> Evaluation:
     """Do what ``evaluate`` does; an async program and metric run on the caller's loop.
 
     Raises:
         LuthierError: as ``evaluate``.
     """
-    ready = _prepare(program, data, metric, lm, candidate, concurrency, repeats, budget, inputs, store)
+    ready = _prepare(program, data, metric, lm, candidate, concurrency, repeats, budget, inputs, store, executor)
     return await ready.run()
 
 
@@ -102,8 +108,13 @@ class _Ready:
     trouble: _Trouble
     own_store: Store | None
     """A store to be closed at the end, since it was opened for this."""
+    executor: AbstractContextManager[Executor]
 
     async def run(self) -> Evaluation:
+        with self.executor as self.evaluator.executor:
+            return await self._run()
+
+    async def _run(self) -> Evaluation:
         ids = [row.id for row in self.rows]
         work = asyncio.create_task(self.evaluator.evaluate(self.candidate, ids, repeats=self.repeats))
         watch = asyncio.create_task(self._watch())
@@ -151,6 +162,7 @@ def _prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
     budget: Budget | None,
     inputs: Sequence[str] | None,
     store: Store | str | os.PathLike[str] | None,
+    executor: ExecutorChoice,
 ) -> _Ready:
     program = function if isinstance(function, Program) else discover(function)
     if isinstance(data, Splits):
@@ -172,7 +184,9 @@ def _prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
     gateway = Gateway(store=own, ledger=_ledger(budget), on_fault=trouble.tell)
     by_id = {row.id: row for row in rows}
     evaluator = Evaluator(program, checked, by_id, used, gateway, concurrency=concurrency)
-    return _Ready(evaluator, rows, candidate, repeats, gateway, trouble, None if own is store else own)
+    return _Ready(
+        evaluator, rows, candidate, repeats, gateway, trouble, None if own is store else own, opened(executor)
+    )
 
 
 def _open(path: str | os.PathLike[str] | None) -> Store | None:

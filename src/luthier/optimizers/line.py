@@ -10,6 +10,7 @@ from luthier.budget import TOTAL, Ledger
 from luthier.canonical import content_hash
 from luthier.errors import BudgetExhausted, ProgramFailed, UserError
 from luthier.evaluation.evaluator import Evaluator
+from luthier.evaluation.executor import Executor
 from luthier.evaluation.rollout import Job, Outcome, Rollout, by_outcome, outcome_json
 from luthier.lm.gateway import Gateway
 from luthier.lm.lm import LM
@@ -48,6 +49,7 @@ class Line:
     clock: Clock
     store: Store
     confirm: Confirm | None
+    executor: Executor
     listening: bool
     """Whether anybody wants to hear of every rollout."""
 
@@ -208,6 +210,7 @@ class Line:
             concurrency=setup.concurrency,
             on_rollout=self._tell_progress if self.listening else None,
         )
+        evaluator.executor = self.executor
         evaluator.proven, evaluator.closed = self._has("baseline"), True
         return evaluator
 

@@ -14,6 +14,7 @@ from luthier.canonical import content_hash
 from luthier.errors import ConfigError
 from luthier.evaluation.data import Row
 from luthier.evaluation.metrics import Metric
+from luthier.evaluation.opening import ExecutorChoice
 from luthier.evaluation.splits import Split, split
 from luthier.lm.lm import LM
 from luthier.optimizers.manifest import manifest
@@ -49,6 +50,8 @@ class Settings:
     """A store shared with other studies; None: the study's own."""
     code_changed: bool = False
     """Continue although the program's or the metric's code is another now."""
+    executor: ExecutorChoice = None
+    """Where the program runs; it decides nothing, so it is no part of the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
