@@ -28,6 +28,7 @@ from luthier.program.lms import LMChoice
 from luthier.program.program import Program, Tunable
 from luthier.report import write_report
 from luthier.report.spending import by_lm
+from luthier.report.summary import unfolded
 from luthier.study.study import Study
 from luthier.watching import watched
 
@@ -38,7 +39,8 @@ ProgramT = TypeVar("ProgramT", bound=Callable[..., Any])
 class Result(Generic[ProgramT]):
     """What a study found.
 
-    ``candidate`` and ``program`` are the recommended ones: the original's unless the decision is ``"adopt"``.
+    ``candidate`` and ``program`` are the recommended ones: the original's, or what ``start=`` says is deployed today,
+    unless the decision is ``"adopt"``.
     """
 
     decision: Decision
@@ -58,7 +60,7 @@ class Result(Generic[ProgramT]):
         """What the study asked for, stored answers included, by the LM's identity."""
         return {
             identity: Usage(part.prompt_tokens, part.completion_tokens, part.cached_tokens, part.calls)
-            for identity, part in by_lm(self.events).items()
+            for identity, part in by_lm(unfolded(self.events)).items()
         }
 
     def _repr_html_(self) -> str:
@@ -89,6 +91,7 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
     split_seed: int = 0,
     sizes: tuple[int, int, int] | None = None,
     predictors: Sequence[Tunable] | None = None,
+    start: Sequence[Candidate | str | Path] = (),
     store: str | Path | None = None,
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
     confirm: Confirm | None = None,
@@ -122,6 +125,9 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
         split_seed: of the split, apart from ``seed``.
         sizes: exact sizes of train, validation, and test.
         predictors: the predictors to tune; found by reading the program where None.
+        start: prompts to tune again: candidates, directories of saved prompts or of studies, or ``"original"``. The
+            first is what is deployed today: the verdict compares with it, and it stays unless the decision is
+            ``"adopt"``. All are scored in full before anything new is, and so are the program's own prompts.
         store: a file of answers shared with other studies, which then pay for no answer twice and count their looks
             at the same test examples together; ``LUTHIER_STORE`` or the study's own where None.
         on_event: gets every journal event, and transient ones marked so; an error it raises stops the study,
@@ -167,6 +173,7 @@ async def aoptimize(  # noqa: PLR0913 - the twin of ``optimize``
     split_seed: int = 0,
     sizes: tuple[int, int, int] | None = None,
     predictors: Sequence[Tunable] | None = None,
+    start: Sequence[Candidate | str | Path] = (),
     store: str | Path | None = None,
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
     confirm: Confirm | None = None,
@@ -206,6 +213,7 @@ def _prepare(given: Mapping[str, Any]) -> Setup:
         inputs=given["inputs"],
         group=given["group"],
         launch=given["launch"],
+        start=given["start"],
         store=_store_path(given["store"]),
         code_changed=given["code_changed"],
         executor=given["executor"],

@@ -52,7 +52,9 @@ def classify(petal: str, owner: Annotated[str, Private] = "") -> str:
 def program(*signatures: Signature) -> Program:
     """Return a program of these predictors."""
     predictors = tuple(SimpleNamespace(name=s.name, signature=s) for s in signatures or (SIZE, KIND))
-    return cast("Program", SimpleNamespace(predictors=predictors, texts=(), function=classify, name="tests:classify"))
+    original = Candidate({p.name: Prompt(p.signature.instruction) for p in predictors})
+    given = {"predictors": predictors, "texts": (), "function": classify, "name": "tests:classify"}
+    return cast("Program", SimpleNamespace(**given, original=original))
 
 
 def rows(n: int) -> list[Row]:

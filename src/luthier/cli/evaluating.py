@@ -13,8 +13,6 @@ from luthier.errors import RequestRejected
 from luthier.report.figures import count, percent, plural
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from luthier.evaluation.rollout import Evaluation
     from luthier.program.candidate import Candidate
 
@@ -69,7 +67,7 @@ def evaluate(
     arguments = launch.arguments()
     settings: dict[str, Any] = {"lm": arguments["lm"], "concurrency": concurrency, "repeats": repeats}
     if candidate is not None:
-        settings["candidate"] = luthier.Candidate.load(_prompts(candidate))
+        settings["candidate"] = luthier.Candidate.load(candidate)
     if arguments["budget"] is not None:
         settings["budget"] = arguments["budget"]
     if inputs is not None:
@@ -85,12 +83,6 @@ def evaluate(
         _say(result)
         if shown := _shown(settings.get("candidate"), result):
             say(f"{count(shown)} of these examples are among the prompts' demonstrations: the score flatters")
-
-
-def _prompts(directory: Path) -> Path:
-    """Return where the prompts are: in the directory, or in the study it is."""
-    inside = directory / "prompts"
-    return inside if (directory / "journal.jsonl").exists() and inside.exists() else directory
 
 
 def _shown(candidate: Candidate | None, result: Evaluation) -> int:

@@ -39,6 +39,7 @@ class Launch:
     concurrency: int = 64
     inputs: tuple[str, ...] = ()
     group: str | None = None
+    start: tuple[str, ...] = ()
     base_url: str | None = None
     api_key_env: str | None = None
     price_in: float | None = None
@@ -90,6 +91,7 @@ class Launch:
             "concurrency": self.concurrency,
             "inputs": list(self.inputs) or None,
             "group": self.group,
+            "start": list(self.start),
             "launch": self.to_json(),
         }
 

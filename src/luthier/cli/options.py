@@ -116,6 +116,14 @@ Inputs = Annotated[
 Group = Annotated[
     str | None, typer.Option("--group", metavar="COLUMN", help="Rows equal here stay on one side of every cut.")
 ]
+Start = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--start",
+        metavar="DIR|original",
+        help="Prompts to tune again, saved or a study's; the first is deployed today, and the verdict is against it.",
+    ),
+]
 CandidateOption = Annotated[
     Path | None, typer.Option("--candidate", metavar="DIR", help="Saved prompts; the program's own if left out.")
 ]

@@ -180,7 +180,10 @@ class Line:
         groups = {row.id: row.group for row in test} if self.setup.settings.group is not None else None
         rivals = sum(not row["is_original"] for row in choice["table"])
         seed = self.setup.settings.seed
-        return verdict_event(before, after, look=look, groups=groups, same=is_original, rivals=rivals, seed=seed)
+        today = "your original" if self.setup.program.deployed is None else "what is deployed"
+        return verdict_event(
+            before, after, look=look, groups=groups, same=is_original, rivals=rivals, seed=seed, today=today
+        )
 
     async def _insight(
         self, evaluator: Evaluator, choice: Mapping[str, Any], trials: Sequence[Trial]
@@ -244,12 +247,13 @@ class Line:
             reserve=reserve,
             seed=setup.settings.seed,
             original=setup.program.original,
+            starts=[_only(start, setup.program) for start in setup.starts],
         )
 
     def _reserve(self, facts: Facts, cost: RolloutCost) -> Reserve:
         setup, search = self.setup, self.setup.optimizer.plan(facts)
         # Schedules that score in full on the way, or always, keep one full evaluation back.
-        closing = max(1, search.closing) * len(setup.scoring)
+        closing = (len(setup.starts) + max(1, search.closing)) * len(setup.scoring)
         lengths = [p.settings.max_tokens or setup.task.of(p).max_tokens for p in setup.program.predictors]
         return Reserve(
             self.ledger,
@@ -274,6 +278,12 @@ class Line:
             return value
 
         return compute
+
+
+def _only(start: Candidate, program: Program) -> Candidate:
+    """Return a candidate for the components that the baseline showed to be the program's, and for those alone."""
+    today = program.original
+    return Candidate({name: start.prompts.get(name, now) for name, now in today.prompts.items()}, today.fingerprints)
 
 
 def _evaluation_event(rollouts: Sequence[Rollout]) -> dict[str, Any]:

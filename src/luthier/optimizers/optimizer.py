@@ -29,6 +29,8 @@ class Facts:
     """How many demos a prompt has room for."""
     sequential: bool = False
     """Trials run one at a time (embedded LM)."""
+    starts: int = 0
+    """Prompts to start from, apart from those deployed: each is scored in full."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON, for the journal."""

@@ -57,6 +57,22 @@ class Choices:
             points.append(Point(levels))
         return tuple(point for point in dict.fromkeys(points) if point != self.space.original)
 
+    def point_of(self, candidate: Candidate) -> Point:
+        """Return the point that stands for a candidate; parts that are no level, being frozen, are the original's."""
+        levels = dict(self.space.original)
+        for variable, payloads in self.payloads.items():
+            known = payloads[levels[variable]]
+            if "instruction" in known:
+                predictor = known["predictor"]
+                wanted = {"predictor": predictor, "instruction": candidate.prompts[predictor].instruction}
+            elif "demos" in known:
+                wanted = _demos_of(candidate, known["demos"])
+            else:
+                continue
+            level = content_hash(_without_provenance(wanted))
+            levels[variable] = level if level in payloads else levels[variable]
+        return Point(levels)
+
     def grown(self, arrival: Mapping[str, Any]) -> Choices:
         """Return the choices with what an arrival brought."""
         payloads = {name: dict(levels) for name, levels in self.payloads.items()}
@@ -112,6 +128,7 @@ class Choices:
 def choices(
     original: Candidate,
     *,
+    starts: Sequence[Candidate] = (),
     instructions: Mapping[str, Sequence[Proposal]] | None = None,
     demo_sets: Sequence[DemoSet] = (),
     tied: bool = False,
@@ -122,6 +139,7 @@ def choices(
 
     Args:
         original: the program as it is; its prompts are always the first levels.
+        starts: prompts to start from, whose parts are levels, too, also of variables that are not tuned otherwise.
         instructions: proposals by predictor; None keeps the original instructions.
         demo_sets: sets over all predictors; empty keeps the original demos.
         tied: one demo-set variable over all predictors, as random search has it (MIPRO §4.1).
@@ -131,15 +149,19 @@ def choices(
     with_demos = sorted(name for name, prompt in original.prompts.items() if prompt.kind.takes_demos)
     payloads: dict[str, dict[str, dict[str, Any]]] = {}
     for predictor in sorted(original.prompts):
-        if instructions is not None and original.prompts[predictor].kind.takes_text:
-            texts = [original.prompts[predictor].instruction, *(p.text for p in instructions.get(predictor, ()))]
+        own, others = original.prompts[predictor], [start.prompts[predictor] for start in starts]
+        told = instructions is not None or any(other.instruction != own.instruction for other in others)
+        if told and own.kind.takes_text:
+            proposed = [] if instructions is None else [p.text for p in instructions.get(predictor, ())]
+            texts = [own.instruction, *(other.instruction for other in others), *proposed]
             payloads[f"{predictor}.instruction"] = _levels(
                 {"predictor": predictor, "instruction": text} for text in texts
             )
-        if demo_sets and not tied and predictor in with_demos:
-            payloads[f"{predictor}.demos"] = _levels(_demos(original, demo_sets, [predictor]))
+        differ = bool(demo_sets) or any(other.demos != own.demos for other in others)
+        if differ and not tied and predictor in with_demos:
+            payloads[f"{predictor}.demos"] = _levels(_demos(original, starts, demo_sets, [predictor]))
     if demo_sets and tied and with_demos:
-        payloads[TIED] = _levels(_demos(original, demo_sets, with_demos))
+        payloads[TIED] = _levels(_demos(original, starts, demo_sets, with_demos))
     for name, values in (settings or {}).items():
         payloads[name] = _levels({"setting": value} for value in values)
     skip = set(frozen)
@@ -158,10 +180,16 @@ def _variable(name: str, levels: Mapping[str, Mapping[str, Any]]) -> Variable:
     return Variable(name, tuple(levels), "ordinal" if ordered else "categorical")
 
 
-def _demos(original: Candidate, demo_sets: Sequence[DemoSet], predictors: Sequence[str]) -> Iterable[dict[str, Any]]:
-    yield {"demos": {p: [demo.to_json() for demo in original.prompts[p].demos] for p in predictors}}
+def _demos(
+    original: Candidate, starts: Sequence[Candidate], demo_sets: Sequence[DemoSet], predictors: Sequence[str]
+) -> Iterable[dict[str, Any]]:
+    yield from (_demos_of(candidate, predictors) for candidate in (original, *starts))
     for demo_set in demo_sets:
         yield {"demos": {p: [demo.to_json() for demo in demo_set.demos.get(p, ())] for p in predictors}}
+
+
+def _demos_of(candidate: Candidate, predictors: Iterable[str]) -> dict[str, Any]:
+    return {"demos": {p: [demo.to_json() for demo in candidate.prompts[p].demos] for p in predictors}}
 
 
 def _levels(payloads: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:

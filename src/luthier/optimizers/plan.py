@@ -90,6 +90,7 @@ def study_plan(
     runs = [
         ("baseline", facts.n_val, cost, task),
         ("bootstrap", search.bootstrap_rollouts, replace(cost, price=None) if teacher.alone else cost, teacher),
+        ("starts", facts.starts * facts.n_val, tuned, task),
         ("search", search.search_rollouts, tuned, task),
         ("full evaluations", search.closing_rollouts, tuned, task),
         ("verdict", 2 * facts.n_test, cost.with_demos(search.largest_demo_set / 2), task),
@@ -107,7 +108,7 @@ def study_plan(
         "leaves_machine": hosts,
         "smallest_detectable": round(smallest_detectable(facts.n_test), 4) if facts.n_test else None,
         "paper_unit": paper_unit(facts, search),
-        "trials": search.trials,
+        "trials": facts.starts + search.trials,
         "surrogate_trials": search.surrogate_trials,
         "splits": {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test},
         "notes": [*search.notes, *_notes_on_lms(task, cost)],
@@ -134,7 +135,7 @@ def refusal(facts: Facts, cost: RolloutCost, price: Price | None, budget: Budget
     """Return why a budget cannot even pay for baseline, one full evaluation, and verdict; None where it can."""
     if budget is None:
         return None
-    least = 2 * facts.n_val + 2 * facts.n_test
+    least = (2 + facts.starts) * facts.n_val + 2 * facts.n_test
     for name, limit in asdict(budget).items():
         needed = least * cost.amounts(price).get(name, 0.0)
         if limit is not None and needed > limit:

@@ -22,6 +22,8 @@ from luthier.optimizers.optimizer import Auto, Facts, Optimizer
 from luthier.optimizers.plan import ANSWER_TOKENS, CHARACTERS_PER_TOKEN, RolloutCost, blended_price, study_plan
 from luthier.optimizers.registry import optimizer_named
 from luthier.optimizers.shape import EVALUATIONS, auto_for, evaluations_in, room_for_demos
+from luthier.optimizers.starts import Start, starting_from, without_shown
+from luthier.program.candidate import Candidate
 from luthier.program.lms import LMChoice, LMs, resolve
 from luthier.program.program import Program, Tunable, discover
 from luthier.program.render import text
@@ -46,6 +48,8 @@ class Settings:
     group: str | None = None
     launch: Mapping[str, Any] | None = None
     """How the command line started the study; what ``luthier resume`` starts again."""
+    start: Sequence[Start] = ()
+    """What is deployed today, then other prompts to be tried first."""
     store: Path | None = None
     """A store shared with other studies; None: the study's own."""
     code_changed: bool = False
@@ -68,6 +72,10 @@ class Setup:
     proposer: LM
     optimizer: Optimizer
     settings: Settings
+    starts: tuple[Candidate, ...]
+    """Prompts to be tried first, apart from those deployed."""
+    moved: int
+    """Rows that prompts to start from show as demos, and that are therefore learnt from only."""
     predictors_given: bool
     """Whether the user named the components to tune; then no other is."""
     study_dir: Path
@@ -109,13 +117,14 @@ class Setup:
             if any(component.kind.takes_demos for component in self.program.tuned)
             else 0,
             sequential=self.task.is_local,
+            starts=len(self.starts),
         )
         before = self.optimizer.plan(least)
         room = evaluations_in(
             self.settings.budget,
             cost,
             self.task.price,
-            fixed_rollouts=scoring + before.bootstrap_rollouts + 2 * least.n_test,
+            fixed_rollouts=(1 + least.starts) * scoring + before.bootstrap_rollouts + 2 * least.n_test,
             proposer_calls=before.proposer_calls,
         )
         if isinstance(given, int):
@@ -179,6 +188,10 @@ class Setup:
             proposer=self.proposer,
             judge=self.metric.judge_lm,
         )
+        if self.moved:
+            plan["notes"].append(
+                f"{self.moved} examples are learnt from only, since prompts to start from show them with their answers"
+            )
         return {**plan, **columns}
 
     def with_program(self, program: Program) -> Setup:
@@ -188,9 +201,10 @@ class Setup:
     def _constant_tokens(self) -> float:
         """Estimate the tokens of all prompts apart from their inputs."""
         characters = sum(len(text.text) for text in self.program.texts)
+        today = self.program.original.prompts
         for predictor in self.program.predictors:
             empty = {field.name: "" for field in predictor.signature.inputs}
-            characters += len(text(predictor.signature, predictor.original, empty))
+            characters += len(text(predictor.signature, today[predictor.name], empty))
         return characters / CHARACTERS_PER_TOKEN
 
 
@@ -209,7 +223,7 @@ def prepare(
     Raises:
         UserError: something is wrong; the message says what, where, and what to do.
     """
-    program = discover(function, predictors)
+    program, starts = starting_from(settings.start, discover(function, predictors))
     checked = Metric.of(metric)
     recipe = optimizer_named(optimizer)
     rows = split(
@@ -220,6 +234,7 @@ def prepare(
         split_seed=settings.split_seed,
         sizes=settings.sizes,
     )
+    rows, moved = without_shown(rows, (program.original, *starts) if settings.start else ())
     dollars = settings.budget is not None and settings.budget.usd is not None
     checked.check(rows.val[0].example, dollars=dollars)
     task, teacher, proposer = _lms(lms, program)
@@ -234,6 +249,7 @@ def prepare(
         "split_seed": settings.split_seed,
         "concurrency": settings.concurrency,
         "group": settings.group,
+        **({"start": _start(program, starts)} if settings.start else {}),
         "launch": None if settings.launch is None else dict(settings.launch),
     }
     return Setup(
@@ -245,6 +261,8 @@ def prepare(
         proposer=proposer,
         optimizer=recipe,
         settings=settings,
+        starts=starts,
+        moved=moved,
         predictors_given=predictors is not None,
         study_dir=settings.study_dir if settings.study_dir is not None else _default_directory(program),
         manifest=manifest(
@@ -257,6 +275,11 @@ def prepare(
             settings=plain,
         ),
     )
+
+
+def _start(program: Program, starts: Sequence[Candidate]) -> dict[str, Any]:
+    deployed = None if program.deployed is None else program.deployed.key
+    return {"deployed": deployed, "tried": [start.key for start in starts]}
 
 
 def _lms(lms: Mapping[str, LMChoice | None], program: Program) -> tuple[LMs, LMs, LM]:

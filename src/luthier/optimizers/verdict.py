@@ -50,7 +50,7 @@ class Verdict(Shown):
         return Verdict(**{**fields, **unknown, "fixed": tuple(data["fixed"]), "broken": tuple(data["broken"])})
 
 
-def verdict_event(
+def verdict_event(  # noqa: PLR0913 - the words of the sentence come on top
     before: Sequence[Rollout],
     after: Sequence[Rollout],
     *,
@@ -59,6 +59,7 @@ def verdict_event(
     same: bool,
     rivals: int,
     seed: int,
+    today: str = "your original",
 ) -> dict[str, Any]:
     """Compare test rollouts of the original and of the chosen candidate.
 
@@ -70,6 +71,7 @@ def verdict_event(
         same: whether the original is the chosen one.
         rivals: how many candidates were scored in full beside it.
         seed: of the resampling.
+        today: what the original is called.
     """
     level = 1 - 0.05 / look
     scores_before = {rollout.job.example: rollout.value for rollout in before}
@@ -101,7 +103,7 @@ def verdict_event(
         "outcomes_before": [outcome_json(rollout) for rollout in before],
         "outcomes_after": [outcome_json(rollout) for rollout in after],
     }
-    return {**event, "sentence": _sentence(event, same=same, rivals=rivals)}
+    return {**event, "sentence": _sentence(event, today, same=same, rivals=rivals)}
 
 
 def no_verdict_event() -> dict[str, Any]:
@@ -136,11 +138,11 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _sentence(event: Mapping[str, Any], *, same: bool, rivals: int) -> str:
+def _sentence(event: Mapping[str, Any], today: str, *, same: bool, rivals: int) -> str:
     if same:
         reason = "did better on the validation examples" if rivals else "was scored on all validation examples"
         return (
-            f"Keep your original: no other candidate {reason}. "
+            f"Keep {today}: no other candidate {reason}. "
             f"It scores {_percent(event['before'])} on {event['n']} held-out examples."
         )
     interval = f"{event['low'] * 100:+.1f} to {event['high'] * 100:+.1f}"
@@ -149,7 +151,7 @@ def _sentence(event: Mapping[str, Any], *, same: bool, rivals: int) -> str:
     if event["decision"] == "adopt":
         return f"Adopt the tuned prompts: {moved} ({points})."
     if event["decision"] == "keep":
-        return f"Keep your original: the tuned prompts go {moved} ({points})."
+        return f"Keep {today}: the tuned prompts go {moved} ({points})."
     return (
         f"Undecided: {moved} ({points}), which could be chance. With {event['n']} test examples a gain below "
         f"{event['smallest_detectable'] * 100:.0f} points can hardly be told from none."

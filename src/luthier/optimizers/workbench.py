@@ -9,11 +9,12 @@ from itertools import chain, islice
 from typing import Any
 
 from luthier.canonical import content_hash
-from luthier.errors import BudgetExhausted, ProgramFailed, StudyPaused
+from luthier.errors import ProgramFailed, StudyPaused
 from luthier.evaluation.data import Row
 from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.rollout import Job, Outcome, Rollout, outcome_json
 from luthier.lm.request import Usage, total_usage
+from luthier.optimizers.full import close_search, score_starts
 from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.payloads import Choices, choices
 from luthier.optimizers.reserve import Reserve
@@ -24,7 +25,6 @@ from luthier.propose.bootstrap import Bootstrapped, BootstrapSettings, DemoSet, 
 from luthier.propose.grounding import Grounding, GroundingSettings, ground
 from luthier.propose.instructions import InstructionPool, Proposal, propose_instructions
 from luthier.propose.proposer import Proposer
-from luthier.search.schedule import best_partial
 from luthier.search.space import Point, Space
 from luthier.search.trial import (
     Ask,
@@ -33,7 +33,6 @@ from luthier.search.trial import (
     Strategy,
     Trial,
     in_order,
-    observation_json,
     observation_of,
 )
 from luthier.study.loop import ARRIVAL
@@ -67,6 +66,8 @@ class Workbench:
     reserve: Reserve
     seed: int
     original: Candidate
+    starts: Sequence[Candidate] = ()
+    """Other prompts to be tried before any new ones."""
     broken_by: dict[str, set[Point]] = field(default_factory=dict)
     """By hash of a traceback: the points that failed with it."""
 
@@ -172,6 +173,7 @@ class Workbench:
         async def compute() -> Any:
             return choices(
                 self.original,
+                starts=self.starts,
                 instructions=instructions,
                 demo_sets=demo_sets,
                 tied=tied,
@@ -186,7 +188,8 @@ class Workbench:
     ) -> tuple[Trial, ...]:
         """Ask, evaluate, tell, until the strategy or the budget ends it (MIPRO Algorithm 1).
 
-        The baseline is the first trial of the history, so the original is never scored in full twice.
+        The baseline is the first trial of the history, so the original is never scored in full twice; then come the
+        prompts to start from, in full.
 
         Args:
             choices: the space.
@@ -209,45 +212,16 @@ class Workbench:
                 choices, arrived = choices.grown(arrival), arrived + 1
             return arrival
 
-        prior = [self._baseline_trial(choices)]
+        baseline = self._baseline_trial(choices)
+        prior = [baseline, *await score_starts(self, choices, baseline)]
         told = self.study.trials
-        self._note_errors(choices, chain(*(trial.observations for trial in told)), {})
+        self._note_errors(choices, chain(*(trial.observations for trial in (*prior[1:], *told))), {})
         self.reserve.learn(told)
         trials = await self.study.loop(
             choices.space, strategy, evaluate, batch=batch, seed=self.seed, prior=prior, grow=grow
         )
         ended = next(event for event in self.study.events if event["event"] == "loop_end")
-        return trials if ended["reason"] != "budget" else (*trials, *await self._close(choices, trials))
-
-    async def _close(self, choices: Choices, trials: Sequence[Trial]) -> list[Trial]:
-        """Score the most promising points in full although the budget ended the loop: that much was set aside."""
-
-        async def compute() -> dict[str, Any]:
-            closing: list[Trial] = []
-            try:
-                while self.reserve.closing >= len(self.scoring):
-                    history = (*trials, *closing)
-                    best = best_partial(history, (), shrunken=True)
-                    if best is None:
-                        break
-                    ask, number = Ask(best, self.scoring_ids, Purpose.FULL), history[-1].number + 1
-                    observed = await self.evaluate(choices, [ask], number)
-                    closing.append(Trial(number, ask, tuple(observed[0])))
-            except BudgetExhausted:
-                pass  # what was scored in full can be chosen; the original always was
-            return {
-                "trials": [
-                    {
-                        "point": dict(trial.ask.point),
-                        "number": trial.number,
-                        "outcomes": [observation_json(o) for o in trial.observations],
-                    }
-                    for trial in closing
-                ]
-            }
-
-        found = await self.study.step("closing", compute)
-        return [_trial(data, self.scoring_ids) for data in found["trials"]]
+        return trials if ended["reason"] != "budget" else (*trials, *await close_search(self, choices, trials))
 
     async def evaluate(self, choices: Choices, asks: Sequence[Ask], first: int) -> list[list[Observation]]:
         """Run the rollouts of a batch of asks.
@@ -381,12 +355,6 @@ def _more(before: Usage, after: Usage) -> dict[str, int]:
 def _more_of_each(before: Mapping[str, Usage], after: Mapping[str, Usage]) -> dict[str, dict[str, int]]:
     more = {name: _more(before.get(name, Usage()), usage) for name, usage in after.items()}
     return {name: usage for name, usage in more.items() if usage["lm_calls"]}
-
-
-def _trial(data: Mapping[str, Any], examples: tuple[str, ...]) -> Trial:
-    point = Point(data["point"])
-    observations = tuple(observation_of(point, outcome) for outcome in data["outcomes"])
-    return Trial(data["number"], Ask(point, examples, Purpose.FULL), observations)
 
 
 def _share_nothing_new(points: Iterable[Point], original: Point) -> bool:

@@ -56,10 +56,14 @@ def save_prompts(
 def load_prompts(directory: str | os.PathLike[str]) -> tuple[dict[str, Prompt], dict[str, str]]:
     """Read a candidate's prompts and fingerprints from a directory, edits by hand included.
 
+    Of a study's directory, the prompts that it recommends are read.
+
     Raises:
         CandidateError: a file is missing or malformed, or of a newer version; the message names it.
     """
     folder = Path(directory)
+    if not (folder / _INDEX).exists() and (folder / "prompts" / _INDEX).exists():
+        folder = folder / "prompts"
     index = _read_index(folder / _INDEX)
     stems = file_stems(index)
     prompts = {}

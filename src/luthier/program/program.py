@@ -36,12 +36,15 @@ class Program:
     """Those that have a name of their own: neither ``*args`` nor ``**kwargs``."""
     name: str
     """``module:qualname``."""
+    deployed: Candidate | None = None
+    """The prompts it runs with today, where they are not those in its code."""
 
     @property
     def original(self) -> Candidate:
-        """Every component as it is in the program."""
+        """Every component as it is today: in the program, or as deployed."""
+        today = {} if self.deployed is None else self.deployed.prompts
         return Candidate(
-            {component.name: component.original for component in self.tuned},
+            {component.name: today.get(component.name, component.original) for component in self.tuned},
             {component.name: component.fingerprint for component in self.tuned},
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 from luthier.program.candidate import Demo
@@ -51,7 +51,8 @@ def subjects_of(program: Program) -> dict[str, Subject]:
     for text in program.texts:
         facts = "\n".join(filter(None, (text.facts or "is a part of a prompt.", text.guard.sentences)))
         subjects[text.name] = Subject(text.name, text.text, facts, known=text.facts, guard=text.guard)
-    return dict(sorted(subjects.items()))
+    today = program.original.prompts
+    return {name: replace(subject, original=today[name].instruction) for name, subject in sorted(subjects.items())}
 
 
 def signatures_of(program: Program) -> dict[str, Signature]:

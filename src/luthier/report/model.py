@@ -238,9 +238,9 @@ def _stderr(scores: Sequence[float]) -> float:
 def _prompts(events: Sequence[Event]) -> Iterable[PromptPair]:
     manifest = first(events, "manifest") or {}
     chosen = ((first(events, "choice") or {}).get("candidate") or {}).get("prompts") or {}
-    original_demos = _original_demos(events)
+    texts, original_demos = _original_texts(events), _original_demos(events)
     for predictor in manifest.get("predictors", ()):
-        name, before = str(predictor["name"]), str(predictor.get("instruction", ""))
+        name, before = str(predictor["name"]), texts.get(str(predictor["name"]), str(predictor.get("instruction", "")))
         after = chosen.get(name) or {}
         known = original_demos.get(name, ())
         yield PromptPair(
@@ -250,6 +250,16 @@ def _prompts(events: Sequence[Event]) -> Iterable[PromptPair]:
             tuple(predictor.get("demos", known)),
             tuple(after.get("demos", known)),
         )
+
+
+def _original_texts(events: Sequence[Event]) -> dict[str, str]:
+    """Return the instructions of the space's first levels: what is deployed may not be what the program says."""
+    space = first(events, "space") or {}
+    firsts = [
+        ((space.get("payloads") or {}).get(variable["name"]) or {}).get(variable["levels"][0]) or {}
+        for variable in space.get("variables", ())
+    ]
+    return {str(payload["predictor"]): str(payload["instruction"]) for payload in firsts if "instruction" in payload}
 
 
 def _original_demos(events: Sequence[Event]) -> dict[str, tuple[Mapping[str, Any], ...]]:

@@ -66,31 +66,41 @@ def prompts(view: View) -> Markup | None:
     stays = any(row.original and row.chosen for row in view.full)
     chosen = choice is not None and not stays
     keep = view.summary.decision in ("keep", "undecided")
+    today = "what is deployed today" if _is_deployed(view) else "what you have"
     lead = (
-        "No candidate did better on validation examples: these are your original prompts, and they stay."
+        f"No candidate did better on validation examples: this is {today}, and it stays."
         if stays
-        else "The study has not chosen yet: these are the original prompts."
+        else f"The study has not chosen yet: this is {today}."
         if not chosen
-        else "Left what you have, right the best that was found (the recommendation is to keep what you have)."
+        else f"Left {today}, right the best that was found (the recommendation is to keep {today})."
         if keep
-        else "What you had, and what is recommended."
+        else f"Left {today}, right what is recommended."
     )
-    return section("Prompts", lead, [_pair(pair, chosen=chosen) for pair in view.prompts])
+    return section(
+        "Prompts",
+        lead,
+        [_pair(pair, chosen=chosen, title="Deployed" if _is_deployed(view) else "Original") for pair in view.prompts],
+    )
 
 
-def _pair(pair: PromptPair, *, chosen: bool) -> Markup:
+def _is_deployed(view: View) -> bool:
+    """Whether what the study compares with is not what the program's code says."""
+    return (view.manifest.get("start") or {}).get("deployed") is not None
+
+
+def _pair(pair: PromptPair, *, chosen: bool, title: str) -> Markup:
     before, after = side_by_side(pair.before, pair.after)
     same = pair.before == pair.after
     left = el(
         "div",
-        el("h4", "Original"),
+        el("h4", title),
         el("pre", before or el("span", "(empty)", class_="soft")),
-        tables.demos(pair.demos_before, label="Original"),
+        tables.demos(pair.demos_before, label=title),
     )
-    title: Child = ["Chosen", el("span", " instruction unchanged", class_="soft") if same else None]
+    head: Child = ["Chosen", el("span", " instruction unchanged", class_="soft") if same else None]
     right = el(
         "div",
-        el("h4", title),
+        el("h4", head),
         el("pre", after or el("span", "(empty)", class_="soft")),
         tables.demos(pair.demos_after, label="Chosen"),
     )

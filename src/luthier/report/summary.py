@@ -24,6 +24,7 @@ _PHASE_AFTER = {
     "grounding": "proposing instructions",
     "proposals": "searching",
     "space": "searching",
+    "starts": "searching",
     "arrival": "searching",
     "ask": "searching",
     "tell": "searching",
@@ -121,7 +122,7 @@ def summary(events: Sequence[Event]) -> Summary:
 
 
 def unfolded(events: Iterable[Event]) -> list[Event]:
-    """Return the events with the trials of a ``closing`` step as asks and tells, like all others.
+    """Return the events with the trials of ``starts`` and ``closing`` steps as asks and tells, like all others.
 
     And with the space as it became: with all levels that arrived while the search ran.
     """
@@ -132,7 +133,7 @@ def unfolded(events: Iterable[Event]) -> list[Event]:
         if event["event"] == "space" and arrived:
             flat.append(_grown(event, arrived))
             continue
-        if event["event"] != "closing":
+        if event["event"] not in ("starts", "closing"):
             flat.append(event)
             continue
         for trial in event.get("trials", ()):
