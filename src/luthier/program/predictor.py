@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from luthier.errors import ConfigError, SignatureError, Unparseable
@@ -34,6 +34,7 @@ from luthier.program.inspect_signature import (
 )
 from luthier.program.render import CallSettings
 from luthier.program.signature import Signature
+from luthier.program.spec import Spec, lm_of, stops_of
 from luthier.program.wording import Wording
 
 __all__ = ["AUTO", "BoundPredictor", "Predictor", "predict", "predictor", "prompt"]
@@ -101,12 +102,12 @@ def predictor(  # noqa: PLR0913 - one decorator with keywords is what users want
     Raises:
         SignatureError: there is no instruction, or an output's type is not supported.
     """
-    settings = CallSettings(temperature, max_tokens, top_p, _stops(stop))
+    settings = CallSettings(temperature, max_tokens, top_p, stops_of(stop))
     if template is not None:
         if instruction is not None:
             raise SignatureError("a predictor with a template has no instruction: the words are all the template's")
         instruction = ""
-    spec = _Spec(name, instruction, reasoning, output, settings, _lm(lm), template)
+    spec = Spec(name, instruction, reasoning, output, settings, lm_of(lm), template)
     names_around = sys._getframe(1).f_locals
 
     def decorate(function: Callable[P, R]) -> Predictor[P, R]:
@@ -143,26 +144,13 @@ def prompt() -> BoundPrompt:
     return BoundPrompt(call.predictor, call.inputs, current.instruction, current.demos)
 
 
-@dataclass(frozen=True, slots=True)
-class _Spec:
-    """What the decorator was told."""
-
-    name: str | None
-    instruction: str | Auto | None
-    reasoning: bool
-    output: str | None
-    settings: CallSettings
-    lm: LM | None = None
-    template: Wording | None = None
-
-
 class Predictor(Generic[P, R]):
     """One LM call of a program. Called like the function it was made from, and typed like it."""
 
     lm: LM | None = None
     """The LM it brings along; None: the run's."""
 
-    def __init__(self, function: Callable[P, R], spec: _Spec, names_around: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, function: Callable[P, R], spec: Spec, names_around: Mapping[str, Any] | None = None) -> None:
         if not inspect.isfunction(function):
             raise SignatureError(f"{function!r} is no function; write @staticmethod above @lt.predictor, not below")
         functools.update_wrapper(self, function)
@@ -244,10 +232,10 @@ class Predictor(Generic[P, R]):
             old.temperature if temperature is None else temperature,
             old.max_tokens if max_tokens is None else max_tokens,
             old.top_p if top_p is None else top_p,
-            old.stop if stop is None else _stops(stop),
+            old.stop if stop is None else stops_of(stop),
         )
         kept = self._spec.instruction if instruction is None else instruction
-        own = self._spec.lm if lm is None else _lm(lm)
+        own = self._spec.lm if lm is None else lm_of(lm)
         spec = replace(self._spec, name=name, instruction=kept, settings=settings, lm=own)
         twin: Predictor[P, R] = Predictor(self._function, spec)
         if twin._signature is None and self._signature is not None and instruction is None:
@@ -397,13 +385,3 @@ def _pending(asked: str) -> PendingCall:
     if call is None:
         raise ConfigError(f"lt.{asked}() answers only inside the body of a function decorated with @lt.predictor")
     return call
-
-
-def _lm(lm: LM | str | None) -> LM | None:
-    return LM(lm) if isinstance(lm, str) else lm
-
-
-def _stops(stop: str | Iterable[str] | None) -> tuple[str, ...]:
-    if stop is None:
-        return ()
-    return (stop,) if isinstance(stop, str) else tuple(stop)
