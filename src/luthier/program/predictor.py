@@ -149,6 +149,8 @@ class Predictor(Generic[P, R]):
 
     lm: LM | None = None
     """The LM it brings along; None: the run's."""
+    template: Wording | None = None
+    """The words of its prompt, where they are a template's."""
 
     def __init__(self, function: Callable[P, R], spec: Spec, names_around: Mapping[str, Any] | None = None) -> None:
         if not inspect.isfunction(function):
@@ -163,6 +165,7 @@ class Predictor(Generic[P, R]):
         self.settings = spec.settings
         """Its sampling settings."""
         self.lm = spec.lm
+        self.template = spec.template
         self.is_async = inspect.iscoroutinefunction(function)
         """Whether a call is awaited."""
         self._body = body_of(function)
@@ -199,11 +202,6 @@ class Predictor(Generic[P, R]):
         if self.template is None:
             return Kind.PROMPT
         return Kind.DEMOS if self.template.takes_demos else Kind.FIXED
-
-    @property
-    def template(self) -> Wording | None:
-        """The words of its prompt, where they are a template's."""
-        return self._spec.template
 
     @functools.cached_property
     def original(self) -> Prompt:
