@@ -31,6 +31,7 @@ _PREAMBLE = 'import luthier as lt\nlm = lt.LM("my-model", base_url="{url}", api_
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty folder with a data set, and the address of a server that every name leads to."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))  # what a page writes, it may import
     rows = tickets(120)
     _write(tmp_path / "tickets.jsonl", rows)
     _write(tmp_path / "rated.jsonl", [{"ticket": row["ticket"], "urgency": "high"} for row in rows])
