@@ -188,3 +188,78 @@ def test_diff_needs_two_sides(tmp_path: Path, adopted: Path) -> None:
     original().save(tmp_path / "prompts")
     assert run("diff", "original", tmp_path / "prompts").exit_code == 2
     assert run("diff", adopted, tmp_path / "nowhere").exit_code == 2
+
+
+TEMPLATE = """\
+{# tune: system #}
+Summarize the complaint in one sentence.
+{# end #}
+Never promise {{ anything }}.\r
+{# tune: tone #}Be brief.{# end #}
+"""
+REGIONS = {"desk.system": "Summarize the complaint in one sentence.", "desk.tone": "Be brief."}
+
+
+def template_study(directory: Path) -> Path:
+    """Return a study that tuned a template's regions, and the demonstrations of a predictor that uses it."""
+    events = journal(decision="adopt")
+    manifest, choice = events[0], next(event for event in events if event["event"] == "choice")
+    kinds = [{"name": name, "kind": "region", "instruction": text} for name, text in REGIONS.items()]
+    manifest["predictors"] = [*kinds, {"name": "desk", "kind": "demos", "instruction": ""}]
+    found = {
+        name: {"instruction": f"{text[:-1]}, {{{{ kindly }}}}.", "demos": [], "kind": "region"}
+        for name, text in REGIONS.items()
+    }
+    demo = {"inputs": {"complaint": "c"}, "outputs": {"desk": "d"}}
+    choice["candidate"] = {"prompts": {**found, "desk": {"instruction": "", "demos": [demo], "kind": "demos"}}}
+    return study(directory, events)
+
+
+def test_a_templates_regions_are_rewritten_and_nothing_around_them(tmp_path: Path) -> None:
+    directory, file = template_study(tmp_path / "study"), tmp_path / "desk.j2"
+    file.write_bytes(TEMPLATE.encode())
+    ended = run("apply", directory, file)
+    assert ended.exit_code == 0, ended.output
+    after = lt.Template.load(file)
+    assert {f"desk.{name}": region.text for name, region in after.regions.items()} == {
+        name: f"{text[:-1]}, {{{{ kindly }}}}." for name, text in REGIONS.items()
+    }
+    assert b"\nNever promise {{ anything }}.\r\n" in file.read_bytes()
+    assert Candidate.load(tmp_path / "prompts").prompts["desk"].demos
+    assert "nothing to change" in run("apply", directory, file).stderr
+
+
+def test_a_region_that_has_changed_is_named_and_a_file_of_another_name_is_found(tmp_path: Path) -> None:
+    directory, file = template_study(tmp_path / "study"), tmp_path / "other.j2"
+    file.write_bytes(TEMPLATE.encode())
+    assert len(apply(directory, file).edits) > 1
+    file.write_bytes(TEMPLATE.replace("Be brief", "Be long").encode())
+    with pytest.raises(CandidateError, match=r"'desk\.tone' has changed since"):
+        apply(directory, file)
+    file.write_text("{# tune: elsewhere #}x{# end #}")
+    with pytest.raises(CandidateError, match="not those of one template"):
+        apply(directory, file)
+
+
+def test_texts_leave_beside_prompts_and_a_templates_messages_are_left_to_it(tmp_path: Path) -> None:
+    directory = template_study(tmp_path / "study")
+    texts = Candidate({name: prompt for name, prompt in tuned(directory).prompts.items() if name != "desk"})
+    space: dict[str, Any] = {}
+    for form in ("python", "openai", "markdown", "json"):
+        assert "kindly" in lt.export(texts, form), form
+    exec(lt.export(texts, "python").split("# --- how")[0], space)
+    assert space["TEXTS"]["desk.tone"] == "Be brief, {{ kindly }}."
+    for form in ("dspy", "promptfoo"):
+        with pytest.raises(ConfigError, match="holds only texts"):
+            lt.export(texts, form)
+    with pytest.raises(ConfigError, match="'desk' by a template"):
+        lt.export(directory, "python")
+
+
+def test_what_the_study_started_from_may_be_overwritten(tmp_path: Path) -> None:
+    deployed = original().with_instruction("route_ticket", "As it is today.")
+    events = journal(decision="adopt")
+    events[0]["start"] = {"deployed": deployed.key, "tried": []}
+    deployed.save(tmp_path / "prompts")
+    found = apply(study(tmp_path / "study", events), tmp_path / "prompts")
+    assert "-As it is today." in "".join(edit.diff() for edit in found.edits)

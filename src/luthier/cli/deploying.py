@@ -96,7 +96,10 @@ def _rows(path: str) -> list[dict[str, Any]]:
 def apply(
     study_dir: o.StudyArgument,
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A directory of prompts, or a Python file whose docstrings they are.")
+        Path,
+        typer.Argument(
+            metavar="PATH", help="A directory of prompts, a Python file with docstrings, or a template's file."
+        ),
     ],
     best: Annotated[bool, typer.Option("--best", help="Apply the best found, whatever the verdict.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the change and write nothing.")] = False,

@@ -15,7 +15,7 @@ from pathlib import Path
 from luthier.deploy.docstrings import Wanted, rewrite
 from luthier.deploy.study import StudyPrompts, study_prompts
 from luthier.errors import CandidateError, ConfigError
-from luthier.program.candidate import Candidate
+from luthier.program.candidate import Candidate, Kind
 
 PROMPTS = "prompts"
 """Where demonstrations of a program go whose instructions are docstrings: a directory beside its file."""
@@ -60,12 +60,12 @@ class Application:
 
 
 def apply(study: Path, path: Path, *, best: bool = False) -> Application:
-    """Return what it takes to put a study's result into a directory of prompts, or into a Python file's docstrings.
+    """Return what it takes to put a study's result into a directory, a Python file's docstrings, or a template's file.
 
     Without ``best``, only an adopted result changes anything. Nothing is written; that is ``Edit.write``.
 
     Raises:
-        ConfigError: there is no study, or ``path`` is neither a directory nor a Python file.
+        ConfigError: there is no study, or ``path`` is neither a directory nor a file to write to.
         CandidateError: a text has changed since the study began, or cannot be rewritten safely; the message names it.
     """
     if not (study / "journal.jsonl").exists():
@@ -73,12 +73,12 @@ def apply(study: Path, path: Path, *, best: bool = False) -> Application:
     found = study_prompts(study, best=best)
     if not best and found.decision != "adopt":
         return Application(found.decision, ())
-    if path.suffix == ".py":
-        edits, notes = _into_file(found, path)
-        return Application(found.decision, tuple(edits), tuple(notes))
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"{path}: prompts go into a directory, or into a Python file's docstrings")
-    return Application(found.decision, tuple(_into_directory(found, path)))
+    if path.is_dir() or (not path.exists() and path.suffix == ""):
+        return Application(found.decision, tuple(_into_directory(found, path)))
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}")
+    edits, notes = _into_python(found, path) if path.suffix == ".py" else _into_template(found, path)
+    return Application(found.decision, tuple(edits), tuple(notes))
 
 
 def _into_directory(found: StudyPrompts, directory: Path) -> Iterator[Edit]:
@@ -98,8 +98,10 @@ def _into_directory(found: StudyPrompts, directory: Path) -> Iterator[Edit]:
 def _refuse_overlaps(found: StudyPrompts, there: Candidate, directory: Path) -> None:
     """Refuse to overwrite what is neither what the study began with nor what it found."""
     original = found.original or Candidate({})
+    if Candidate({**original.prompts, **there.prompts}).key in found.starts:
+        return
     for name, prompt in sorted(there.prompts.items()):
-        known = [side.prompts.get(name) for side in (*found.starts, original, found.candidate)]
+        known = [side.prompts.get(name) for side in (original, found.candidate)]
         if all(side is None for side in known):
             raise CandidateError(
                 f"{directory} has a prompt for {name!r}, which the study does not know: apply it to another directory"
@@ -114,28 +116,66 @@ def _refuse_overlaps(found: StudyPrompts, there: Candidate, directory: Path) -> 
             raise CandidateError(f"the prompt of {name!r} in {directory} is for other fields: {made_for}, not {now}")
 
 
-def _into_file(found: StudyPrompts, path: Path) -> tuple[list[Edit], list[str]]:
-    if not path.is_file():
-        raise ConfigError(f"there is no file {path}")
-    original = found.original or Candidate({})
-    wanted = {
-        name: Wanted(original.prompts[name].instruction, prompt.instruction)
-        for name, prompt in found.candidate.prompts.items()
-        if name in original.prompts
-    }
+def _into_python(found: StudyPrompts, path: Path) -> tuple[list[Edit], list[str]]:
+    wanted = {name: each for name, each in _texts(found).items() if found.candidate.prompts[name].kind is Kind.PROMPT}
     source = path.read_bytes()
     done = rewrite(source, wanted, str(path))
     if not done.found:
-        raise CandidateError(f"{path} defines none of the study's predictors: {', '.join(sorted(wanted))}")
+        raise CandidateError(f"{path} defines none of the study's predictors: {', '.join(sorted(wanted)) or 'no such'}")
     edits = [] if done.source == source else [Edit(path, source, done.source)]
-    missing = [name for name in sorted(wanted) if name not in done.found and wanted[name].old != wanted[name].new]
+    return _with_demos(found, path, edits, done.found)
+
+
+def _into_template(found: StudyPrompts, path: Path) -> tuple[list[Edit], list[str]]:
+    from luthier.adapters.templates.template import Template
+
+    template, source = Template.load(path), path.read_bytes()
+    regions = {name: each for name, each in _texts(found).items() if found.candidate.prompts[name].kind is Kind.REGION}
+    inside = [f".{region}" for region in template.regions]
+    prefixes = {name.removesuffix(end) for name in regions for end in inside if name.endswith(end)}
+    called = {prefix for prefix in prefixes if all(f"{prefix}{end}" in regions for end in inside)}
+    if template.name not in called:
+        # The program may have given it another name than its file's.
+        if len(called) != 1:
+            raise CandidateError(
+                f"{path}: its regions ({', '.join(template.regions)}) are not those of one template of the study, "
+                f"which has {', '.join(sorted(regions)) or 'none'}"
+            )
+        template = Template.load(path, name=called.pop())
+    mine = {f"{template.name}.{region.name}": region.text for region in template.regions.values()}
+    for name, text in sorted(mine.items()):
+        if name in regions and text not in (regions[name].old.strip(), regions[name].new.strip()):
+            raise CandidateError(
+                f"{path}: the region {name!r} has changed since the study began. It tuned {regions[name].old!r}, and "
+                f"here is {text!r}: put the old text back, or tune again"
+            )
+    after = template.apply(Candidate({name: found.candidate.prompts[name] for name in mine if name in regions}))
+    edits = [] if after.encode() == source else [Edit(path, source, after.encode())]
+    return _with_demos(found, path, edits, tuple(mine))
+
+
+def _texts(found: StudyPrompts) -> dict[str, Wanted]:
+    """Return, by component, the text that the study began with and the one it found."""
+    original = found.original or Candidate({})
+    return {
+        name: Wanted(original.prompts[name].instruction, prompt.instruction)
+        for name, prompt in found.candidate.prompts.items()
+        if name in original.prompts and prompt.kind.takes_text
+    }
+
+
+def _with_demos(
+    found: StudyPrompts, path: Path, edits: list[Edit], written: tuple[str, ...]
+) -> tuple[list[Edit], list[str]]:
+    """Add what has no place in the file: demonstrations, and texts that stand elsewhere."""
+    missing = [name for name, each in sorted(_texts(found).items()) if name not in written and each.old != each.new]
     notes = [f"not in {path}, so not written: {', '.join(missing)}"] * bool(missing)
     if shown := [name for name, prompt in sorted(found.candidate.prompts.items()) if prompt.demos]:
         directory = path.parent / PROMPTS
-        edits += _into_directory(found, directory)
+        edits = [*edits, *_into_directory(found, directory)]
         notes.append(
-            f"demonstrations of {', '.join(shown)} are in {directory}, with the instructions: they count where "
-            f"the program is bound with lt.Candidate.load({str(directory)!r})"
+            f"demonstrations of {', '.join(shown)} are in {directory}, with the texts: they count where the program "
+            f"is bound with lt.Candidate.load({str(directory)!r})"
         )
     return edits, notes
 

@@ -23,6 +23,8 @@ from luthier.tuning import Result
 if TYPE_CHECKING:
     from luthier.lm.lm import LM
 
+_PREDICTORS = (Kind.PROMPT, Kind.DEMOS, Kind.FIXED)
+
 Source = Candidate | Result[Any] | str | Path
 """A candidate, what ``optimize`` returned, the directory of a study, or one of saved prompts."""
 
@@ -44,8 +46,8 @@ class Part:
     """What a request's body says beside model and messages."""
     lm: LM | None = None
     """The language model it is written for; None: any that takes no schema."""
-    foreign: bool = False
-    """Whether another framework calls it, which writes messages of its own."""
+    worded_by: str = ""
+    """What writes its messages, if that is not luthier: a template, or another framework."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,9 @@ def parts_of(
     found = _found(source, best)
     if isinstance(source, Result) and program is None:
         program = source.program
-    prompts = {name: prompt for name, prompt in found.candidate.prompts.items() if prompt.kind is Kind.PROMPT}
-    texts = {name: text.instruction for name, text in found.candidate.prompts.items() if name not in prompts}
+    everything = found.candidate.prompts
+    prompts = {name: prompt for name, prompt in everything.items() if prompt.kind in _PREDICTORS}
+    texts = {name: text.instruction for name, text in everything.items() if name not in prompts}
     if program is None:
         parts = [_guessed(name, prompt, found) for name, prompt in prompts.items()]
     else:
@@ -123,8 +126,14 @@ def _known(predictor: Predictor[..., Any], prompt: Prompt, lms: LMs | None) -> P
         defaults=_defaults(predictor),
         options=_settings(predictor.settings) if lm is None else _body(signature, prompt, lm, predictor.settings),
         lm=lm,
-        foreign=type(predictor) is not Predictor,
+        worded_by=_worded_by(predictor),
     )
+
+
+def _worded_by(predictor: Predictor[..., Any]) -> str:
+    if type(predictor) is not Predictor:
+        return "another framework"
+    return "" if predictor.template is None else "a template"
 
 
 def _defaults(predictor: Predictor[..., Any]) -> dict[str, Any]:
@@ -159,6 +168,7 @@ def _settings(settings: CallSettings) -> dict[str, Any]:
 
 def _guessed(name: str, prompt: Prompt, found: StudyPrompts) -> Part:
     """Return a part whose fields are texts: the best that names alone can tell."""
+    worded_by = "" if prompt.kind is Kind.PROMPT else "a template"
     first = prompt.demos[0] if prompt.demos else Demo({"input": ""}, {"output": ""})
     fields = found.fields.get(name) or Fields(tuple(first.inputs), tuple(first.outputs), False)
     signature = Signature(
@@ -169,4 +179,4 @@ def _guessed(name: str, prompt: Prompt, found: StudyPrompts) -> Part:
         reasoning=fields.reasoning or any(demo.reasoning is not None for demo in prompt.demos),
         result=str,
     )
-    return Part(name, prompt, signature, exact=False, json_form=uses_json(signature))
+    return Part(name, prompt, signature, exact=False, json_form=uses_json(signature), worded_by=worded_by)

@@ -37,8 +37,8 @@ class StudyPrompts:
     """The verdict's; None where there is none."""
     original: Candidate | None = None
     """The program's own prompts; None where the source does not say."""
-    starts: tuple[Candidate, ...] = ()
-    """What the study was told to start from."""
+    starts: frozenset[str] = frozenset()
+    """Hashes of the prompts that the study was told to start from."""
 
 
 def study_prompts(directory: Path, *, best: bool) -> StudyPrompts:
@@ -53,6 +53,7 @@ def study_prompts(directory: Path, *, best: bool) -> StudyPrompts:
         raise ConfigError(f"{directory} holds no study: there is no journal.jsonl in it, or nothing in that yet")
     manifest = events.get("manifest") or {}
     predictors = manifest.get("predictors", ())
+    start = manifest.get("start") or {}
     decision = (events.get("verdict") or {}).get("decision")
     original = Candidate(
         {p["name"]: _original(p) for p in predictors},
@@ -61,14 +62,15 @@ def study_prompts(directory: Path, *, best: bool) -> StudyPrompts:
     return StudyPrompts(
         candidate=_chosen(directory, events, best=best, decision=decision, original=original),
         fields={
-            p["name"]: Fields(tuple(p["inputs"]), tuple(p["outputs"]), bool(p.get("reasoning")))
+            p["name"]: Fields(tuple(p.get("inputs", ())), tuple(p["outputs"]), bool(p.get("reasoning")))
             for p in predictors
-            if p.get("inputs") and p.get("outputs")
+            if p.get("outputs")
         },
         origin=str(directory),
         lms=_lms(manifest),
         decision=decision,
         original=original,
+        starts=frozenset(key for key in (start.get("deployed"), *start.get("tried", ())) if key is not None),
     )
 
 
