@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from luthier._version import __version__
 
 if TYPE_CHECKING:
+    from luthier.adapters.openai import connect
     from luthier.adapters.templates.template import Template
     from luthier.budget import Budget
     from luthier.cli.progress import Progress
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from luthier.tuning import Result, aoptimize, optimize
 
 _HOMES = {
+    "luthier.adapters.openai": ("connect",),
     "luthier.adapters.templates.template": ("Template",),
     "luthier.budget": ("Budget",),
     "luthier.cli.progress": ("Progress",),
@@ -96,6 +98,7 @@ __all__ = [
     "aevaluate",
     "aoptimize",
     "bind",
+    "connect",
     "contains",
     "evaluate",
     "exact_match",

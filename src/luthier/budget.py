@@ -101,6 +101,8 @@ class Ledger:
         self._waiters: deque[_Waiter] = deque()
         self._number = 0
         self._deadline = deadline
+        self.remark = ""
+        """What whoever meets a limit should know besides; said with every refusal."""
 
     async def reserve(self, amounts: Mapping[str, float], role: str) -> Reservation:
         """Hold ``amounts`` for one attempt, waiting while they do not fit beside the open reservations.
@@ -132,6 +134,11 @@ class Ledger:
             if bill is not None:
                 self._learn(reservation, bill)
             self._serve_waiters()
+
+    def charge(self, amounts: Mapping[str, float], role: str) -> None:
+        """Note what was spent without having been reserved; it may carry an amount over its limit."""
+        with self._lock:
+            _add(self._spent.setdefault(role, {}), amounts)
 
     def set_aside(self, name: str, amounts: Mapping[str, float]) -> None:
         """Keep ``amounts`` from everybody until ``release(name)``; a second call replaces the first."""
@@ -203,6 +210,7 @@ class Ledger:
         return (
             f"The next {role or 'LM'} call may take {_plain(amounts[name])} {name}, which does not fit the budget: "
             f"{_plain(spent)} of {_plain(self._limits[name])} spent, {_plain(aside)} set aside."
+            f"{self.remark and f' {self.remark}'}"
         )
 
     def _learn(self, reservation: Reservation, bill: Mapping[str, float]) -> None:

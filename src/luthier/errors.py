@@ -135,6 +135,10 @@ class WeightsError(LuthierError):
     """A model file could not be fetched, verified, or loaded."""
 
 
+class UnmeteredWarning(UserWarning):
+    """Calls are made that luthier sees nothing of, so a budget cannot cap them."""
+
+
 class JournalError(LuthierError):
     """A journal is damaged or was written by a newer luthier."""
 

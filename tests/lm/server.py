@@ -49,7 +49,9 @@ class OpenAIServer:
     Attributes:
         requests: the bodies that came, in order.
         headers: their headers.
-        paths: their paths.
+        paths: their paths, with the query.
+        methods: their methods.
+        bodies: the same bodies as they came.
         faults: used up one a request before anything is answered; None in it stands for a request that succeeds.
         most_in_flight: the most requests at one time.
         met: the faults that were served.
@@ -73,6 +75,8 @@ class OpenAIServer:
         self.requests: list[Body] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
+        self.methods: list[str] = []
+        self.bodies: list[bytes] = []
         self.most_in_flight = 0
         self._in_flight = 0
         self.port = port
@@ -116,8 +120,7 @@ class OpenAIServer:
     async def _serve(self) -> None:
         self._over = asyncio.Event()
         app = web.Application()
-        app.router.add_post("/v1/chat/completions", self._answer)
-        app.router.add_post("/v1/completions", self._answer)
+        app.router.add_route("*", "/{path:(v1|openai)/.*}", self._answer)
         runner = self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await runner.setup()
         site = self._site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
@@ -139,10 +142,13 @@ class OpenAIServer:
         await self._site.start()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
+        content = await request.read()
+        body = json.loads(content) if content.startswith(b"{") else {}
+        self.bodies.append(content)
         self.requests.append(body)
         self.headers.append(dict(request.headers))
-        self.paths.append(request.path)
+        self.paths.append(request.path_qs)
+        self.methods.append(request.method)
         fault = self.faults.pop(0) if self.faults else None
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)

@@ -14,7 +14,8 @@ import pytest
 from tests.repository.sources import PACKAGE, pyproject, python_files, shown, tree
 
 TUNING = ("numpy", "scipy", "optuna", "typer", "rich", "pandas", "polars", "sklearn")
-ON_IMPORT = (*TUNING, "aiohttp", "pydantic", "genai_prices", "xllamacpp")
+FRAMEWORKS = ("openai", "httpx", "httpx2", "pydantic_ai")
+ON_IMPORT = (*TUNING, "aiohttp", "pydantic", "genai_prices", "xllamacpp", "openai", "httpx")
 
 DECORATE = """
 import luthier as lt
@@ -39,6 +40,10 @@ assert loud("hey") == "HEY"
 
 def test_import_and_decoration_load_no_heavy_package() -> None:
     assert _loaded_by(DECORATE, ON_IMPORT) == []
+
+
+def test_what_can_talk_to_openais_package_loads_it_only_where_a_client_is_given() -> None:
+    assert _loaded_by("import luthier as lt\nlt.connect, lt.LM('m', base_url='http://localhost/v1')", FRAMEWORKS) == []
 
 
 def test_a_deployed_program_loads_no_tuning_package() -> None:

@@ -150,6 +150,8 @@ class Progress:
         return None if drawn else line(event, self._state, self._purposes, self._paid)
 
     def _note_transient(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "warning" and not self._quiet:
+            self._console.print(Text(showable(f"! {event.get('message', '')}"), style="yellow"))
         if event["event"] != "rollout":
             return
         self._running += 1

@@ -23,6 +23,7 @@ from luthier.evaluation.opening import ExecutorChoice, opened
 from luthier.evaluation.rollout import Evaluation
 from luthier.evaluation.running import run_sync
 from luthier.evaluation.splits import Splits
+from luthier.evaluation.unmetered import UnmeteredWatch
 from luthier.lm.gateway import Gateway
 from luthier.lm.store import Store
 from luthier.program.lms import LMChoice, resolve
@@ -183,7 +184,8 @@ def _prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
     trouble = _Trouble()
     gateway = Gateway(store=own, ledger=_ledger(budget), on_fault=trouble.tell)
     by_id = {row.id: row for row in rows}
-    evaluator = Evaluator(program, checked, by_id, used, gateway, concurrency=concurrency)
+    watch = UnmeteredWatch(budget, gateway.ledger)
+    evaluator = Evaluator(program, checked, by_id, used, gateway, concurrency=concurrency, on_rollout=watch.look)
     return _Ready(
         evaluator, rows, candidate, repeats, gateway, trouble, None if own is store else own, opened(executor)
     )

@@ -72,7 +72,7 @@ async def make_rollout(workplace: Workplace, assignment: Assignment) -> Rollout:
         found.traceback,
         seconds,
         found.blamed,
-        assignment.lms.mixed,
+        assignment.lms.mixed or bool(run.trace.usage_by_lm.keys() - {assignment.lms.default.identity}),
     )
 
 

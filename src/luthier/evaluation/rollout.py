@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -149,6 +150,11 @@ class Evaluation(Shown):
         return count_badly(call for rollout in self.rollouts for call in rollout.trace.calls)
 
     @property
+    def unmetered(self) -> dict[str, int]:
+        """How many calls luthier saw nothing of, by predictor: ``usage`` and budgets do not have them."""
+        return dict(sum((Counter(rollout.trace.unmetered) for rollout in self.rollouts), Counter()))
+
+    @property
     def usage(self) -> Usage:
         """Tokens and calls, as if every call had been paid."""
         return total_usage([rollout.usage for rollout in self.rollouts])
@@ -175,6 +181,7 @@ def outcome_json(rollout: Rollout) -> dict[str, Any]:
         "seconds": round(rollout.seconds, 4),
         **({"badly": counted} if counted else {}),
         **({"lms": {lm: cost_json(usage) for lm, usage in by_lm.items()}} if by_lm else {}),
+        **({"unmetered": rollout.trace.unmetered} if rollout.trace.unmetered else {}),
     }
 
 

@@ -22,12 +22,13 @@ from luthier.errors import (
 from luthier.lm.engine import Engine, engine, loop_is_running
 from luthier.lm.faults import NeverSent
 from luthier.lm.layers.call import Call, End, Gate, Layer
-from luthier.lm.layers.charge import Book, Charge, usage_of, worst_case
+from luthier.lm.layers.charge import Book, Charge, bill_of, worst_case
 from luthier.lm.layers.limit import Limit
 from luthier.lm.layers.remember import Join, LookUp, Record
 from luthier.lm.layers.retry import Breaker, Retry, RetryPolicy
+from luthier.lm.own import OwnRequest
 from luthier.lm.redact import redact
-from luthier.lm.request import Completer, Completion, Message, Request, Usage
+from luthier.lm.request import Completer, Completion, Message, Request, Usage, usage_of
 from luthier.lm.store import Store
 from luthier.types import Endpoint, Role
 from luthier.watching import watched
@@ -88,6 +89,16 @@ class Gateway:
         self._finalizer = weakref.finalize(self, _close_completers, self._completers, self._engine)
 
     @property
+    def ledger(self) -> Ledger | None:
+        """What the calls are charged to."""
+        return self._ledger
+
+    @property
+    def lms(self) -> tuple[LM, ...]:
+        """The LMs that were asked."""
+        return tuple(lm for stack in list(self._by_line.values()) for lm in stack.lms)
+
+    @property
     def usage(self) -> Mapping[str, Usage]:
         """What was paid for in this session, by role."""
         return dict(self._usage)
@@ -141,6 +152,17 @@ class Gateway:
         except BaseException:
             future.cancel()  # Ctrl-C: the attempt itself goes on
             raise
+
+    def declare(self, lm: LM, usage: Usage, role: Role) -> None:
+        """Charge what user code says that it used without the gateway; no limit holds it back."""
+        if self._ledger is not None:
+            bill = {**(bill_of(usage, lm.price) or {}), "lm_calls": float(usage.calls)}
+            if self._book is not None:
+                self._book.settle(self._book.open(str(role), bill, lm.identity), bill)
+            self._ledger.charge(bill, str(role))
+        where = ((self._usage, str(role)), (self._requested, str(role)), (self._requested_by_lm, lm.identity))
+        for usages, name in where:
+            self._engine.loop.call_soon_threadsafe(_add, usages, name, usage)
 
     async def probe(self, lm: LM) -> None:
         """Ask for one token, to see that the server, the key and the model are there. Nothing is stored.
@@ -279,6 +301,8 @@ class _Stack:
 
 def _with_defaults(lm: LM, request: Request) -> Request:
     """Fill what the request leaves open with the LM's settings."""
+    if isinstance(request, OwnRequest):
+        return request
     if request.max_tokens is not None and request.temperature is not None and not lm.extra and lm.top_p is None:
         return request
     return replace(

@@ -13,11 +13,12 @@ from luthier.errors import ConfigError
 from luthier.lm.providers import Address, is_loopback, resolve, without_credentials
 from luthier.lm.redact import redact, register_secret
 from luthier.lm.request import Completer, Completion, Request
+from luthier.lm.sdk import ClientCompleter, client_address
 from luthier.types import Endpoint
 
 _LOCAL = "local/"
 _SERVER_IN_FLIGHT = 256
-_LINE = ("base_url", "api_key", "price", "max_in_flight", "rpm", "tpm", "timeout")
+_LINE = ("client", "base_url", "api_key", "price", "max_in_flight", "rpm", "tpm", "timeout")
 
 AnyCallable = Callable[[Request], Completion | str | Awaitable[Completion | str]]
 
@@ -59,6 +60,7 @@ class LM:
         temperature: sampling temperature; 0 asks for the likeliest answer.
         max_tokens: the longest answer.
         top_p: nucleus sampling; None leaves it to the server.
+        client: a ready client of the ``openai`` package, sync or async, to ask through; its own retries are off.
         base_url: where the server is, up to and without "/chat/completions".
         api_key: its key; None takes the provider's environment variable.
         price: what it costs; None looks the provider's own models up.
@@ -83,6 +85,7 @@ class LM:
         temperature: float = 0.0,
         max_tokens: int = 1024,
         top_p: float | None = None,
+        client: Any | None = None,
         base_url: str | None = None,
         api_key: str | None = None,
         price: Price | None = None,
@@ -99,6 +102,7 @@ class LM:
             "temperature": temperature,
             "max_tokens": max_tokens,
             "top_p": top_p,
+            "client": client,
             "base_url": base_url,
             "api_key": api_key,
             "price": price,
@@ -277,6 +281,8 @@ class LM:
             from luthier.lm.embedded import EmbeddedCompleter
 
             return EmbeddedCompleter(self.name.removeprefix(_LOCAL), slots=self.slots, timeout=self.timeout)
+        if self._address is not None and self._settings["client"] is not None:
+            return ClientCompleter(self._settings["client"], self._address, timeout=self.timeout)
         if self._address is not None:
             from luthier.lm.client import Client
 
@@ -334,6 +340,8 @@ class LM:
 
     def _resolve(self) -> Address | None:
         settings = self._settings
+        if settings["client"] is not None:
+            return client_address(self.model, settings["client"], settings)
         if settings["slots"] is not None and not self.is_local:
             raise ConfigError(f"LM({self.name!r}): slots= is for embedded models (local/…) only.")
         if not isinstance(self.model, str):

@@ -154,6 +154,8 @@ class Completion:
     """The model the server says it used."""
     tool_calls: tuple[ToolCall, ...] = ()
     refusal: str | None = None
+    raw: str | None = None
+    """The whole reply, where a client of the user's is to read it."""
 
 
 class Completer(Protocol):
@@ -199,6 +201,14 @@ def request_json(request: Request) -> dict[str, Any]:
         "sample": request.sample or None,
     }
     return {name: value for name, value in named.items() if value is not None}
+
+
+def usage_of(completion: Completion) -> Usage:
+    """Return a completion's usage as that of one call, zeros where the server sent no bill."""
+    usage = completion.usage
+    if usage is None:
+        return Usage(calls=1)
+    return Usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, 1)
 
 
 def total_usage(usages: Sequence[Usage]) -> Usage:

@@ -210,6 +210,8 @@ def _answer_json(completion: Completion) -> dict[str, Any]:
         out["tool_calls"] = [[call.id, call.name, call.arguments] for call in completion.tool_calls]
     if completion.refusal is not None:
         out["refusal"] = completion.refusal
+    if completion.raw is not None:
+        out["raw"] = completion.raw
     return out
 
 
@@ -226,4 +228,5 @@ def _completion(answer: str, usage: str | None, finish_reason: Any) -> Completio
         model=fields.get("model", ""),
         tool_calls=tuple(ToolCall(*call) for call in fields.get("tool_calls", ())),
         refusal=fields.get("refusal"),
+        raw=fields.get("raw"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,13 +12,15 @@ from luthier.canonical import content_hash
 from luthier.errors import BudgetExhausted, ProgramFailed, UserError
 from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.executor import Executor
-from luthier.evaluation.rollout import Job, Outcome, Rollout, by_outcome, outcome_json
+from luthier.evaluation.rollout import Evaluation, Job, Outcome, Rollout, by_outcome, outcome_json
+from luthier.evaluation.unmetered import UnmeteredWatch, unmetered_sentence
 from luthier.lm.gateway import Gateway
 from luthier.lm.lm import LM
 from luthier.lm.request import Usage, total_usage
 from luthier.lm.store import Store
 from luthier.optimizers.choice import choose, swap_back
 from luthier.optimizers.optimizer import Facts
+from luthier.optimizers.own_calls import own_lms
 from luthier.optimizers.payloads import Choices
 from luthier.optimizers.plan import RolloutCost, refusal
 from luthier.optimizers.reserve import Clock, Reserve
@@ -38,7 +41,7 @@ MOST_ERRORS_OF_THE_ORIGINAL = 0.05
 Confirm = Callable[[Mapping[str, Any]], bool]
 
 
-@dataclass(slots=True)
+@dataclass
 class Line:
     """One study on its way from data to verdict."""
 
@@ -72,7 +75,7 @@ class Line:
                 await self.gateway.probe(lm)
         first = self._evaluator(setup)
         baseline = await self.study.step("baseline", lambda: self._baseline(first))
-        self.setup = setup = setup.with_program(await self.tuned_program(first))
+        self.setup = setup = setup.with_program(await self.tuned_program(first), baseline.get("own_lms", {}))
         cost = setup.measured_cost(baseline)
         facts = Facts.from_json((await self.study.step("plan_measured", lambda: self._plan_measured(cost)))["facts"])
         evaluator, reserve = self._evaluator(setup), self._reserve(facts, cost)
@@ -130,8 +133,11 @@ class Line:
         facts = setup.facts(cost)
         if (reason := refusal(facts, cost, setup.task.price, setup.settings.budget)) is not None:
             raise BudgetExhausted(reason)
+        plan = setup.plan(facts, cost)
+        if unmetered := self._event("baseline").get("unmetered"):
+            plan["notes"].append(unmetered_sentence(unmetered, limits=self._watch.limits))
         # A resumed study must decide by the same facts, whatever its budget was raised to.
-        return {**setup.plan(facts, cost), "facts": facts.to_json()}
+        return {**plan, "facts": facts.to_json()}
 
     async def _baseline(self, evaluator: Evaluator) -> dict[str, Any]:
         program = self.setup.program
@@ -143,7 +149,13 @@ class Line:
                 f"(the first: example {errors[0].job.example}):\n{errors[0].traceback}"
             )
         judge = self.gateway.requested.get(Role.JUDGE.value, Usage())
-        return {**_evaluation_event(rollouts), "judge": _usage_json(judge), **self._predictors_met(rollouts)}
+        found = self._predictors_met(rollouts)
+        if unmetered := Evaluation(program.original, tuple(rollouts)).unmetered:
+            found["warnings"].append(unmetered_sentence(unmetered, limits=self._watch.limits))
+            found["unmetered"] = unmetered
+        if own := own_lms(rollouts, self.gateway.lms, self.setup.task, program):
+            found["own_lms"] = own
+        return {**_evaluation_event(rollouts), "judge": _usage_json(judge), **found}
 
     def _predictors_met(self, rollouts: Sequence[Rollout]) -> dict[str, Any]:
         """Return which components are the program's: those known beforehand that ran, and those met in a run."""
@@ -211,11 +223,23 @@ class Line:
             setup.task,
             self.gateway,
             concurrency=setup.concurrency,
-            on_rollout=self._tell_progress if self.listening else None,
+            on_rollout=self._rollout_ended,
         )
         evaluator.executor = self.executor
         evaluator.proven, evaluator.closed = self._has("baseline"), True
         return evaluator
+
+    def _rollout_ended(self, rollout: Rollout) -> None:
+        self._watch.look(rollout)
+        if self.listening:
+            self._tell_progress(rollout)
+
+    @functools.cached_property
+    def _watch(self) -> UnmeteredWatch:
+        def tell(sentence: str) -> None:
+            self.study.notify("warning", {"message": sentence})
+
+        return UnmeteredWatch(self.setup.settings.budget, self.ledger, tell if self.listening else None)
 
     def _tell_progress(self, rollout: Rollout) -> None:
         paid = total_usage(list(self.gateway.usage.values()))

@@ -19,6 +19,7 @@ from luthier.evaluation.splits import Split, split
 from luthier.lm.lm import LM
 from luthier.optimizers.manifest import manifest
 from luthier.optimizers.optimizer import Auto, Facts, Optimizer
+from luthier.optimizers.own_calls import with_own_lms
 from luthier.optimizers.plan import ANSWER_TOKENS, CHARACTERS_PER_TOKEN, RolloutCost, blended_price, study_plan
 from luthier.optimizers.registry import optimizer_named
 from luthier.optimizers.shape import EVALUATIONS, auto_for, evaluations_in, room_for_demos
@@ -30,6 +31,9 @@ from luthier.program.render import text
 
 PAPER_FULL_EVALUATIONS = 30
 """T of a middling task, for paper presets where neither budget nor ``auto`` says otherwise (paper Table 4)."""
+_OWN_CALLS = (
+    "{} makes its own calls: they are counted, and budgets cap them, where their client is connected (lt.connect)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +196,13 @@ class Setup:
             plan["notes"].append(
                 f"{self.moved} examples are learnt from only, since prompts to start from show them with their answers"
             )
-        return {**plan, **columns}
+        own = [predictor.name for predictor in self.program.predictors if predictor.makes_own_call]
+        notes = [*plan["notes"], *([_OWN_CALLS.format(", ".join(own))] if own else [])]
+        return {**plan, **columns, "notes": notes}
 
-    def with_program(self, program: Program) -> Setup:
-        """Return the setup for the predictors that the baseline showed to be the program's."""
-        return replace(self, program=program)
+    def with_program(self, program: Program, own_lms: Mapping[str, Any]) -> Setup:
+        """Return the setup for the predictors and own calls that the baseline showed to be the program's."""
+        return replace(self, program=program, task=with_own_lms(self.task, own_lms))
 
     def _constant_tokens(self) -> float:
         """Estimate the tokens of all prompts apart from their inputs."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from luthier.errors import Unparseable
+from luthier.errors import ConfigError, Unparseable
 from luthier.lm.engine import engine, loop_is_running
-from luthier.lm.request import Completion, Request
+from luthier.lm.request import Completion, Request, Usage, total_usage, usage_of
 from luthier.program.badly import badly
 from luthier.program.candidate import Demo, Prompt
 from luthier.program.component import value_in
@@ -36,6 +36,27 @@ class PendingCall:
     """The how-manieth call of this predictor in the run."""
     answered: bool = False
     """Whether ``lt.predict`` has made the call, so that the body's value is not the outputs."""
+    own: list[tuple[LM, Completion]] = field(default_factory=list)
+    """What clients of the user's were answered while the body ran, in order of arrival."""
+    declared: Usage | None = None
+    """What the body says that it used, ``lt.prompt().used(...)``."""
+
+    unseen: bool = False
+    """Whether a client of the user's made a call that leaves no bill."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the body's own calls used, None where nothing was seen of any."""
+        return total_usage(list(self.by_lm.values())) if self.own or self.declared is not None else None
+
+    @property
+    def by_lm(self) -> dict[str, Usage]:
+        """The same by the LM's identity; what was declared is the run's LM's."""
+        found: dict[str, Usage] = {}
+        declared = [] if self.declared is None else [(self.lm, self.declared)]
+        for lm, usage in (*((lm, usage_of(completion)) for lm, completion in self.own), *declared):
+            found[lm.identity] = found.get(lm.identity, Usage()) + usage
+        return found
 
     @property
     def lm(self) -> LM:
@@ -52,6 +73,37 @@ class PendingCall:
         return value_in(self.run.candidate, self.predictor)
 
 
+@contextmanager
+def own_body(call: PendingCall) -> Iterator[None]:
+    """Make a call the current one while its body runs, and note what becomes of it where the body raises.
+
+    Raises:
+        Unparseable: the body did, or it could not go on since the LM refused the prompt.
+    """
+    token = pending_call.set(call)
+    noted = False
+    try:
+        yield
+        noted = not call.answered  # by ``record_own``
+    except Unparseable as error:
+        if not call.answered:
+            _record_own_failure(call, error)
+            noted = True
+        raise
+    except Exception as error:
+        refused = call.own[-1][1] if call.own else None
+        if call.answered or refused is None or refused.refusal is None:
+            raise
+        said = Unparseable(f"the LM refused: {refused.refusal}", text=refused.text, predictor=call.predictor.name)
+        _record_own_failure(call, said)
+        noted = True
+        raise said from error
+    finally:
+        pending_call.reset(token)
+        for lm, usage in call.by_lm.items() if not noted else ():
+            call.run.note_outside(lm, usage)
+
+
 pending_call: contextvars.ContextVar[PendingCall | None] = contextvars.ContextVar("luthier_call", default=None)
 """The call whose body runs in this context."""
 
@@ -65,8 +117,11 @@ class BoundPrompt:
     instruction: str
     demos: tuple[Demo, ...]
 
-    def messages(self, **inputs: Any) -> list[dict[str, str]]:
-        """Return chat messages as OpenAI-compatible clients take them; inputs left out are those of the call."""
+    def messages(self, **inputs: Any) -> list[Any]:
+        """Return chat messages as OpenAI-compatible clients take them; inputs left out are those of the call.
+
+        Each is a mapping with ``role`` and ``content``; every client has a type of its own for it.
+        """
         given, wording = {**self.inputs, **inputs}, self.predictor.template
         turns = messages(self.predictor.signature, self._prompt, given, wording=wording)
         return [{"role": turn.role, "content": turn.text} for turn in turns]
@@ -75,6 +130,24 @@ class BoundPrompt:
         """Return the prompt as one text for a base model to continue; inputs left out are those of the call."""
         given, wording = {**self.inputs, **inputs}, self.predictor.template
         return text(self.predictor.signature, self._prompt, given, wording=wording)
+
+    def used(
+        self, prompt_tokens: int = 0, completion_tokens: int = 0, *, cached_tokens: int = 0, calls: int = 1
+    ) -> None:
+        """Say what the body's own calls used, where their client cannot be connected (``lt.connect``).
+
+        It is charged at the price of the predictor's LM.
+
+        Raises:
+            ConfigError: not inside the body that asked for this prompt.
+        """
+        call = pending_call.get()
+        if call is None or call.predictor != self.predictor:
+            raise ConfigError(f"lt.prompt().used() answers only inside the body of predictor {self.predictor.name!r}")
+        usage = Usage(prompt_tokens, completion_tokens, cached_tokens, calls)
+        call.declared = usage if call.declared is None else call.declared + usage
+        if not call.run.ambient:
+            call.run.gateway.declare(call.lm, usage, call.run.role)
 
     def parse(self, answer: str) -> Any:
         """Return the value that an answer to these messages gives.
@@ -123,6 +196,8 @@ async def acall_lm(call: PendingCall) -> Any:
 def record_own(call: PendingCall, value: Any) -> None:
     """Note a call that the predictor's body made itself: what it returned is its outputs."""
     outputs, reasoning = result_to_outputs(call.predictor.signature, value)
+    lm, last = call.own[-1] if call.own else (call.lm, Completion(value if isinstance(value, str) else ""))
+    usage, by_lm = call.usage, call.by_lm
     call.run.record(
         Call(
             call.predictor.name,
@@ -130,16 +205,39 @@ def record_own(call: PendingCall, value: Any) -> None:
             _inputs_json(call),
             outputs,
             reasoning,
-            text=value if isinstance(value, str) else "",
-            finish_reason="stop",
-            usage=None,
+            text=last.text,
+            finish_reason=last.finish_reason,
+            usage=usage,
+            badly=badly(last, call.predictor.signature, lm) if call.own else (),
+            lm="" if usage is None else lm.identity,
+            by_lm=by_lm if len(by_lm) > 1 else {},
+            unmetered=usage is None or call.unseen,
         )
     )
 
 
-def record_unparseable(call: PendingCall, error: Unparseable) -> None:
-    """Note a call whose body could not read the answer."""
-    _record_failure(call, Completion(error.text, "other"), error)
+def note_own(run: Run, lm: LM, completion: Completion) -> None:
+    """Note what a client of the user's was answered: it is the predictor's whose body runs, or the program's."""
+    call = pending_call.get()
+    if call is not None and call.run is run:
+        call.own.append((lm, completion))
+    else:
+        run.note_outside(lm.identity, usage_of(completion))
+
+
+def note_unseen(run: Run) -> None:
+    """Note a call of a client of the user's that leaves no bill: it counts as unmetered."""
+    call = pending_call.get()
+    if call is not None and call.run is run:
+        call.unseen = True
+    else:
+        run.trace.unseen = True
+
+
+def own_predictor() -> str:
+    """Return the name of the predictor whose body runs, "" outside of any."""
+    call = pending_call.get()
+    return "" if call is None else call.predictor.name
 
 
 @contextmanager
@@ -190,7 +288,12 @@ def _finish(call: PendingCall, completion: Completion) -> Any:
     return parsed.value
 
 
-def _record_failure(call: PendingCall, completion: Completion, error: Unparseable) -> None:
+def _record_own_failure(call: PendingCall, error: Unparseable) -> None:
+    lm, last = call.own[-1] if call.own else (call.lm, Completion(error.text, "other"))
+    _record_failure(call, replace(last, usage=call.usage), error, lm)
+
+
+def _record_failure(call: PendingCall, completion: Completion, error: Unparseable, lm: LM | None = None) -> None:
     call.run.record(
         Call(
             call.predictor.name,
@@ -202,8 +305,9 @@ def _record_failure(call: PendingCall, completion: Completion, error: Unparseabl
             completion.finish_reason,
             completion.usage,
             error=str(error),
-            badly=badly(completion, call.predictor.signature, call.lm),
-            lm=call.lm.identity,
+            badly=badly(completion, call.predictor.signature, call.lm if lm is None else lm),
+            lm=(call.lm if lm is None else lm).identity,
+            unmetered=lm is not None and completion.usage is None,
         )
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.canonical import uniform_order
 from luthier.errors import BudgetExhausted, LMError, StudyPaused
+from luthier.lm.request import Usage
 from luthier.program.candidate import Candidate
 from luthier.program.trace import Call, Trace
 from luthier.types import Role
@@ -98,6 +99,12 @@ class Run:
         """Add a call that has ended to the trace."""
         if not self.ambient:
             self.trace.calls.append(call)
+
+    def note_outside(self, lm: str, usage: Usage) -> None:
+        """Add what a client of the user's used outside of any call that ended well."""
+        if not self.ambient:
+            with self._lock:
+                self.trace.outside[lm] = self.trace.outside.get(lm, Usage()) + usage
 
     def _meet(self, component: Component) -> None:
         with self._lock:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
-from luthier.errors import ConfigError, SignatureError, Unparseable
+from luthier.errors import ConfigError, SignatureError
 from luthier.lm.engine import loop_is_running
 from luthier.lm.lm import LM
 from luthier.program.body import Body, body_of
@@ -18,9 +18,9 @@ from luthier.program.call import (
     PendingCall,
     acall_lm,
     call_lm,
+    own_body,
     pending_call,
     record_own,
-    record_unparseable,
 )
 from luthier.program.candidate import Kind, Prompt
 from luthier.program.context import current_run
@@ -178,6 +178,11 @@ class Predictor(Generic[P, R]):
             self._signature = None
 
     @property
+    def makes_own_call(self) -> bool:
+        """Whether its body makes the call, and not luthier."""
+        return self._body is Body.OWN
+
+    @property
     def function(self) -> Callable[P, R]:
         """The function it was made from."""
         return self._function
@@ -315,15 +320,8 @@ class Predictor(Generic[P, R]):
         call = self._begin(args, kwargs)
         if self._body is Body.EMPTY:
             return cast(R, call_lm(call))
-        token = pending_call.set(call)
-        try:
+        with own_body(call):
             value = self._function(*args, **kwargs)
-        except Unparseable as error:
-            if not call.answered:
-                record_unparseable(call, error)
-            raise
-        finally:
-            pending_call.reset(token)
         if not call.answered:
             record_own(call, value)
         return cast(R, value)
@@ -332,17 +330,10 @@ class Predictor(Generic[P, R]):
         call = self._begin(args, kwargs)
         if self._body is Body.EMPTY:
             return await acall_lm(call)
-        token = pending_call.set(call)
-        try:
+        with own_body(call):
             value = await cast("Coroutine[Any, Any, Any]", self._function(*args, **kwargs))
             if inspect.isawaitable(value):  # `return lt.predict()`, not awaited
                 value = await value
-        except Unparseable as error:
-            if not call.answered:
-                record_unparseable(call, error)
-            raise
-        finally:
-            pending_call.reset(token)
         if not call.answered:
             record_own(call, value)
         return value

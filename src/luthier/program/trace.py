@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from luthier.lm.request import Usage, total_usage
+
+OUTSIDE = "(program)"
+"""In counts by predictor: what the program did outside of any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,11 @@ class Call:
     badly: tuple[str, ...] = ()
     """What was wrong with the answer (``luthier.program.badly``), whether it could be read or not."""
     lm: str = ""
-    """Identity of the LM that answered; empty where the body made its own call."""
+    """Identity of the LM that answered; empty where the body made its own call, if any, unseen."""
+    by_lm: Mapping[str, Usage] = field(default_factory=dict)
+    """What each LM used, by identity, where a body's own calls went to several."""
+    unmetered: bool = False
+    """The predictor's body made its own call, if any, where luthier saw nothing of it."""
 
 
 @dataclass(slots=True)
@@ -39,6 +47,10 @@ class Trace:
     calls: list[Call] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
     """Names of the texts that the run has read."""
+    outside: dict[str, Usage] = field(default_factory=dict)
+    """What the user's own clients used besides, outside of any call that ended well, by the LM's identity."""
+    unseen: bool = False
+    """Whether one of them made a call that leaves no bill, outside of any predictor."""
 
     def of(self, predictor: str) -> list[Call]:
         """The calls of one predictor."""
@@ -52,15 +64,25 @@ class Trace:
     @property
     def usage(self) -> Usage:
         """Tokens and calls of the whole run, as if every call had been paid."""
-        known = [call.usage for call in self.calls if call.usage is not None]
-        # At least one each, because a callable that reports its tokens need not say that it is one call.
-        more = sum(max(0, usage.calls - 1) for usage in known)
-        return replace(total_usage(known), calls=len(self.calls) + more)
+        return total_usage([*self.outside.values(), *(_whole(call) for call in self.calls)])
 
     @property
     def usage_by_lm(self) -> dict[str, Usage]:
-        """The same by the LM's identity; calls that a body made itself have none."""
-        return {lm: Trace([call for call in self.calls if call.lm == lm]).usage for lm in self._lms()}
+        """The same by the LM's identity; what luthier did not see has none."""
+        found: dict[str, Usage] = {}
+        for bill in (*({call.lm: _whole(call), **call.by_lm} for call in self.calls if call.lm), self.outside):
+            for lm, usage in bill.items():
+                found[lm] = found.get(lm, Usage()) + usage
+        return found
 
-    def _lms(self) -> list[str]:
-        return list(dict.fromkeys(call.lm for call in self.calls if call.lm))
+    @property
+    def unmetered(self) -> dict[str, int]:
+        """How many calls luthier saw nothing of, by predictor."""
+        counts = Counter(call.predictor for call in self.calls if call.unmetered)
+        return {**counts, **({OUTSIDE: 1} if self.unseen else {})}
+
+
+def _whole(call: Call) -> Usage:
+    # At least one call, because a callable that reports its tokens need not say that it is one.
+    usage = Usage() if call.usage is None else call.usage
+    return usage if usage.calls else replace(usage, calls=1)

@@ -12,7 +12,7 @@ from luthier.report.figures import count, dollars, duration, plural
 from luthier.report.html import Child, Markup, el
 from luthier.report.model import PromptPair, View
 from luthier.report.phases import phase_rows
-from luthier.report.spending import Amounts, by_lm, by_role, dollars_for, prices
+from luthier.report.spending import Amounts, by_lm, by_role, dollars_for, predictor_lms, prices
 from luthier.report.summary import outcome_count
 
 
@@ -282,11 +282,11 @@ def _roles(view: View) -> Markup:
 
 def _lms(view: View) -> list[Child]:
     """What each LM was charged, where predictors are answered by several."""
-    of = view.manifest.get("predictor_lms") or {}
+    of = predictor_lms(view.events)
     if not of:
         return []
     named = [*((role, lm) for role, lm in (view.manifest.get("lms") or {}).items() if lm), *of.items()]
-    bills, known, rows = view.paid_by_lm or by_lm(view.events), prices(view.manifest), []
+    bills, known, rows = view.paid_by_lm or by_lm(view.events), prices(view.events), []
     for identity in dict.fromkeys([*known, *bills]):
         bill = bills.get(identity, Amounts())
         does = ", ".join(name for name, lm in named if lm.get("identity") == identity)

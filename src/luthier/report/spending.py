@@ -107,9 +107,19 @@ def by_lm(events: Iterable[Event]) -> dict[str, Amounts]:
     return found
 
 
-def prices(manifest: Event) -> dict[str, Mapping[str, Any] | None]:
+def predictor_lms(events: Iterable[Event]) -> dict[str, Mapping[str, Any]]:
+    """Return which LM answers which predictor, where several do; those of own calls were met in the baseline."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for event in events:
+        found |= event.get("predictor_lms") or {} if event["event"] == "manifest" else event.get("own_lms") or {}
+    return found
+
+
+def prices(events: Iterable[Event]) -> dict[str, Mapping[str, Any] | None]:
     """Return the LMs' prices by identity."""
-    lms = [*(manifest.get("lms") or {}).values(), *(manifest.get("predictor_lms") or {}).values()]
+    events = list(events)
+    manifest = next((event for event in events if event["event"] == "manifest"), {})
+    lms = [*(manifest.get("lms") or {}).values(), *predictor_lms(events).values()]
     return {str(lm.get("identity", "")): lm.get("price") for lm in lms}
 
 

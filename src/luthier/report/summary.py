@@ -228,7 +228,7 @@ def _decision(verdict: Event | None, done: Event | None) -> str | None:
 
 
 def _spent(events: Sequence[Event], manifest: Event) -> Amounts:
-    bills, known = by_lm(events), prices(manifest)
+    bills, known = by_lm(events), prices(events)
     whole = total(bills.values())
     paid = [dollars_for(part, known.get(identity)) for identity, part in bills.items()]
     usd = None if not paid or any(price is None for price in paid) else sum(price or 0.0 for price in paid)

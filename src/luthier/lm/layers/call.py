@@ -8,6 +8,7 @@ from typing import Protocol
 
 from luthier.errors import StudyPaused
 from luthier.lm.faults import NeverSent
+from luthier.lm.own import OwnRequest
 from luthier.lm.request import Completer, Completion, Request
 
 
@@ -83,7 +84,7 @@ def _finish(turn: asyncio.Future[None]) -> None:
 
 
 class End:
-    """The end of the line: hands the bare request to a completer."""
+    """The end of the line: hands the bare request to a completer, or lets the user's own client send it."""
 
     def __init__(self, completer: Completer) -> None:
         self._completer = completer
@@ -92,6 +93,8 @@ class End:
         """Return the completer's answer."""
         call.sent = True
         try:
+            if isinstance(call.request, OwnRequest) and call.request.ask is not None:
+                return await call.request.ask()
             return await self._completer.complete(call.request)
         except NeverSent:
             call.sent = False

@@ -9,7 +9,7 @@ from luthier.budget import Ledger
 from luthier.canonical import canonical_json
 from luthier.errors import AccessDenied, RateLimited, RequestRejected
 from luthier.lm.layers.call import Call, Layer
-from luthier.lm.request import Completion, Request, Usage, message_json
+from luthier.lm.request import Completion, Request, Usage, message_json, usage_of
 from luthier.lm.store import Store
 
 if TYPE_CHECKING:
@@ -106,14 +106,6 @@ def bill_of(usage: Usage | None, price: Price | None) -> dict[str, float] | None
     if price is not None:
         bill["usd"] = price.usd(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
     return bill
-
-
-def usage_of(completion: Completion) -> Usage:
-    """Return a completion's usage as that of one call, zeros where the server sent no bill."""
-    usage = completion.usage
-    if usage is None:
-        return Usage(calls=1)
-    return Usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, 1)
 
 
 def most_prompt_tokens(request: Request) -> int:
