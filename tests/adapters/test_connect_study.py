@@ -194,7 +194,7 @@ class TestTheProgram:
 
         found = evaluate(checked, 1)
         assert found.usage.calls == 2
-        assert found.rollouts[0].trace.outside.calls == 1
+        assert found.rollouts[0].trace.outside["m at " + server.url].calls == 1
 
     def test_several_calls_of_one_body_are_one_predictors(self, server: OpenAIServer) -> None:
         client = lt.connect(openai.OpenAI(base_url=server.url, api_key="k"))

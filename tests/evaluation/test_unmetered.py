@@ -140,7 +140,7 @@ def test_a_study_says_so_at_once_and_in_plan_journal_and_report(
     assert "! unmetered calls: 1 of predictor 'queue'" in shown
 
 
-def test_a_study_of_a_connected_program_measures_plans_and_charges_its_own_calls(tmp_path: Path) -> None:
+def test_a_study_measures_plans_prices_and_charges_a_connected_programs_own_calls(tmp_path: Path) -> None:
     with OpenAIServer(lambda body: "delivery") as server:
         client = lt.connect(openai.OpenAI(base_url=server.url, api_key="k"), price=lt.Price(1.0, 1.0))
 
@@ -151,11 +151,11 @@ def test_a_study_of_a_connected_program_measures_plans_and_charges_its_own_calls
             return str(reply.choices[0].message.content)
 
         events: list[Mapping[str, Any]] = []
-        lt.optimize(
+        result = lt.optimize(
             lambda ticket: own(ticket=ticket),
             rows(40),
             lt.exact_match,
-            lm=lt.LM("m", client=client),
+            lm=lt.LM("big", client=client, price=lt.Price(100.0, 100.0)),
             auto=60,
             budget=lt.Budget(lm_calls=500),
             study_dir=tmp_path / "study",
@@ -171,6 +171,20 @@ def test_a_study_of_a_connected_program_measures_plans_and_charges_its_own_calls
         [study] = {row[0] for row in store._database.execute("SELECT study FROM attempts")}
         asked = sum(amounts["lm_calls"] for amounts in store.spent(study).values())
         store.close()
+        own_lm, lm = f"m at {server.url}", f"big at {server.url}"
+        assert by_name["baseline"]["own_lms"]["own"] == {
+            "name": "m",
+            "identity": own_lm,
+            "price": {"input": 1.0, "output": 1.0, "cached_input": None},
+        }
+        assert by_name["baseline"]["outcomes"][0]["lms"] == {own_lm: cost}
+        told = result.usage_by_lm
+        assert told.keys() == {own_lm, lm}
+        [baseline] = [phase for phase in by_name["plan_measured"]["phases"] if phase["name"] == "baseline"]
+        assert baseline["usd"] == pytest.approx(baseline["tokens"] / 1e6, abs=1e-4)  # at the price of its own LM
+        usd = (told[own_lm].tokens + 100 * told[lm].tokens) / 1e6
+        assert summary(events).spent.usd == pytest.approx(usd)
+        assert own_lm in (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
         probes = sum(body.get("max_tokens") == 1 for body in server.requests)
         assert asked == len(server.requests)
         assert probes == 1

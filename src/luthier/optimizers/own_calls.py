@@ -1,4 +1,4 @@
-"""The language models that the user's own clients ask: a study meets them in its baseline, and prices them from then on.
+"""The language models that the user's own clients ask: a study meets them in its baseline, and prices them from then.
 
 Stand-ins for them join the study's LMs, so that plan, reserve, and report tell their bills apart like any others.
 """

@@ -111,7 +111,7 @@ def summary(events: Sequence[Event]) -> Summary:
         trials_planned=_trials_planned(events, plan, optimizer),
         rollouts=sum(outcome_count(event) for event in events),
         rollouts_planned=_whole(whole.get("rollouts")),
-        spent=_spent(events, manifest),
+        spent=_spent(events),
         budget={name: limit for name, limit in (manifest.get("budget") or {}).items() if limit is not None},
         seconds=elapsed(events),
         seconds_planned=whole.get("seconds"),
@@ -227,7 +227,7 @@ def _decision(verdict: Event | None, done: Event | None) -> str | None:
     return None
 
 
-def _spent(events: Sequence[Event], manifest: Event) -> Amounts:
+def _spent(events: Sequence[Event]) -> Amounts:
     bills, known = by_lm(events), prices(events)
     whole = total(bills.values())
     paid = [dollars_for(part, known.get(identity)) for identity, part in bills.items()]
