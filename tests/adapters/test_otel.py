@@ -13,6 +13,7 @@ import luthier as lt
 from luthier.adapters import otel
 from luthier.errors import ConfigError, RequestRejected
 from tests.adapters.collector import Collector, Received
+from tests.cli.project import OPTIMIZE, luthier, project
 from tests.lm.server import OpenAIServer
 from tests.repository.desk import answer, tickets
 
@@ -216,6 +217,21 @@ def test_a_provider_and_an_endpoint_exclude_each_other() -> None:
 
     with pytest.raises(ConfigError, match="not both"), otel.tracing(TracerProvider(), endpoint="http://127.0.0.1:9"):
         raise AssertionError("must not begin")
+
+
+@pytest.mark.slow
+def test_the_command_line_traces_a_study(tmp_path: Path) -> None:
+    at = project(tmp_path)
+    with Collector() as collector:
+        run = luthier(at, *OPTIMIZE, "--yes", "--study-dir", "study", "--track", f"otel:{collector.endpoint}")
+    assert run.returncode == 0, run.stderr
+    (whole,) = collector.named("study")
+    assert whole.attributes["luthier.study"] == "study"
+    tasks = [span.attributes for span in collector.named("chat ") if span.attributes["luthier.role"] == "task"]
+    assert {attributes["luthier.predictor"] for attributes in tasks} == {"size", "species"}
+    other = luthier(at, *OPTIMIZE, "--yes", "--track", "wandb")
+    assert other.returncode == 2
+    assert "--track wandb: must be mlflow" in other.stderr
 
 
 def _kinds(collector: Collector, span: Received) -> list[str]:

@@ -38,6 +38,33 @@ assert loud("hey") == "HEY"
 )
 
 
+EXTRAS = (
+    "opentelemetry", "mlflow", "ray", "openai", "jinja2", "yaml", "dspy", "langchain", "langchain_core", "langgraph",
+    "pydantic_ai", "xllamacpp", "bm25s", "scipy",
+)  # fmt: skip
+
+STUDY = (
+    DECORATE
+    + """
+def program(text: str) -> str:
+    return shout(text=text)
+
+import pathlib, tempfile
+with tempfile.TemporaryDirectory() as folder:
+    rows = [{"text": f"hey {n}", "label": "HEY" if n % 2 else "HO"} for n in range(60)]
+    result = lt.optimize(
+        program, rows, lt.exact_match("label"), lm=lt.LM(lambda request: "HEY"), auto="light",
+        study_dir=pathlib.Path(folder) / "study",
+    )
+    assert result.report.is_file()
+"""
+)
+
+
+def test_a_study_without_extras_loads_none_of_their_packages() -> None:
+    assert _loaded_by(STUDY, EXTRAS) == []
+
+
 def test_import_and_decoration_load_no_heavy_package() -> None:
     assert _loaded_by(DECORATE, ON_IMPORT) == []
 

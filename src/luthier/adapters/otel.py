@@ -40,7 +40,8 @@ def tracing(
 
     Args:
         provider: what makes the spans; where both are left out, OpenTelemetry's global one, which your service sets up.
-        endpoint: send them to this OTLP/HTTP address in batches, as in ``http://localhost:4318/v1/traces``.
+        endpoint: send them to this OTLP/HTTP address in batches, as in ``http://localhost:4318/v1/traces``; where
+            empty, to the one in ``OTEL_EXPORTER_OTLP_ENDPOINT``, or this one.
         content: also tell what is sent and answered, without keys and without ``lt.Private`` fields. It may hold
             your data.
 
@@ -76,7 +77,7 @@ def _sending_to(endpoint: str) -> Any:
     detected = Resource.create()
     nameless = str(detected.attributes.get("service.name", "")).startswith("unknown_service")
     provider = TracerProvider(resource=detected.merge(default) if nameless else detected)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint or None)))
     return provider
 
 

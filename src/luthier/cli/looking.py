@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,10 +29,19 @@ def show(
     study_dir: o.StudyArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on showing until the study is done.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Write report.html as things stand now.")] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve the report on this machine as a page that follows the study.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Of --web; 0: any that is free.")
+    ] = 0,
     as_json: o.AsJson = False,
     debug: o.Debug = False,
 ) -> None:
     """Show where a study stands, also one that runs in another terminal."""
+    if web:
+        _serve(study_dir, port, as_json=as_json)
+        return
     if follow and not as_json:
         _follow(study_dir)
     events = _events(study_dir)
@@ -69,6 +79,23 @@ def _follow(study_dir: Path) -> None:
             if events[-1]["event"] == "done":
                 return
             time.sleep(_POLL_SECONDS)
+
+
+def _serve(study_dir: Path, port: int, *, as_json: bool) -> None:
+    """Serve the live page until Ctrl-C, which is how it is meant to end."""
+    from luthier.net.serve import LoopbackPages
+    from luthier.report.live import LiveReport
+
+    _events(study_dir)
+    with LoopbackPages({"": LiveReport(study_dir)}, port) as pages:
+        if as_json:
+            emit({"url": pages.url, "study_dir": study_dir})
+        else:
+            say(f"{study_dir} is shown at {pages.url}", style="bold")
+            say("Only this machine can see it, with this address. Ctrl-C ends it; the study goes on.")
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(_POLL_SECONDS)
 
 
 def _print(study_dir: Path, events: list[dict[str, Any]], state: Summary) -> None:

@@ -128,6 +128,14 @@ CandidateOption = Annotated[
     Path | None, typer.Option("--candidate", metavar="DIR", help="Saved prompts; the program's own if left out.")
 ]
 Repeats = Annotated[int, typer.Option("--repeats", metavar="N", min=1, help="Runs of each example.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="mlflow[:URI]|otel[:ENDPOINT]",
+        help="Also log the study to MLflow, or trace it with OpenTelemetry.",
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Show the plan and stop; nothing is called or written.")]
 CodeChanged = Annotated[

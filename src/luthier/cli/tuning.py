@@ -16,6 +16,7 @@ from luthier.cli.exits import Code, code_of_decision, guarded
 from luthier.cli.launch import Launch, check_url
 from luthier.cli.plan import asker, show_plan
 from luthier.cli.progress import Progress, charges
+from luthier.cli.trackers import trackers
 from luthier.errors import BudgetExhausted, ConfigError, LuthierError, ProgramFailed, StudyMismatch, UserError
 from luthier.report.figures import percent, points
 from luthier.report.paid import STORE
@@ -89,6 +90,7 @@ def optimize(
     concurrency: o.Concurrency = 64,
     inputs: o.Inputs = None,
     group: o.Group = None,
+    track: o.Track = None,
     yes: o.Yes = False,
     plan: o.PlanOnly = False,
     quiet: o.Quiet = False,
@@ -130,7 +132,7 @@ def optimize(
         _show_only_the_plan(launch, as_json=as_json)
         return
     directory = study_dir if study_dir is not None else default_directory(program)
-    _run(launch, directory, yes=yes, quiet=quiet, as_json=as_json)
+    _run(launch, directory, yes=yes, quiet=quiet, as_json=as_json, track=track or ())
 
 
 @guarded
@@ -141,6 +143,7 @@ def resume(
     budget_tokens: o.BudgetTokens = None,
     budget_seconds: o.BudgetSeconds = None,
     code_changed: o.CodeChanged = False,
+    track: o.Track = None,
     yes: o.Yes = False,
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
@@ -160,7 +163,7 @@ def resume(
     }
     launch = replace(launch, **{name: limit for name, limit in raised.items() if limit is not None})
     _ask_to_import(launch, manifest, study_dir, yes=yes)
-    _run(launch, study_dir, yes=True, quiet=quiet, as_json=as_json, code_changed=code_changed)
+    _run(launch, study_dir, yes=True, quiet=quiet, as_json=as_json, code_changed=code_changed, track=track or ())
 
 
 def columns(text: str | None) -> tuple[str, ...]:
@@ -176,7 +179,16 @@ def default_directory(program: str) -> Path:
     return Path("runs") / (name or "study")
 
 
-def _run(launch: Launch, directory: Path, *, yes: bool, quiet: bool, as_json: bool, code_changed: bool = False) -> None:
+def _run(
+    launch: Launch,
+    directory: Path,
+    *,
+    yes: bool,
+    quiet: bool,
+    as_json: bool,
+    code_changed: bool = False,
+    track: Sequence[str] = (),
+) -> None:
     import luthier
 
     arguments = launch.arguments()
@@ -193,11 +205,9 @@ def _run(launch: Launch, directory: Path, *, yes: bool, quiet: bool, as_json: bo
     program, data, metric = arguments.pop("program"), arguments.pop("data"), arguments.pop("metric")
 
     def study() -> Any:
-        return luthier.optimize(
-            program, data, metric, **arguments, study_dir=directory, on_event=progress, confirm=confirm
-        )
+        return luthier.optimize(program, data, metric, **arguments, study_dir=directory, on_event=tell, confirm=confirm)
 
-    with progress:
+    with trackers(track, progress) as tell, progress:
         progress.recall(_journal(directory), charges(directory))
         result = _resumable(directory, f"luthier resume {directory}", study, limits=launch.limits())
     _end(result, as_json=as_json, quiet=quiet)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from luthier._version import __version__
-from luthier.report import sections
+from luthier.report import follow, sections
 from luthier.report.charts import difference_bar
 from luthier.report.figures import count, dollars, duration, moment, percent, points
 from luthier.report.html import Child, Markup, el
@@ -21,18 +21,21 @@ _METHODS = {
 _BADGES = {"adopt": "Adopt", "keep": "Keep your original", "undecided": "Undecided"}
 
 
-def page(view: View) -> Markup:
-    """Return the whole report as one self-contained HTML document."""
+def page(view: View, *, live: str | None = None) -> Markup:
+    """Return the whole report as one self-contained HTML document.
+
+    Where ``live`` names the state that it shows, it has a script that asks where it came from for a later one.
+    """
     name = view.summary.program or "study"
     head = el(
         "head",
         el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        el("meta", http_equiv="Content-Security-Policy", content=_POLICY if live is None else follow.POLICY),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name="color-scheme", content="light dark"),
         el("meta", name="referrer", content="no-referrer"),
         el("title", f"{name}: luthier report"),
-        el("style", CSS),
+        el("style", CSS, None if live is None else follow.STYLE),
     )
     found = [
         sections.prompts(view),
@@ -47,7 +50,8 @@ def page(view: View) -> Markup:
         sections.costs(view),
         sections.settings(view),
     ]
-    body = el("body", _masthead(view), el("main", _hero(view), found), _footer(view))
+    following = None if live is None else (_sign(view, live), el("script", follow.SCRIPT))
+    body = el("body", _masthead(view), el("main", _hero(view), found), _footer(view, live=live), following)
     return Markup("<!doctype html>\n" + el("html", head, body, lang="en") + "\n")
 
 
@@ -150,9 +154,17 @@ def _limit(view: View, name: str) -> str:
     return f"budget {dollars(limit)}" if name == "usd" else f"budget {count(limit)}"
 
 
-def _footer(view: View) -> Markup:
+def _sign(view: View, live: str) -> Markup:
+    finished = "yes" if view.summary.finished else "no"
+    since = view.events[-1].get("time") if view.events else None
+    return el("aside", "", id="live", role="status", data_tag=live, data_finished=finished, data_since=since)
+
+
+def _footer(view: View, *, live: str | None) -> Markup:
     version = (view.manifest.get("versions") or {}).get("luthier", __version__)
     return el(
         "footer",
-        f"luthier {version}. This file is all there is to the report: no script, nothing loaded from elsewhere.",
+        f"luthier {version}. This file is all there is to the report: no script, nothing loaded from elsewhere."
+        if live is None
+        else f"luthier {version}. This page follows the study as it runs; nothing is loaded from elsewhere.",
     )

@@ -23,15 +23,24 @@ def write_report(study_dir: Path, events: Sequence[Mapping[str, Any]] | None = N
         JournalError: the journal is damaged or from a newer luthier.
         OSError: the directory cannot be read or written.
     """
-    from luthier.study.journal import read_journal
-
     directory = Path(study_dir)
-    store = directory / STORE
-    events = read_journal(directory / "journal.jsonl") if events is None else events
-    text = page(view(events, paid(store), remarks(events, store), paid_by_lm(store)))
+    text = report_text(directory, events)
     target = directory / "report.html"
     # A reader may have the old report open: it is replaced whole, never half-written.
     draft = directory / "report.html.part"
     draft.write_bytes(text.encode("utf-8", errors="replace"))
     os.replace(draft, target)
     return target
+
+
+def report_text(study_dir: Path, events: Sequence[Mapping[str, Any]] | None = None, *, live: str | None = None) -> str:
+    """Return the study's report; as a page that follows the study where ``live`` names the state it shows.
+
+    Raises:
+        JournalError, OSError: as ``write_report``.
+    """
+    from luthier.study.journal import read_journal
+
+    store = study_dir / STORE
+    events = read_journal(study_dir / "journal.jsonl") if events is None else events
+    return page(view(events, paid(store), remarks(events, store), paid_by_lm(store)), live=live)

@@ -1,0 +1,1 @@
+"""What luthier fetches and serves."""
