@@ -1,7 +1,8 @@
 """DSPy's MIPROv2 and luthier in its place, on the same programs, server, and number of calls.
 
 ``PYTHONPATH=src python benchmarks/dspy_side_by_side.py`` with a Python that has DSPy and optuna. MIPROv2 runs first,
-``auto="light"``; luthier gets as many calls as the server counted for it, and pays for its verdict out of them.
+``auto="light"``; luthier gets as many calls as the server counted for it (in calm weather, where it crashed), and pays
+for its verdict out of them.
 Programs are scored on examples that neither tool has seen, on a healthy server.
 
 Three weathers: ``calm``; ``storm``, where one answer in ten is a status of 500; ``outage``, where after 150 answers
@@ -43,9 +44,9 @@ _HEAD = """# DSPy's MIPROv2, and luthier in its place
 
 Written by `benchmarks/dspy_side_by_side.py`: four programs in the shape of DSPy's tutorials, on a scripted LM on
 loopback whose accuracy grows with the instruction's care and the number of demos. luthier may make as many LM calls as
-the server counted for MIPROv2 (`light`) in the same weather, its verdict included. Scores are means over seeds, in
-percent, on 140 examples that neither has seen. `storm`: one answer in ten is a 500. `outage`: after 150 answers, 15
-seconds of 503. Columns with M are MIPROv2's, with l luthier's; time is l's over M's.
+the server counted for MIPROv2 (`light`) in the same weather (in calm, where it crashed), its verdict included. Scores
+are means over seeds, in percent, on 140 examples that neither has seen. `storm`: one answer in ten is a 500.
+`outage`: after 150 answers, 15 seconds of 503. Columns with M are MIPROv2's, with l luthier's; time is l's over M's.
 
 | program | weather | before | M | l | calls M | calls l | time | crashes M : l | luthier decides |
 |---|---|---|---|---|---|---|---|---|---|"""
@@ -57,16 +58,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tutorials", nargs="*", default=list(tutorials()), choices=list(tutorials()))
     parser.add_argument("--weathers", nargs="*", default=list(WEATHERS), choices=WEATHERS)
+    parser.add_argument("--done", type=Path, default=None, help="rows that an earlier run printed; not run again")
     parser.add_argument("--embedded", metavar="MODEL", default=None, help="e.g. qwen2.5-coder-0.5b")
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     answering = embedded(given.embedded) if given.embedded else contextlib.nullcontext(ScriptedLM)
-    rows = []
+    rows = [] if given.done is None else [json.loads(line) for line in given.done.read_text().splitlines()]
+    threads = 1 if given.embedded else _THREADS
     with answering as make_lm:
         for name in given.tutorials:
             for weather in given.weathers if given.embedded is None else ["calm"]:
                 for seed in range(1, given.seeds + 1):
-                    rows += pair(tutorials()[name], weather, seed, make_lm, threads=1 if given.embedded else _THREADS)
+                    rows += pair(tutorials()[name], weather, seed, make_lm, threads, rows)
     name = "dspy-embedded" if given.embedded else "dspy"
     (RESULTS / f"{name}.json").write_text(
         json.dumps({"model": given.embedded or "scripted", "rows": rows}, indent=1) + "\n"
@@ -76,17 +79,30 @@ def main() -> None:
 
 
 def pair(
-    tutorial: Tutorial, weather: str, seed: int, make_lm: Callable[[], Any], *, threads: int
+    tutorial: Tutorial, weather: str, seed: int, make_lm: Callable[[], Any], threads: int, done: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Run MIPROv2, then luthier with as many calls."""
-    theirs = run(tutorial, weather, seed, make_lm, threads, lambda lm: mipro_v2(tutorial, lm, seed, threads))
-    calls = theirs["lm_calls"]
-    ours = run(tutorial, weather, seed, make_lm, threads, lambda lm: luthier(tutorial, lm, seed, threads, calls))
+    """Run MIPROv2, then luthier with as many calls; return the rows that are new."""
     named = {"tutorial": tutorial.name, "weather": weather, "seed": seed}
-    rows = [{**named, "tool": "MIPROv2", **theirs}, {**named, "tool": "luthier", **ours}]
+    if find(done, {**named, "tool": "luthier"}) is not None:
+        return []
+    theirs = find(done, {**named, "tool": "MIPROv2"})
+    rows = []
+    if theirs is None:
+        found = run(tutorial, weather, seed, make_lm, threads, lambda lm: mipro_v2(tutorial, lm, seed, threads))
+        theirs = {**named, "tool": "MIPROv2", **found}
+        rows.append(theirs)
+    whole = theirs if not theirs["crashed"] else find(done, {**named, "weather": "calm", "tool": "MIPROv2"})
+    calls = (whole or theirs)["lm_calls"]
+    ours = run(tutorial, weather, seed, make_lm, threads, lambda lm: luthier(tutorial, lm, seed, threads, calls))
+    rows.append({**named, "tool": "luthier", **ours})
     for row in rows:
         print(json.dumps(row), flush=True)
     return rows
+
+
+def find(rows: list[dict[str, Any]], named: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the row of a run, None where it has not been made."""
+    return next((row for row in rows if named.items() <= row.items()), None)
 
 
 def mipro_v2(tutorial: Tutorial, lm: Any, seed: int, threads: int) -> tuple[Any, str]:

@@ -218,7 +218,8 @@ class ScriptedLM:
         self._asked[told] += 1
         draw = uniform_order(f"proposal/{self._asked[told]}", told)
         manner = (CARE, "quickly", "in the form asked")[draw % 3]
-        return f"Solve this task {manner}: read what is given, think of rule {draw % 9973}, then answer as asked."
+        # No colon in it: DSPy's proposer takes off what stands before one.
+        return f"Read what is given {manner}, think of rule {draw % 9973}, then answer as asked."
 
 
 def _is_right(asked: str, inputs: Mapping[str, str], *, care: bool, demos: int) -> bool:

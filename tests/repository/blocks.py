@@ -41,6 +41,12 @@ def blocks(path: Path, language: str = "python") -> list[Block]:
     return [block for block in found if block.language == language]
 
 
-def with_blocks() -> list[str]:
-    """Return the documents that have Python to run."""
-    return [shown(path) for path in documents() if any(block.no_run is None for block in blocks(path))]
+def with_blocks(*, needing: bool = False) -> list[str]:
+    """Return the documents that have Python to run: with luthier's own dependencies, or ``needing`` a framework."""
+    runnable = [path for path in documents() if any(block.no_run is None for block in blocks(path))]
+    return [shown(path) for path in runnable if bool(needs(path)) == needing]
+
+
+def needs(path: Path) -> list[str]:
+    """Return the packages without which a document's blocks cannot run: ``<!-- needs: dspy -->``."""
+    return re.findall(r"^<!-- needs: ([\w ]+?) -->$", path.read_text(encoding="utf-8"), re.MULTILINE)

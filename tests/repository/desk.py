@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luthier.canonical import uniform_order
@@ -33,9 +33,10 @@ def answer(body: Mapping[str, Any]) -> str:
     """Answer a chat request: half of the queues are right without demos, more with them, all when told to take care."""
     messages = body["messages"]
     system, asked = messages[0]["content"], messages[-1]["content"]
-    if "Reply with the queue" in system:
-        demos = sum(message["role"] == "assistant" for message in messages)
-        return _queue(asked, 1.0 if "carefully" in system else 0.5 + 0.08 * min(demos, 4))
+    if "[[ ## queue ## ]]" in system:  # DSPy's form
+        return f"[[ ## reasoning ## ]]\nIt says so.\n\n[[ ## queue ## ]]\n{_well(messages)}\n\n[[ ## completed ## ]]"
+    if "Reply with the queue" in system or str(asked).startswith("Ticket: "):  # luthier's form, a template's
+        return _well(messages)
     if "Reply with the complaint" in system:
         return str(asked).split(": ", 1)[-1]
     if "urgency" in system:
@@ -49,6 +50,12 @@ def answer(body: Mapping[str, Any]) -> str:
     number = uniform_order("proposal", json.dumps(body, sort_keys=True)) % 997
     manner = "carefully" if number % 3 == 0 else "quickly"
     return f"Read the customer's words {manner}, then answer in the form asked (way {number})."
+
+
+def _well(messages: Sequence[Mapping[str, Any]]) -> str:
+    demos = sum(message["role"] == "assistant" for message in messages)
+    care = "carefully" in str(messages[0]["content"])
+    return _queue(str(messages[-1]["content"]), 1.0 if care else 0.5 + 0.08 * min(demos, 4))
 
 
 def _queue(asked: str, share: float) -> str:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.adapters.collector import Collector
 from tests.lm.server import OpenAIServer
-from tests.repository.blocks import Block, blocks, documents, with_blocks
+from tests.repository.blocks import Block, blocks, documents, needs, with_blocks
 from tests.repository.desk import answer, tickets
 from tests.repository.sources import ROOT, shown
 
@@ -44,6 +44,17 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("document", [name for name in with_blocks() if name != "README.md"])
 def test_every_python_block_runs(document: str, desk: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _run_all(document, desk, monkeypatch)
+
+
+@pytest.mark.integrations
+@pytest.mark.parametrize("document", with_blocks(needing=True))
+def test_every_python_block_runs_where_its_framework_is(
+    document: str, desk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in needs(ROOT / document):
+        pytest.importorskip(package)
+    monkeypatch.delenv("OPENAI_BASE_URL")  # at which DSPy changes its client
     _run_all(document, desk, monkeypatch)
 
 
