@@ -28,6 +28,8 @@ _PATIENCE = 8.0
 
 def interruptions(folder: Path) -> dict[str, Any]:
     """Ctrl-C under every misbehaviour, from Python and from the command line, and the study's end afterwards."""
+    # A process begun in the background of a script ignores Ctrl-C, and hands that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     data = folder / "rows.jsonl"
     data.write_text("\n".join(map(json.dumps, misbehaving.rows())))
     found: dict[str, Any] = {}
@@ -48,7 +50,7 @@ def interruptions(folder: Path) -> dict[str, Any]:
 
 
 def _interrupt(command: list[str], how: str, after: int, again: list[str] | None, study: Path | None) -> dict[str, Any]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = _environment()
     with subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
@@ -72,6 +74,11 @@ def _interrupt(command: list[str], how: str, after: int, again: list[str] | None
         done = subprocess.run([sys.executable, *again], cwd=ROOT, env=environment, capture_output=True, timeout=120)
         found["resumed_code"] = done.returncode
     return found
+
+
+def _environment() -> dict[str, str]:
+    """Return an environment in which this checkout is what is measured, wherever luthier is installed from."""
+    return {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
 
 
 def _ending(child: subprocess.Popen[str]) -> dict[str, Any]:
@@ -227,7 +234,7 @@ def endings(folder: Path) -> dict[str, Any]:
         began = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-W", "error", str(script), argument],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=_environment(),
             cwd=ROOT,
             capture_output=True,
             text=True,

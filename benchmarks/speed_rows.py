@@ -60,7 +60,8 @@ def _cpu(found: dict[str, Any]) -> list[dict[str, Any]]:
             f"lt.evaluate, {kind} program, 64 in flight",
             "at most 1/3 of DSPy's",
             f"{cells[f'luthier, {kind} program, 64']['cpu_ms_per_call']:.2f} ms"
-            + _share(cells[f"luthier, {kind} program, 64"], peer, "cpu_ms_per_call", "of DSPy's"),
+            + _share(cells[f"luthier, {kind} program, 64"], peer, "cpu_ms_per_call", "of DSPy's")
+            + _over_a_third(cells[f"luthier, {kind} program, 64"], peer),
             _peers(
                 DSPy_Evaluate=_said(peer, "cpu_ms_per_call", "ms"),
                 raw_aiohttp=_said(cells["raw aiohttp, 64"], "cpu_ms_per_call", "ms"),
@@ -78,7 +79,9 @@ def _study(found: dict[str, Any]) -> list[dict[str, Any]]:
             "CPU per LM call through the whole engine, no-latency server",
             "a whole MIPRO study: CPU per call that reached the server",
             "at most 1/3 of DSPy's",
-            f"{mine['cpu_ms_per_call']:.2f} ms" + _share(mine, mipro, "cpu_ms_per_call", "of DSPy's"),
+            f"{mine['cpu_ms_per_call']:.2f} ms"
+            + _share(mine, mipro, "cpu_ms_per_call", "of DSPy's")
+            + _over_a_third(mine, mipro),
             _peers(
                 DSPy_MIPROv2=_said(mipro, "cpu_ms_per_call", "ms"), gepa_optimize=_said(gepa, "cpu_ms_per_call", "ms")
             ),
@@ -195,6 +198,10 @@ def _heavy(cell: dict[str, Any]) -> str:
 
 def _size(size: dict[str, Any]) -> str:
     return "could not be installed" if "failed" in size else f"{size['mb']} ({size['mb_without_bytecode']})"
+
+
+def _over_a_third(mine: dict[str, Any], peer: dict[str, Any] | None) -> str:
+    return ": missed" if peer is not None and mine["cpu_ms_per_call"] > peer["cpu_ms_per_call"] / 3 else ""
 
 
 def _missed(size: dict[str, Any]) -> str:

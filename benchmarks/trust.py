@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-SOURCES = ("chaos", "budgets", "rate", "speed", "bench", "scale", "tokens", "fuzz")
+SOURCES = ("chaos", "budgets", "rate", "speed", "bench", "scale", "tokens", "fuzz", "hostile")
 """In the order of the table; a measurement that has not been made is said to be missing."""
 
 Row = Mapping[str, Any]
