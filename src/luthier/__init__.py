@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from luthier.program.signature import Private
     from luthier.program.text import Guard
     from luthier.tuning import Result, aoptimize, optimize
+    from luthier.weigh.compare import Comparison, acompare, compare
 
 _HOMES = {
     "luthier.adapters.openai": ("connect",),
@@ -64,6 +65,7 @@ _HOMES = {
     "luthier.program.signature": ("Private",),
     "luthier.program.text": ("Guard",),
     "luthier.tuning": ("Result", "aoptimize", "optimize"),
+    "luthier.weigh.compare": ("Comparison", "acompare", "compare"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -75,6 +77,7 @@ __all__ = [
     "BootstrapRandomSearch",
     "Budget",
     "Candidate",
+    "Comparison",
     "Completion",
     "Demo",
     "Evaluation",
@@ -95,9 +98,11 @@ __all__ = [
     "Unparseable",
     "ZeroShotMIPRO",
     "__version__",
+    "acompare",
     "aevaluate",
     "aoptimize",
     "bind",
+    "compare",
     "connect",
     "contains",
     "evaluate",

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from luthier.cli import options as o
 from luthier.cli.console import emit, say
 from luthier.cli.exits import guarded
+from luthier.cli.gate import Gate
 from luthier.cli.launch import Launch, check_url
 from luthier.cli.tuning import columns
-from luthier.errors import RequestRejected
+from luthier.errors import ConfigError, RequestRejected
 from luthier.report.figures import count, percent, plural
 
 if TYPE_CHECKING:
     from luthier.evaluation.rollout import Evaluation
     from luthier.program.candidate import Candidate
+    from luthier.weigh.compare import Comparison
+
+ORIGINAL = "original"
+"""Names the program's own prompts."""
 
 
 @guarded
@@ -25,6 +34,9 @@ def evaluate(
     lm: o.Task,
     lm_for: o.TaskFor = None,
     candidate: o.CandidateOption = None,
+    baseline: o.Baseline = None,
+    fail_if_worse: o.FailIfWorse = None,
+    fail_unless_as_good: o.FailUnlessAsGood = None,
     base_url: o.BaseUrl = None,
     api_key_env: o.ApiKeyEnv = None,
     price_in: o.PriceIn = None,
@@ -39,13 +51,17 @@ def evaluate(
     concurrency: o.Concurrency = 64,
     repeats: o.Repeats = 1,
     inputs: o.Inputs = None,
+    group: o.GroupCompared = None,
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
     debug: o.Debug = False,
 ) -> None:
-    """Score a program on every example of a data set, as it is or with saved prompts."""
+    """Score a program on every example of a data set, as it is or with saved prompts; or against a baseline."""
     import luthier
 
+    gate = Gate.of(fail_if_worse, fail_unless_as_good)
+    if baseline is None and (gate is not None or group is not None):
+        raise ConfigError("compared with what? Say so: --baseline original, or --baseline DIR")
     launch = Launch(
         program=program,
         data=data,
@@ -66,23 +82,66 @@ def evaluate(
     )
     arguments = launch.arguments()
     settings: dict[str, Any] = {"lm": arguments["lm"], "concurrency": concurrency, "repeats": repeats}
-    if candidate is not None:
-        settings["candidate"] = luthier.Candidate.load(candidate)
     if arguments["budget"] is not None:
         settings["budget"] = arguments["budget"]
     if inputs is not None:
         settings["inputs"] = list(columns(inputs))
+    if baseline is None:
+        if candidate is not None:
+            settings["candidate"] = luthier.Candidate.load(candidate)
+        with _hint():
+            result = luthier.evaluate(arguments["program"], data, arguments["metric"], **settings)
+        _tell(result, settings.get("candidate"), as_json=as_json, quiet=quiet)
+        return
+    arms = {"baseline": baseline, "candidate": ORIGINAL if candidate is None else candidate}
+    with _hint():
+        found = luthier.compare(
+            arguments["program"], data, arguments["metric"], candidates=arms, group=group, **settings
+        )
+    _tell_both(found, gate, as_json=as_json, quiet=quiet)
+    if gate is not None:
+        raise typer.Exit(gate.code(found.differences[0]))
+
+
+@contextmanager
+def _hint() -> Iterator[None]:
     try:
-        result = luthier.evaluate(arguments["program"], data, arguments["metric"], **settings)
+        yield
     except RequestRejected as error:
         error.add_note("Is the model's name right, and does the address end as the server wants it, often in /v1?")
         raise
+
+
+def _tell(result: Evaluation, candidate: Candidate | None, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         emit(_json(result))
     elif not quiet:
         _say(result)
-        if shown := _shown(settings.get("candidate"), result):
+        if shown := _shown(candidate, result):
             say(f"{count(shown)} of these examples are among the prompts' demonstrations: the score flatters")
+
+
+def _tell_both(found: Comparison, gate: Gate | None, *, as_json: bool, quiet: bool) -> None:
+    difference = found.differences[0]
+    if as_json:
+        told = found.to_json()
+        emit(
+            {
+                **_json(found.arms["candidate"]),
+                "baseline": _json(found.arms["baseline"]),
+                "difference": told["differences"][0],
+                "sentence": found.sentence,
+                "shown": dict(found.shown),
+                "gate": None if gate is None else gate.to_json(difference),
+            }
+        )
+    elif not quiet:
+        for name, arm in found.arms.items():
+            say(f"{name}:")
+            _say(arm)
+        say(found.sentence)
+        if gate is not None:
+            gate.tell(difference)
 
 
 def _shown(candidate: Candidate | None, result: Evaluation) -> int:

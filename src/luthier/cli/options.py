@@ -10,6 +10,7 @@ import typer
 _LM = "Language models"
 _BUDGET = "Budget (over all LMs together, resumes included)"
 _OUTPUT = "Output"
+_GATE = "Gate for CI"
 
 Program = Annotated[
     str, typer.Argument(metavar="MODULE:FUNCTION", help="The program; path/to/file.py:function works, too.")
@@ -126,6 +127,39 @@ Start = Annotated[
 ]
 CandidateOption = Annotated[
     Path | None, typer.Option("--candidate", metavar="DIR", help="Saved prompts; the program's own if left out.")
+]
+GroupCompared = Annotated[
+    str | None,
+    typer.Option(
+        "--group", metavar="COLUMN", rich_help_panel=_GATE, help="Rows equal here are not independent of each other."
+    ),
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        metavar="original|DIR",
+        rich_help_panel=_GATE,
+        help="Compare with these prompts on the same examples: the program's own, saved ones, or a study's.",
+    ),
+]
+FailIfWorse = Annotated[
+    float | None,
+    typer.Option(
+        "--fail-if-worse",
+        metavar="SHARE",
+        rich_help_panel=_GATE,
+        help="End with 10 if the interval of the difference lies wholly below -SHARE: shown to be worse.",
+    ),
+]
+FailUnlessAsGood = Annotated[
+    float | None,
+    typer.Option(
+        "--fail-unless-as-good",
+        metavar="SHARE",
+        rich_help_panel=_GATE,
+        help="Also end with 11 if it reaches below -SHARE: not shown to be as good. Takes many examples.",
+    ),
 ]
 Repeats = Annotated[int, typer.Option("--repeats", metavar="N", min=1, help="Runs of each example.")]
 Track = Annotated[

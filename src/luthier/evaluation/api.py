@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from luthier.budget import Budget, Ledger
 from luthier.errors import ConfigError, DataError, LuthierError
@@ -31,6 +32,9 @@ from luthier.program.program import Program, discover
 
 if TYPE_CHECKING:
     from luthier.program.candidate import Candidate
+
+
+T = TypeVar("T")
 
 
 def evaluate(  # noqa: PLR0913 - the public contract: three things to evaluate, and by-name settings
@@ -70,8 +74,9 @@ def evaluate(  # noqa: PLR0913 - the public contract: three things to evaluate, 
         RequestRejected, StudyPaused: no call can go on; the latter where access is denied or the server is dead.
         BudgetExhausted: the next call does not fit the budget.
     """
-    ready = _prepare(program, data, metric, lm, candidate, concurrency, repeats, budget, inputs, store, executor)
-    return run_sync(ready.run, on_interrupt=ready.gateway.stop)
+    ready = prepare(program, data, metric, lm, concurrency, budget, inputs, store, executor)
+    work = functools.partial(_evaluated, ready, candidate, repeats)
+    return run_sync(lambda: ready.run(work), on_interrupt=ready.gateway.stop)
 
 
 async def aevaluate(  # noqa: PLR0913 - as ``evaluate``
@@ -93,31 +98,33 @@ async def aevaluate(  # noqa: PLR0913 - as ``evaluate``
     Raises:
         LuthierError: as ``evaluate``.
     """
-    ready = _prepare(program, data, metric, lm, candidate, concurrency, repeats, budget, inputs, store, executor)
-    return await ready.run()
+    ready = prepare(program, data, metric, lm, concurrency, budget, inputs, store, executor)
+    return await ready.run(functools.partial(_evaluated, ready, candidate, repeats))
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
-    """An evaluation with everything checked."""
+class Ready:
+    """An evaluator with everything checked, and all that is closed after it."""
 
     evaluator: Evaluator
     rows: Sequence[Row]
-    candidate: Candidate
-    repeats: int
     gateway: Gateway
     trouble: _Trouble
     own_store: Store | None
     """A store to be closed at the end, since it was opened for this."""
     executor: AbstractContextManager[Executor]
 
-    async def run(self) -> Evaluation:
-        with self.executor as self.evaluator.executor:
-            return await self._run()
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do some work with the evaluator, then close everything.
 
-    async def _run(self) -> Evaluation:
-        ids = [row.id for row in self.rows]
-        work = asyncio.create_task(self.evaluator.evaluate(self.candidate, ids, repeats=self.repeats))
+        Raises:
+            LuthierError: as ``evaluate``.
+        """
+        with self.executor as self.evaluator.executor:
+            return await self._run(work)
+
+    async def _run(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        work = asyncio.create_task(make())
         watch = asyncio.create_task(self._watch())
         try:
             await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -152,32 +159,30 @@ class _Ready:
             return  # the rollouts will meet it themselves
 
 
-def _prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
+def prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
     function: Callable[..., Any],
     data: Any,
     metric: Callable[..., Any],
     lm: LMChoice,
-    candidate: Candidate | None,
     concurrency: int,
-    repeats: int,
     budget: Budget | None,
     inputs: Sequence[str] | None,
     store: Store | str | os.PathLike[str] | None,
     executor: ExecutorChoice,
-) -> _Ready:
+    group: str | None = None,
+) -> Ready:
+    """Check everything that an evaluation needs; nothing is spent.
+
+    Raises:
+        UserError: something cannot be used.
+    """
     program = function if isinstance(function, Program) else discover(function)
     if isinstance(data, Splits):
         raise DataError("an evaluation takes one data set, not lt.Splits: pass splits.val or splits.test")
-    if repeats < 1:
-        raise ConfigError(f"repeats={repeats}: every example must run at least once")
     checked = Metric.of(metric)
-    rows = load_rows(data, parameters_of(program), inputs=inputs)
+    rows = load_rows(data, parameters_of(program), inputs=inputs, group=group)
     dollars = budget is not None and budget.usd is not None
     checked.check(rows[0].example, dollars=dollars)
-    if candidate is None:
-        candidate = program.original
-    else:
-        program.check(candidate)
     used = resolve(lm, program.predictors)
     used.check(dollars=dollars)
     own = store if isinstance(store, Store) else _open(store)
@@ -186,9 +191,17 @@ def _prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
     by_id = {row.id: row for row in rows}
     watch = UnmeteredWatch(budget, gateway.ledger)
     evaluator = Evaluator(program, checked, by_id, used, gateway, concurrency=concurrency, on_rollout=watch.look)
-    return _Ready(
-        evaluator, rows, candidate, repeats, gateway, trouble, None if own is store else own, opened(executor)
-    )
+    return Ready(evaluator, rows, gateway, trouble, None if own is store else own, opened(executor))
+
+
+async def _evaluated(ready: Ready, candidate: Candidate | None, repeats: int) -> Evaluation:
+    if repeats < 1:
+        raise ConfigError(f"repeats={repeats}: every example must run at least once")
+    program = ready.evaluator.program
+    if candidate is not None:
+        program.check(candidate)
+    used = program.original if candidate is None else candidate
+    return await ready.evaluator.evaluate(used, [row.id for row in ready.rows], repeats=repeats)
 
 
 def _open(path: str | os.PathLike[str] | None) -> Store | None:

@@ -114,6 +114,11 @@ class Gateway:
         return dict(self._requested_by_lm)
 
     @property
+    def counts_dollars(self) -> bool:
+        """Whether there is a limit on dollars, so that prices must be known."""
+        return self._ledger is not None and "usd" in self._ledger.limits
+
+    @property
     def faults(self) -> Mapping[str, int]:
         """How many attempts failed, by kind of infrastructure fault."""
         return dict(self._faults)
@@ -251,7 +256,7 @@ class Gateway:
 
     def _build(self, lm: LM) -> _Stack:
         # Whoever brings an LM along, user code in the midst of a run included, a limit on dollars needs its price.
-        lm.check(dollars=self._ledger is not None and "usd" in self._ledger.limits)
+        lm.check(dollars=self.counts_dollars)
         completer = lm.open()
         if lm.is_local or lm.address is not None:
             self._completers.append(completer)  # ours to close; the user's own objects are not
