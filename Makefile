@@ -75,12 +75,14 @@ proof: weights
 
 # Hundreds of megabytes: DSPy, LangGraph, pydantic-ai, Ray, MLflow. Not part of `make test`.
 integrations: .venv-integrations/.installed
-	@.venv-integrations/bin/python -m pytest -m integrations -p no:cacheprovider
+	@LUTHIER_NODE_MODULES="$${LUTHIER_NODE_MODULES:-$(CURDIR)/.venv-integrations}" .venv-integrations/bin/python -m pytest -m integrations -p no:cacheprovider
 
 .venv-integrations/.installed: requirements-integrations.txt pyproject.toml
 	@test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations
 	@.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-integrations.txt
 	@.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@npm install --silent --no-audit --no-fund --prefix .venv-integrations nunjucks@3.2.4 >/dev/null 2>&1 \
+		|| echo "NOT RUN: npm cannot fetch Nunjucks here; the promptfoo export is read by jinja2 alone"
 	@touch $@
 
 fmt: setup

@@ -104,7 +104,8 @@ def test_promptfoo_asks_the_server_that_the_prompts_are_for() -> None:
 def test_dspys_state_has_instructions_fields_and_demos_by_the_names_dspy_gives() -> None:
     prompt = lt.Prompt("Answer well.", (lt.Demo({"context": ["a"], "question": "q"}, {"answer": "yes"}, "because"),))
     state = json.loads(lt.export(Candidate({"answer": prompt}), "dspy", program=program))
-    assert state["answer.predict"] == {
+    assert state["answer"] == state["answer.predict"]  # of a dspy.Predict that reasons, and of a dspy.ChainOfThought
+    assert state["answer"] == {
         "traces": [],
         "train": [],
         "demos": [{"context": ["a"], "question": "q", "reasoning": "because", "answer": "yes"}],

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import luthier as lt
-from luthier.deploy.dspy import state_name
+from luthier.deploy.dspy import state_names
 from luthier.deploy.forms import checked_export, unchecked_export
 from luthier.deploy.frame import sent, texts
 from luthier.deploy.parts import parts_of
@@ -50,7 +50,7 @@ def dspy() -> Any:
 
 @pytest.fixture(scope="module")
 def nunjucks() -> Path:
-    """A folder that has Nunjucks, or promptfoo, which brings it (LUTHIER_NODE names one, else npm fetches it)."""
+    """A folder in which npm has installed Nunjucks, or promptfoo, which brings it."""
     return node_modules("nunjucks")
 
 
@@ -124,9 +124,10 @@ def test_dspy_loads_the_state_and_says_it_back(
     del state["metadata"]
     for each in state.values():  # DSPy keeps instructions as docstrings
         each["signature"]["instructions"] = inspect.cleandoc(each["signature"]["instructions"])
-    assert json.loads(json.dumps(module.dump_state())) == state
+    dumped = json.loads(json.dumps(module.dump_state()))
+    assert dumped == {name: state[name] for name in dumped}
     for part in parts.parts:
-        inner = dict(module.named_predictors())[state_name(part)]
+        (inner,) = [each for name, each in module.named_predictors() if name in state_names(part)]
         assert inner.signature.instructions == inspect.cleandoc(part.prompt.instruction)
         assert len(inner.demos) == len(part.prompt.demos)
 
@@ -142,6 +143,29 @@ def student(dspy: Any, found: dict[str, Predictor[..., Any]]) -> Any:
         kind = dspy.ChainOfThought if predictor.signature.reasoning else dspy.Predict
         setattr(module, name, kind(dspy.make_signature(fields, "Do.")))
     return module
+
+
+def test_a_dspy_program_tuned_here_loads_its_exported_state(dspy: Any, tmp_path: Path) -> None:
+    from luthier.adapters.dspy import tuned
+
+    class Program(dspy.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.think = dspy.ChainOfThought("question -> answer")
+            self.plain = dspy.Predict("question -> reasoning, answer")
+
+    demo = lt.Demo({"question": "q"}, {"answer": "a"}, "because")
+    candidate = Candidate({name: lt.Prompt(f"Do {name}.", (demo,)) for name in ("think.predict", "plain")})
+    candidate.save(tmp_path / "prompts")
+    (tmp_path / "state.json").write_text(lt.export(tmp_path / "prompts", "dspy"), encoding="utf-8")
+    loaded = Program()
+    loaded.load(tmp_path / "state.json")
+    ours = tuned(Program(), candidate).dump_state()
+    for name, state in loaded.dump_state().items():
+        assert state["signature"]["instructions"] == ours[name]["signature"]["instructions"] == f"Do {name}."
+        assert [dict(each) for each in state["demos"]] == [
+            {key: value for key, value in each.items() if key != "augmented"} for each in ours[name]["demos"]
+        ]
 
 
 def test_dspy_titles_fields_as_the_state_does(dspy: Any) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.deploy.dspy import demos_of, state_name
+from luthier.deploy.dspy import demos_of, state_names
 from luthier.deploy.frame import sent, texts
 from luthier.deploy.parts import Part, Parts
 from luthier.errors import CandidateError
@@ -179,9 +179,9 @@ def _check_openai(text: str, parts: Parts, cases: Cases) -> Checked:
 def _check_dspy(text: str, parts: Parts, cases: Cases) -> Checked:
     read = json.loads(text)
     for part in parts.parts:
-        state = read[state_name(part)]
-        _compare(part, {}, state["signature"]["instructions"], part.prompt.instruction)
-        _compare(part, {}, state["demos"], json.loads(json.dumps(demos_of(part))))
+        for name in state_names(part):
+            _compare(part, {}, read[name]["signature"]["instructions"], part.prompt.instruction)
+            _compare(part, {}, read[name]["demos"], json.loads(json.dumps(demos_of(part))))
     return Checked(0, "DSPy writes its own messages; instructions and demonstrations are all there")
 
 

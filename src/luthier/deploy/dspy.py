@@ -20,15 +20,15 @@ _INNER = ".predict"
 
 
 def as_dspy(parts: Parts) -> str:
-    """Return the state by predictor; one that reasons is the inner predictor of a ``dspy.ChainOfThought``."""
-    state: dict[str, Any] = {state_name(part): _state(part) for part in parts.parts}
+    """Return the state by predictor; a module reads the names that it has, and no others."""
+    state: dict[str, Any] = {name: _state(part) for part in parts.parts for name in state_names(part)}
     return json.dumps({**state, "metadata": {"dependency_versions": {}}}, ensure_ascii=False, indent=2) + "\n"
 
 
-def state_name(part: Part) -> str:
-    """Return the name DSPy gives the predictor."""
-    reasons = part.signature.reasoning and part.name != "predict" and not part.name.endswith(_INNER)
-    return f"{part.name}{_INNER}" if reasons else part.name
+def state_names(part: Part) -> tuple[str, ...]:
+    """Return the names DSPy may give the predictor: one that reasons is often inside a ``dspy.ChainOfThought``."""
+    inner = (f"{part.name}{_INNER}",) if part.signature.reasoning and not part.name.endswith(_INNER) else ()
+    return (part.name, *inner)
 
 
 def _state(part: Part) -> dict[str, Any]:
