@@ -168,6 +168,38 @@ def test_a_service_has_its_calls_in_its_own_spans() -> None:
     assert "luthier.study" not in sent
 
 
+def test_a_connected_clients_own_calls_are_told_in_the_same_way() -> None:
+    import openai
+
+    with OpenAIServer(lambda body: f"Dear {SECRET}") as server, Collector() as collector:
+        client = lt.connect(openai.OpenAI(base_url=server.url, api_key=KEY))
+
+        @lt.predictor
+        def write(name: Annotated[str, lt.Private], topic: str) -> str:
+            """Write to a customer."""
+            messages: Any = lt.prompt().messages()
+            asked = client.chat.completions.create(model="gpt-own", messages=messages, temperature=0.3, max_tokens=7)
+            return asked.choices[0].message.content or ""
+
+        def program(name: str, topic: str) -> str:
+            return write(name=name, topic=topic)
+
+        rows = [{"name": SECRET, "topic": "the weather", "label": "x"}]
+        with otel.tracing(endpoint=collector.endpoint, content=True):
+            lt.evaluate(program, rows, lt.exact_match("label"), lm=lt.LM("unused", base_url=server.url))
+    (call,) = collector.named("chat ")
+    said = call.attributes
+    assert (call.name, said["luthier.predictor"], said["luthier.answered_by"]) == ("chat gpt-own", "write", "lm")
+    assert (said["gen_ai.request.temperature"], said["gen_ai.request.max_tokens"]) == (0.3, 7)
+    messages = json.loads(said["gen_ai.input.messages"])
+    assert [message["role"] for message in messages] == ["system", "user"]
+    assert "the weather" in messages[1]["parts"][0]["content"]
+    sent = b"".join(collector.bodies).decode(errors="replace")
+    assert "Dear [private]" in sent
+    assert SECRET not in sent
+    assert KEY not in sent
+
+
 def test_a_failed_call_is_marked_without_its_message() -> None:
     def failing(request: lt.Request) -> str:
         raise RequestRejected(f"what {SECRET} wrote was rejected")

@@ -27,9 +27,8 @@ class Browser:
         problems: what the browser complained about: errors of scripts, refused by a policy, failed requests.
     """
 
-    def __init__(self, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
+    def __init__(self) -> None:
         self.problems: list[str] = []
-        self._size, self._dark = (width, height), dark
         self._folder = tempfile.TemporaryDirectory(prefix="luthier-browser-", ignore_cleanup_errors=True)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -44,14 +43,9 @@ class Browser:
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._thread.start()
         self._do(self._connect())
-        width, height = self._size
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if self._dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
+        self.look()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -62,6 +56,14 @@ class Browser:
         self._thread.join(10)
         self._loop.close()
         self._folder.cleanup()
+
+    def look(self, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
+        """Look through a window of this size, with the reader's wish for dark colours or none; forget all problems."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
+        self.problems.clear()
 
     def open(self, url: str) -> None:
         """Go to a page, and wait until it is there."""

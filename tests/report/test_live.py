@@ -24,8 +24,6 @@ from tests.report.browser import BROWSER, Browser
 from tests.report.fixture import Event, hostile, journal
 from tests.report.test_page import POISON
 
-with_browser = pytest.mark.skipif(BROWSER is None, reason="no browser here")
-
 
 class Growing:
     """A study's directory whose journal is written step by step."""
@@ -56,14 +54,27 @@ def growing(tmp_path: Path) -> Iterator[Growing]:
     study.close()
 
 
+@pytest.fixture(scope="module")
+def one_browser() -> Iterator[Browser]:
+    if BROWSER is None:
+        pytest.skip("no browser here")
+    with Browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(one_browser: Browser) -> Browser:
+    one_browser.look()
+    return one_browser
+
+
 def serve(study: Growing) -> LoopbackPages:
     return LoopbackPages({"": LiveReport(study.directory)})
 
 
-@with_browser
-def test_the_page_follows_the_study_to_its_end(growing: Growing) -> None:
+def test_the_page_follows_the_study_to_its_end(growing: Growing, browser: Browser) -> None:
     growing.write("baseline")
-    with serve(growing) as pages, Browser() as browser:
+    with serve(growing) as pages:
         browser.open(pages.url)
         browser.wait_for("document.getElementById('live').textContent === 'Live: follows the study'")
         assert "Not finished" in browser.run("document.querySelector('.hero').innerText")
@@ -77,10 +88,10 @@ def test_the_page_follows_the_study_to_its_end(growing: Growing) -> None:
         assert browser.problems == []
 
 
-@with_browser
-def test_what_is_open_and_where_one_reads_stays_as_it_was(growing: Growing) -> None:
+def test_what_is_open_and_where_one_reads_stays_as_it_was(growing: Growing, browser: Browser) -> None:
     growing.write("tell")
-    with serve(growing) as pages, Browser(height=500) as browser:
+    browser.look(height=500)
+    with serve(growing) as pages:
         browser.open(pages.url)
         browser.run("document.querySelector('main details').open = true")
         place = "Math.round(document.querySelector('main details').getBoundingClientRect().top) + 0"
@@ -99,10 +110,9 @@ def test_what_is_open_and_where_one_reads_stays_as_it_was(growing: Growing) -> N
         assert browser.problems == []
 
 
-@with_browser
-def test_selected_text_is_not_taken_away(growing: Growing) -> None:
+def test_selected_text_is_not_taken_away(growing: Growing, browser: Browser) -> None:
     growing.write("baseline")
-    with serve(growing) as pages, Browser() as browser:
+    with serve(growing) as pages:
         browser.open(pages.url)
         browser.run("getSelection().selectAllChildren(document.querySelector('h1'))")
         words = browser.run("getSelection().toString()")
@@ -113,11 +123,10 @@ def test_selected_text_is_not_taken_away(growing: Growing) -> None:
         browser.wait_for("[...document.querySelectorAll('h2')].some(h => h.textContent === 'Score by trial')", 10)
 
 
-@with_browser
-def test_nothing_that_a_model_wrote_runs(tmp_path: Path) -> None:
+def test_nothing_that_a_model_wrote_runs(tmp_path: Path, browser: Browser) -> None:
     study = Growing(tmp_path / "study", hostile(journal(), POISON))
     study.write("proposals")
-    with serve(study) as pages, Browser() as browser:
+    with serve(study) as pages:
         browser.open(pages.url)
         study.write()
         browser.wait_for("document.getElementById('live').textContent === 'Finished'", 15)
@@ -132,24 +141,21 @@ def test_nothing_that_a_model_wrote_runs(tmp_path: Path) -> None:
     study.close()
 
 
-@with_browser
-def test_the_page_says_when_it_lost_its_server(growing: Growing) -> None:
+def test_the_page_says_when_it_lost_its_server(growing: Growing, browser: Browser) -> None:
     growing.write("baseline")
-    pages = serve(growing)
-    with Browser() as browser:
-        with pages:
-            browser.open(pages.url)
-            browser.wait_for("document.getElementById('live').className === 'running'")
-        browser.wait_for("document.getElementById('live').className === 'lost'", 20)
-        browser.wait_for("document.getElementById('live').textContent.includes('luthier show --web')", 20)
-        assert browser.run("document.querySelectorAll('main>*').length") > 1
+    with serve(growing) as pages:
+        browser.open(pages.url)
+        browser.wait_for("document.getElementById('live').className === 'running'")
+    browser.wait_for("document.getElementById('live').className === 'lost'", 20)
+    browser.wait_for("document.getElementById('live').textContent.includes('luthier show --web')", 20)
+    assert browser.run("document.querySelectorAll('main>*').length") > 1
 
 
-@with_browser
 @pytest.mark.parametrize("width", [400, 1200])
-def test_nothing_sticks_out(growing: Growing, width: int) -> None:
+def test_nothing_sticks_out(growing: Growing, browser: Browser, width: int) -> None:
     growing.write("tell")
-    with serve(growing) as pages, Browser(width=width) as browser:
+    browser.look(width=width)
+    with serve(growing) as pages:
         browser.open(pages.url)
         browser.wait_for("document.getElementById('live').textContent !== ''")
         assert browser.run("document.documentElement.scrollWidth <= innerWidth")

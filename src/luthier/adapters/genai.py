@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 from luthier.errors import Unparseable
 from luthier.lm.layers.call import Call
 from luthier.lm.lm import LM
+from luthier.lm.own import OwnRequest
 from luthier.lm.providers import PROVIDERS
 from luthier.lm.redact import redact
 from luthier.lm.request import Completion, ImagePart, Message, Request, TextPart
-from luthier.program.call import pending_call
+from luthier.program.call import own_predictor, pending_call
 from luthier.program.context import Run
 from luthier.program.parse import parse
 from luthier.program.signature import Field
@@ -22,6 +23,7 @@ from luthier.program.values import value_to_json
 from luthier.types import Endpoint, Role
 
 _OPERATIONS = {Endpoint.CHAT: "chat", Endpoint.COMPLETIONS: "text_completion"}
+_OF_CLIENTS = {"/completions": "text_completion", "/embeddings": "embeddings"}
 _CONVENTIONAL = {"mistral": "mistral_ai", "gemini": "gcp.gemini", "xai": "x_ai", "llamacpp": "llama_cpp"}
 _HIDDEN = "[private]"
 _MOST_IN_A_SERVICE = 1000
@@ -32,23 +34,24 @@ _WORD = 3
 
 def span_name(lm: LM, request: Request) -> str:
     """Return the name that the conventions give a call's span."""
-    return f"{_OPERATIONS[request.endpoint]} {_model(lm)}"
+    return f"{_operation(request)} {_model(lm)}"
 
 
 def attributes_of_call(lm: LM, call: Call) -> dict[str, Any]:
     """Return what is known before the answer; a setting that is not sent is None."""
-    request = call.request
+    request, body = call.request, _body(call.request)
+    limit = body.get("max_completion_tokens", body.get("max_output_tokens", body.get("max_tokens")))
     told: dict[str, Any] = {
-        "gen_ai.operation.name": _OPERATIONS[request.endpoint],
+        "gen_ai.operation.name": _operation(request),
         "gen_ai.provider.name": _provider(lm),
         "gen_ai.request.model": _model(lm),
-        "gen_ai.request.temperature": request.temperature,
-        "gen_ai.request.top_p": request.top_p,
-        "gen_ai.request.max_tokens": request.max_tokens,
-        "gen_ai.request.seed": request.seed,
+        "gen_ai.request.temperature": body.get("temperature", request.temperature),
+        "gen_ai.request.top_p": body.get("top_p", request.top_p),
+        "gen_ai.request.max_tokens": limit if body else request.max_tokens,
+        "gen_ai.request.seed": body.get("seed", request.seed),
         "gen_ai.request.stop_sequences": list(request.stop) or None,
         "gen_ai.output.type": "text" if request.schema is None else "json",
-        "luthier.predictor": None if call.role == Role.PROPOSER else request.affinity or None,
+        "luthier.predictor": None if call.role == Role.PROPOSER else request.affinity or own_predictor() or None,
         "luthier.sample": request.sample,
     }
     if lm.address is not None:
@@ -79,7 +82,7 @@ def texts_of_call(call: Call, run: Run | None) -> dict[str, str]:
     if pending is not None and run is not None:
         private = _names(pending.predictor.signature.inputs)
         keep_private(run, [value for name, value in pending.inputs.items() if name in private])
-    messages = request.messages or (Message("user", request.prompt or ""),)
+    messages = _own_messages(request) or request.messages or (Message("user", request.prompt or ""),)
     return {"gen_ai.input.messages": json.dumps([_message(m, run) for m in messages], ensure_ascii=False)}
 
 
@@ -130,6 +133,25 @@ def _message(message: Message, run: Run | None) -> dict[str, Any]:
     return {"role": message.role, "parts": parts}
 
 
+def _body(request: Request) -> Mapping[str, Any]:
+    """Return the body that a client of the user's own sends; nothing where luthier wrote the request."""
+    return request.told[-1] if isinstance(request, OwnRequest) else {}
+
+
+def _operation(request: Request) -> str:
+    if isinstance(request, OwnRequest):
+        return _OF_CLIENTS.get(request.told[0], "chat")
+    return _OPERATIONS[request.endpoint]
+
+
+def _own_messages(request: Request) -> tuple[Message, ...]:
+    """Return a client's chat as messages; nothing where it holds more than text: then its whole body is told."""
+    turns = _body(request).get("messages") or ()
+    if not all(isinstance(turn.get("content"), str) and not turn.get("tool_calls") for turn in turns):
+        return ()
+    return tuple(Message(turn["role"], turn["content"]) for turn in turns)
+
+
 def _leaves(value: Any) -> Iterable[str]:
     if isinstance(value, Mapping):
         for item in value.values():
@@ -156,7 +178,10 @@ def _provider(lm: LM) -> str:
         return "local"
     if not isinstance(lm.model, str):
         return "python"
-    prefix = lm.model.partition("/")[0]
+    if lm.address is not None and ".azure.com" in lm.address.base_url:
+        return "azure.ai.openai"
+    known = lm.address.provider if lm.address is not None else None
+    prefix = next((name for name, each in PROVIDERS.items() if each is known), lm.model.partition("/")[0])
     # Any other server speaks OpenAI's protocol, which is what the conventions have this name for.
     return _CONVENTIONAL.get(prefix, prefix) if prefix in PROVIDERS else "openai"
 

@@ -47,7 +47,7 @@ def parameters(manifest: Event) -> dict[str, str]:
     named = {"": manifest.get("lms") or {}, ".of": manifest.get("predictor_lms") or {}}
     for kind, lms in named.items():
         for role, lm in lms.items():
-            told |= {f"lm{kind}.{role}": lm["name"], f"lm{kind}.{role}.temperature": lm["temperature"]}
+            told |= {f"lm{kind}.{role}": lm.get("name"), f"lm{kind}.{role}.temperature": lm.get("temperature")}
     return {name: _short(value) for name, value in told.items() if value is not None}
 
 
