@@ -12,7 +12,9 @@ from luthier._version import __version__
 
 if TYPE_CHECKING:
     from luthier.adapters.openai import connect
+    from luthier.adapters.recorded import recorded
     from luthier.adapters.templates.template import Template
+    from luthier.adapters.tools import Tool, tool
     from luthier.budget import Budget
     from luthier.cli.progress import Progress
     from luthier.deploy.forms import export
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
     from luthier.evaluation.metrics import contains, exact_match, judge, normalized_match, numeric_match, token_f1
     from luthier.evaluation.rollout import Evaluation, Score
     from luthier.evaluation.splits import Splits
+    from luthier.lm.images import Image
     from luthier.lm.lm import LM, Price
-    from luthier.lm.request import Completion, Message, Request
+    from luthier.lm.request import Completion, Message, Request, ToolCall
     from luthier.optimizers.bayesian_bootstrap import BayesianBootstrap
     from luthier.optimizers.bootstrap_random_search import BootstrapRandomSearch
     from luthier.optimizers.mipro import MIPRO
@@ -32,12 +35,15 @@ if TYPE_CHECKING:
     from luthier.program.predictor import AUTO, Predictor, predict, predictor, prompt
     from luthier.program.signature import Private
     from luthier.program.text import Guard
+    from luthier.program.tools import Reply
     from luthier.tuning import Result, aoptimize, optimize
     from luthier.weigh.compare import Comparison, acompare, compare
 
 _HOMES = {
     "luthier.adapters.openai": ("connect",),
+    "luthier.adapters.recorded": ("recorded",),
     "luthier.adapters.templates.template": ("Template",),
+    "luthier.adapters.tools": ("Tool", "tool"),
     "luthier.budget": ("Budget",),
     "luthier.cli.progress": ("Progress",),
     "luthier.deploy.forms": ("export",),
@@ -53,8 +59,9 @@ _HOMES = {
     ),
     "luthier.evaluation.rollout": ("Evaluation", "Score"),
     "luthier.evaluation.splits": ("Splits",),
+    "luthier.lm.images": ("Image",),
     "luthier.lm.lm": ("LM", "Price"),
-    "luthier.lm.request": ("Completion", "Message", "Request"),
+    "luthier.lm.request": ("Completion", "Message", "Request", "ToolCall"),
     "luthier.optimizers.bayesian_bootstrap": ("BayesianBootstrap",),
     "luthier.optimizers.bootstrap_random_search": ("BootstrapRandomSearch",),
     "luthier.optimizers.mipro": ("MIPRO",),
@@ -64,6 +71,7 @@ _HOMES = {
     "luthier.program.predictor": ("AUTO", "Predictor", "predict", "predictor", "prompt"),
     "luthier.program.signature": ("Private",),
     "luthier.program.text": ("Guard",),
+    "luthier.program.tools": ("Reply",),
     "luthier.tuning": ("Result", "aoptimize", "optimize"),
     "luthier.weigh.compare": ("Comparison", "acompare", "compare"),
 }
@@ -82,6 +90,7 @@ __all__ = [
     "Demo",
     "Evaluation",
     "Guard",
+    "Image",
     "LuthierError",
     "Message",
     "Predictor",
@@ -89,11 +98,14 @@ __all__ = [
     "Private",
     "Progress",
     "Prompt",
+    "Reply",
     "Request",
     "Result",
     "Score",
     "Splits",
     "Template",
+    "Tool",
+    "ToolCall",
     "Unavailable",
     "Unparseable",
     "ZeroShotMIPRO",
@@ -115,7 +127,9 @@ __all__ = [
     "predict",
     "predictor",
     "prompt",
+    "recorded",
     "token_f1",
+    "tool",
     "use",
 ]
 

@@ -13,7 +13,7 @@ from luthier.evaluation.data import Example, Row
 from luthier.evaluation.rollout import Job, Outcome, Rollout, Score
 from luthier.lm.lm import LM
 from luthier.lm.request import Completion, Request
-from luthier.program.candidate import Candidate, Prompt
+from luthier.program.candidate import Candidate, Kind, Prompt
 from luthier.program.signature import Field, Private, Signature
 from luthier.program.trace import Call, Trace
 from luthier.propose.proposer import Proposer
@@ -51,7 +51,9 @@ def classify(petal: str, owner: Annotated[str, Private] = "") -> str:
 
 def program(*signatures: Signature) -> Program:
     """Return a program of these predictors."""
-    predictors = tuple(SimpleNamespace(name=s.name, signature=s) for s in signatures or (SIZE, KIND))
+    predictors = tuple(
+        SimpleNamespace(name=s.name, signature=s, kind=Kind.PROMPT, tools=()) for s in signatures or (SIZE, KIND)
+    )
     original = Candidate({p.name: Prompt(p.signature.instruction) for p in predictors})
     given = {"predictors": predictors, "texts": (), "function": classify, "name": "tests:classify"}
     return cast("Program", SimpleNamespace(**given, original=original))

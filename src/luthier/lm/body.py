@@ -18,7 +18,7 @@ def request_body(request: Request, address: Address, *, llama: bool) -> dict[str
     """
     body: dict[str, Any] = {"model": address.model}
     if request.endpoint is Endpoint.CHAT:
-        body["messages"] = [_message(message) for message in request.messages]
+        body["messages"] = [message_body(message) for message in request.messages]
     else:
         body["prompt"] = request.prompt or ""
     body.update(_sampling(request, address))
@@ -66,7 +66,8 @@ def _schema(request: Request, *, llama: bool) -> dict[str, Any]:
     return {"json_schema": schema} if llama else {}
 
 
-def _message(message: Message) -> dict[str, Any]:
+def message_body(message: Message) -> dict[str, Any]:
+    """Return a turn as OpenAI-compatible servers and clients take it."""
     out: dict[str, Any] = {"role": message.role, "content": message.content}
     if not isinstance(message.content, str):
         out["content"] = [_part(part) for part in message.content]

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from luthier.budget import Ledger
 from luthier.errors import (
@@ -21,6 +21,7 @@ from luthier.errors import (
 )
 from luthier.lm.engine import Engine, engine, loop_is_running
 from luthier.lm.faults import NeverSent
+from luthier.lm.images import Album
 from luthier.lm.layers.call import Call, End, Gate, Layer
 from luthier.lm.layers.charge import Book, Charge, bill_of, worst_case
 from luthier.lm.layers.limit import Limit
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from luthier.lm.lm import LM
 
 __all__ = ["Gateway", "RetryPolicy", "worst_case"]
+
+T = TypeVar("T")
 
 _PROBE = "probe"
 _PROBE_PATIENCE = 3.0  # seconds for a server that is just starting
@@ -77,6 +80,8 @@ class Gateway:
         self._engine = engine()
         self._gate = Gate(self._engine.loop)
         self._ends_with = None if lasting else self._gate
+        self._beside: dict[Any, Any] = {}
+        self._album = Album(store)
         self._stacks: dict[int, _Stack] = {}  # by id of the LM, which its stack keeps alive
         self._by_line: dict[Hashable, _Stack] = {}
         self._usage: dict[str, Usage] = {}
@@ -127,6 +132,11 @@ class Gateway:
     def hits(self) -> int:
         """How many requests the store answered."""
         return self._hits
+
+    def beside(self, kind: Callable[[Store | None, Gate], T]) -> T:
+        """Return what of that kind lives as long as the gateway and shares its store and its end; there is one."""
+        found: T = self._beside.setdefault(kind, kind(self._store, self._gate))
+        return found
 
     async def complete(self, lm: LM, request: Request, role: Role) -> Completion:
         """Return the completion; cancelling the caller only detaches it from the attempt.
@@ -211,6 +221,7 @@ class Gateway:
             self._gate.check()
         stack = self._stack(lm)
         request = _with_defaults(lm, request)
+        self._album.keep(request.messages)
         call = Call(request, request.key(lm.identity), str(role))
         with watched("call", lm=lm, call=call) as told:
             told["completion"] = completion = await stack.top.complete(call)

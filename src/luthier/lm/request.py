@@ -69,6 +69,10 @@ class Message:
             return self.content
         return "".join(part.text for part in self.content if isinstance(part, TextPart))
 
+    def luthier_json(self) -> dict[str, Any]:
+        """Return the turn as JSON, images by hash."""
+        return message_json(self)
+
 
 @dataclass(frozen=True, slots=True)
 class OutputSchema:

@@ -122,6 +122,14 @@ class Store:
         with self._lock, self._explained(), self._transaction():
             self._database.execute("INSERT OR REPLACE INTO vals VALUES (?, ?)", (key, json.dumps(value)))
 
+    def values(self, prefix: str) -> dict[str, Any]:
+        """Return all small JSON values whose keys begin so, by the rest of the key."""
+        with self._lock, self._explained():
+            rows = self._database.execute(
+                "SELECT key, value FROM vals WHERE substr(key, 1, ?) = ?", (len(prefix), prefix)
+            ).fetchall()
+            return {key[len(prefix) :]: json.loads(value) for key, value in rows}
+
     def flush(self) -> None:
         """Write what waits for the next commit."""
         with self._lock, self._explained():

@@ -94,7 +94,12 @@ def _data(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _settings(optimizer: Optimizer) -> dict[str, Any]:
     """Return a frozen settings object as JSON: tuples as lists, as they come back from disk."""
-    return _jsonable(asdict(optimizer))  # type: ignore[call-overload,no-any-return]
+    settings: dict[str, Any] = _jsonable(asdict(optimizer))  # type: ignore[call-overload]
+    # Told only where it is on: studies from before it could be must go on.
+    grounding = settings.get("grounding")
+    if isinstance(grounding, dict) and not grounding.get("images"):
+        grounding.pop("images", None)
+    return settings
 
 
 def _jsonable(value: Any) -> Any:

@@ -28,6 +28,7 @@ from luthier.program.candidate import Candidate
 from luthier.program.lms import LMChoice, LMs, resolve
 from luthier.program.program import Program, Tunable, discover
 from luthier.program.render import text
+from luthier.program.signature import Form
 
 PAPER_FULL_EVALUATIONS = 30
 """T of a middling task, for paper presets where neither budget nor ``auto`` says otherwise (paper Table 4)."""
@@ -209,8 +210,11 @@ class Setup:
         characters = sum(len(text.text) for text in self.program.texts)
         today = self.program.original.prompts
         for predictor in self.program.predictors:
-            empty = {field.name: "" for field in predictor.signature.inputs}
-            characters += len(text(predictor.signature, today[predictor.name], empty))
+            empty = {field.name: "" for field in predictor.signature.inputs if field.form is Form.TEXT}
+            if predictor.template is not None:
+                characters += predictor.template.length
+            if predictor.name in today:
+                characters += len(text(predictor.signature, today[predictor.name], empty))
         return characters / CHARACTERS_PER_TOKEN
 
 

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from luthier.errors import ConfigError, Unparseable
 from luthier.lm.engine import engine, loop_is_running
 from luthier.lm.request import Completion, Request, Usage, total_usage, usage_of
+from luthier.lm.turns import message_body
 from luthier.program.badly import badly
 from luthier.program.candidate import Demo, Prompt
 from luthier.program.component import value_in
 from luthier.program.context import Run
-from luthier.program.parse import parse
+from luthier.program.parse import Parsed, parse
 from luthier.program.render import messages, render, text
+from luthier.program.signature import Signature
+from luthier.program.tools import Offered, Reply, offers
 from luthier.program.trace import Call
 from luthier.program.values import result_to_outputs, value_to_json
 
@@ -34,6 +37,8 @@ class PendingCall:
     run: Run
     index: int
     """The how-manieth call of this predictor in the run."""
+    tools: tuple[Offered, ...] = ()
+    """Those that ``lt.predict`` was given; else the predictor's own are offered."""
     answered: bool = False
     """Whether ``lt.predict`` has made the call, so that the body's value is not the outputs."""
     own: list[tuple[LM, Completion]] = field(default_factory=list)
@@ -124,7 +129,7 @@ class BoundPrompt:
         """
         given, wording = {**self.inputs, **inputs}, self.predictor.template
         turns = messages(self.predictor.signature, self._prompt, given, wording=wording)
-        return [{"role": turn.role, "content": turn.text} for turn in turns]
+        return [message_body(turn) for turn in turns]
 
     def text(self, **inputs: Any) -> str:
         """Return the prompt as one text for a base model to continue; inputs left out are those of the call."""
@@ -155,7 +160,7 @@ class BoundPrompt:
         Raises:
             Unparseable: the answer is not in the form asked.
         """
-        return parse(self.predictor.signature, Completion(answer)).value
+        return read_answer(self.predictor.signature, Completion(answer)).value
 
     @property
     def _prompt(self) -> Prompt:
@@ -259,6 +264,8 @@ def _request(call: PendingCall) -> Request:
     request = render(
         predictor.signature, call.prompt, call.inputs, lm=call.lm, settings=settings, wording=predictor.template
     )
+    if tools := offers(call.tools or predictor.tools):
+        request = replace(request, tools=tools)
     if not request.temperature and not run.anew:
         return request
     number = run.sample(predictor.name, lambda: request.key(call.lm.identity))
@@ -267,7 +274,7 @@ def _request(call: PendingCall) -> Request:
 
 def _finish(call: PendingCall, completion: Completion) -> Any:
     try:
-        parsed = parse(call.predictor.signature, completion)
+        parsed = read_answer(call.predictor.signature, completion)
     except Unparseable as error:
         _record_failure(call, completion, error)
         raise
@@ -286,6 +293,22 @@ def _finish(call: PendingCall, completion: Completion) -> Any:
         )
     )
     return parsed.value
+
+
+def read_answer(signature: Signature, completion: Completion) -> Parsed:
+    """Return what an answer says; where the predictor takes it as it is, all of it, tool calls included.
+
+    Raises:
+        Unparseable: it is not in the form asked, is cut, or was refused.
+    """
+    if not signature.is_free:
+        return parse(signature, completion)
+    if completion.refusal is not None or completion.finish_reason in ("length", "content_filter"):
+        why = completion.refusal or completion.finish_reason
+        said = f"the answer to {signature.name!r} is not whole: {why}"
+        raise Unparseable(said, text=completion.text, predictor=signature.name)
+    reply = Reply(completion.text, completion.tool_calls)
+    return Parsed({signature.outputs[0].name: reply.luthier_json()}, None, reply)
 
 
 def _record_own_failure(call: PendingCall, error: Unparseable) -> None:

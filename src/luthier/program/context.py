@@ -88,12 +88,16 @@ class Run:
         It depends on the repeat, the predictor, and the how-manieth call with this same request it is, so a
         minibatch and a full evaluation of one candidate share draws.
         """
-        word = "" if self.ambient else key()
-        with self._lock:
-            count = self._same.get(f"{predictor}/{word}", 0)
-            self._same[f"{predictor}/{word}"] = count + 1
+        count = self.count_same(f"{predictor}/{'' if self.ambient else key()}")
         # 52 bits are exact in every JSON reader; 0 is for temperature 0.
         return (uniform_order(f"{self.repeat}/{predictor}", str(count)) >> 12) | 1
+
+    def count_same(self, word: str) -> int:
+        """Return how often this word was counted before in the run."""
+        with self._lock:
+            count = self._same.get(word, 0)
+            self._same[word] = count + 1
+        return count
 
     def record(self, call: Call) -> None:
         """Add a call that has ended to the trace."""

@@ -14,13 +14,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from luthier.errors import CandidateError
+from luthier.errors import CandidateError, DataError
+from luthier.lm.images import Image, hashes_in
 from luthier.program.prompt import Demo, Kind, Prompt
 
 VERSION = 1
 """Of the form of the files."""
 
 _INDEX = "candidate.json"
+IMAGES = "images"
+"""The folder of the demos' images, by hash."""
 _WORDS = {Kind.REGION: "region", Kind.TOOL: "tool"}
 _FRONT = re.compile(r"---(\r?\n)(.*?)\r?\n---\r?\n", re.DOTALL)
 
@@ -45,11 +48,12 @@ def save_prompts(
                 _write(demos, "".join(_json_line(demo.to_json()) for demo in prompt.demos))
             else:
                 demos.unlink(missing_ok=True)
+        _save_images(folder / IMAGES, prompts)
         # Last, so that a directory with an index is a complete one.
         _write(folder / _INDEX, json.dumps(_index(prompts, fingerprints), indent=2) + "\n")
     except OSError as error:
         raise CandidateError(f"cannot save a candidate in {folder}: {error.strerror or error}") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, DataError) as error:
         raise CandidateError(f"cannot save a candidate in {folder}: {error}") from error
 
 
@@ -65,6 +69,7 @@ def load_prompts(directory: str | os.PathLike[str]) -> tuple[dict[str, Prompt], 
     if not (folder / _INDEX).exists() and (folder / "prompts" / _INDEX).exists():
         folder = folder / "prompts"
     index = _read_index(folder / _INDEX)
+    _load_images(folder / IMAGES)
     stems = file_stems(index)
     prompts = {}
     for name, entry in index.items():
@@ -94,6 +99,20 @@ def file_stems(names: Iterable[str]) -> dict[str, str]:
         taken.add(stem.casefold())
         stems[name] = stem
     return stems
+
+
+def _save_images(folder: Path, prompts: Mapping[str, Prompt]) -> None:
+    """Write the images of demos, each once, under the name of its hash."""
+    for sha256 in {one for prompt in prompts.values() for demo in prompt.demos for one in hashes_in(demo.inputs)}:
+        folder.mkdir(exist_ok=True)
+        image = Image.of({"image": sha256})
+        (folder / image.file_name).write_bytes(image.content)
+
+
+def _load_images(folder: Path) -> None:
+    """Make the images of a candidate's demos known."""
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        Image(file.read_text() if file.suffix == ".url" else file)
 
 
 def _bytes(text: str) -> bytes:

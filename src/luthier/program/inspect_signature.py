@@ -13,6 +13,7 @@ from typing import Any, Final
 from luthier.errors import SignatureError
 from luthier.program.shape import Kind, Shape, description_of, shape_of, split_annotated, type_text
 from luthier.program.signature import Field, Private, Signature
+from luthier.program.tools import Reply
 
 
 class Auto(enum.Enum):
@@ -51,8 +52,9 @@ def signature_of(
     result = hints.result(name)
     try:
         shape = shape_of(result, strict=strict)
-        record = shape.kind is Kind.RECORD and not shape.optional
-        outputs = _record_fields(shape) if record else (_field(output or function.__name__, hints.raw_result, strict),)
+        record = shape.kind is Kind.RECORD and not shape.optional and result is not Reply
+        single = str if result is Reply else hints.raw_result
+        outputs = _record_fields(shape) if record else (_field(output or function.__name__, single, strict),)
     except SignatureError as error:
         raise SignatureError(f"predictor {name!r}: {error}") from error
     if record and any(member.name == REASONING for member in shape.members):

@@ -24,6 +24,7 @@ from luthier.program.call import (
 )
 from luthier.program.candidate import Kind, Prompt
 from luthier.program.context import current_run
+from luthier.program.inputs import normal_inputs
 from luthier.program.inspect_signature import (
     AUTO,
     Auto,
@@ -35,6 +36,7 @@ from luthier.program.inspect_signature import (
 from luthier.program.render import CallSettings
 from luthier.program.signature import Signature
 from luthier.program.spec import Spec, lm_of, stops_of
+from luthier.program.tools import Offered
 from luthier.program.wording import Wording
 
 __all__ = ["AUTO", "BoundPredictor", "Predictor", "predict", "predictor", "prompt"]
@@ -62,6 +64,7 @@ def predictor(
     stop: str | Iterable[str] | None = None,
     lm: LM | str | None = None,
     template: Wording | None = None,
+    tools: Iterable[Offered] = (),
 ) -> Callable[[Callable[P, R]], Predictor[P, R]]: ...
 
 
@@ -79,6 +82,7 @@ def predictor(  # noqa: PLR0913 - one decorator with keywords is what users want
     stop: str | Iterable[str] | None = None,
     lm: LM | str | None = None,
     template: Wording | None = None,
+    tools: Iterable[Offered] = (),
 ) -> Any:
     """Make a function, sync or async, or a method one tunable LM call.
 
@@ -98,6 +102,7 @@ def predictor(  # noqa: PLR0913 - one decorator with keywords is what users want
         lm: who answers it, where a run does not say so by the predictor's name; the run's LM when left out.
         template: all words of the prompt (``lt.Template``); then there is no instruction, and only the template's
             regions are tuned, and demos where it says where they go.
+        tools: what the LM may call (``lt.tool``); then the function returns ``lt.Reply``.
 
     Raises:
         SignatureError: there is no instruction, or an output's type is not supported.
@@ -107,7 +112,7 @@ def predictor(  # noqa: PLR0913 - one decorator with keywords is what users want
         if instruction is not None:
             raise SignatureError("a predictor with a template has no instruction: the words are all the template's")
         instruction = ""
-    spec = Spec(name, instruction, reasoning, output, settings, lm_of(lm), template)
+    spec = Spec(name, instruction, reasoning, output, settings, lm_of(lm), template, tuple(tools))
     names_around = sys._getframe(1).f_locals
 
     def decorate(function: Callable[P, R]) -> Predictor[P, R]:
@@ -116,8 +121,10 @@ def predictor(  # noqa: PLR0913 - one decorator with keywords is what users want
     return decorate if fn is None else decorate(fn)
 
 
-def predict() -> T:  # type: ignore[type-var]
-    """Make the predictor's call; in an ``async def`` body the result may be awaited or returned as it is.
+def predict(*, tools: Iterable[Offered] = ()) -> T:  # type: ignore[type-var]
+    """Make the predictor's call, offering ``tools`` to its LM, or else the predictor's own.
+
+    In an ``async def`` body the result may be awaited or returned as it is.
 
     Strict type checkers refuse to return ``Any`` as ``str``; so the type is what the body is declared to return.
 
@@ -129,7 +136,7 @@ def predict() -> T:  # type: ignore[type-var]
     if call.answered:
         # A second call from one body is a call of its own.
         call.index = call.run.begin(call.predictor)
-    call.answered = True
+    call.answered, call.tools = True, tuple(tools)
     return cast("T", acall_lm(call) if call.predictor.is_async else call_lm(call))
 
 
@@ -151,6 +158,8 @@ class Predictor(Generic[P, R]):
     """The LM it brings along; None: the run's."""
     template: Wording | None = None
     """The words of its prompt, where they are a template's."""
+    tools: tuple[Offered, ...] = ()
+    """What its LM may call."""
 
     def __init__(self, function: Callable[P, R], spec: Spec, names_around: Mapping[str, Any] | None = None) -> None:
         if not inspect.isfunction(function):
@@ -166,6 +175,7 @@ class Predictor(Generic[P, R]):
         """Its sampling settings."""
         self.lm = spec.lm
         self.template = spec.template
+        self.tools = spec.tools
         self.is_async = inspect.iscoroutinefunction(function)
         """Whether a call is awaited."""
         self._body = body_of(function)
@@ -205,7 +215,7 @@ class Predictor(Generic[P, R]):
     def kind(self) -> Kind:
         """What its value is: an instruction with demos, or what a template leaves of that."""
         if self.template is None:
-            return Kind.PROMPT
+            return Kind.INSTRUCTION if self.signature.is_free else Kind.PROMPT
         return Kind.DEMOS if self.template.takes_demos else Kind.FIXED
 
     @functools.cached_property
@@ -314,6 +324,7 @@ class Predictor(Generic[P, R]):
         inputs = dict(bound.arguments)
         if self._takes_instance:
             del inputs[next(iter(self._parameters.parameters))]
+        inputs = normal_inputs(self.signature.inputs, inputs)
         return PendingCall(cast("Predictor[..., Any]", self), inputs, run, run.begin(cast("Predictor[..., Any]", self)))
 
     def _run(self, args: Any, kwargs: Any) -> R:

@@ -157,7 +157,7 @@ def _given(thing: Any) -> Sequence[Component]:
     if isinstance(thing, BoundPredictor):
         thing = thing.predictor
     if isinstance(thing, Predictor):
-        return (thing, *texts_of(thing.template))
+        return (thing, *texts_of(thing.template), *(text for tool in thing.tools for text in tool.luthier_texts))
     if texts := texts_of(thing):
         return texts
     raise DiscoveryError(

@@ -13,6 +13,8 @@ class Kind(enum.StrEnum):
 
     PROMPT = "prompt"
     """A predictor's: instruction and demos."""
+    INSTRUCTION = "instruction"
+    """A predictor's whose answers may be tool calls, of which no demo can be made: the instruction alone."""
     DEMOS = "demos"
     """A predictor's whose words are a template's: the demos alone."""
     FIXED = "fixed"

@@ -3,10 +3,13 @@
 What is constant for a prompt (instruction, field descriptions, demos) comes before all that varies with the
 inputs, byte for byte, so that servers reuse the prefix. Text is inserted, never interpreted.
 
-Two forms. *Chat*: a system message, the demos as user and assistant turns, the inputs as the last user turn.
+Two forms. *Chat*: a system message, the demos as user and assistant turns, the inputs as the last user turn. An input
+that is a conversation (``list[lt.Message]``) becomes turns of the chat itself, between a user turn of the inputs
+declared before it and one of those after; an image is a part of its turn.
 *Completion*, for base models: the instruction, then one block of ``name: value`` lines per demo, and an open last
 block that ends with the name of what the model is to write. A value of several lines stands below its name,
-indented by two spaces, so no text inside a value can be taken for a field.
+indented by two spaces, so no text inside a value can be taken for a field. A conversation is a value of one line a
+turn; there is no place for images.
 
 A demo without reasoning under ``reasoning=True`` shows no reasoning line at all: an empty one would teach the model
 to leave it empty, while the open ``reasoning:`` of the last block, or the system message, still asks for it.
@@ -15,15 +18,18 @@ to leave it empty, while the open ``reasoning:`` of the last block, or the syste
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from luthier.lm.request import Message, OutputSchema, Request
+from luthier.errors import ConfigError
+from luthier.lm.images import Image
+from luthier.lm.request import Message, OutputSchema, Part, Request, TextPart
+from luthier.lm.turns import turn_of
 from luthier.program.candidate import Demo, Prompt
 from luthier.program.inspect_signature import REASONING
 from luthier.program.shape import Kind, Shape
-from luthier.program.signature import Field, Signature
+from luthier.program.signature import Field, Form, Signature
 from luthier.program.values import input_text, output_shapes, output_text, result_shape, value_to_json
 from luthier.program.wording import Shown, Wording
 from luthier.types import Endpoint
@@ -95,19 +101,19 @@ def messages(
     """Return the chat form of a prompt; ``json_form`` tells whether answers are JSON objects (None: by the types)."""
     json_form = uses_json(signature) if json_form is None else json_form
     if wording is not None:
+        only_texts(signature, "has a template, which fills in text")
         return wording.turns(inputs, Shown(signature, prompt.demos, json_form))
     turns = [Message("system", _system(signature, prompt.instruction, json_form))]
     for demo in prompt.demos:
         answer = demo_answer(signature, demo, json_form=json_form)
         if answer is not None:
-            turns.append(Message("user", _lines(_demo_inputs(signature, demo), between="\n")))
-            turns.append(Message("assistant", answer))
-    turns.append(Message("user", varying(signature, inputs)))
-    return tuple(turns)
+            shown = {f.name: demo.inputs[f.name] for f in signature.inputs if f.name in demo.inputs and not f.private}
+            turns += [*_asked(signature, shown), Message("assistant", answer)]
+    return (*turns, *_asked(signature, inputs))
 
 
 def varying(signature: Signature, inputs: Mapping[str, Any]) -> str:
-    """Return the last turn of the chat form: all of it that varies with the inputs."""
+    """Return the last turn of the chat form where all inputs are text: all of it that varies with them."""
     return _lines(_inputs(signature, inputs), between="\n")
 
 
@@ -119,7 +125,7 @@ def text(signature: Signature, prompt: Prompt, inputs: Mapping[str, Any], *, wor
     blocks += demo_blocks(signature, prompt.demos)
     first = REASONING if signature.reasoning else signature.outputs[0].name
     # The space after the colon is left to the model: with it, most tokenizers split words as they never do in text.
-    blocks.append("\n".join([*(_line(*pair) for pair in _inputs(signature, inputs)), f"{first}:"]))
+    blocks.append("\n".join([*(_line(*pair) for pair in _as_text(signature, inputs)), f"{first}:"]))
     return "\n\n".join(blocks)
 
 
@@ -131,6 +137,50 @@ def demo_blocks(signature: Signature, demos: Iterable[Demo]) -> list[str]:
         if any(name != REASONING or not signature.reasoning for name, _ in answer):
             blocks.append(_lines([*_demo_inputs(signature, demo), *answer], between="\n"))
     return blocks
+
+
+def only_texts(signature: Signature, why: str) -> None:
+    """Refuse a signature with an input that is a conversation or an image.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if odd := [field.name for field in signature.inputs if field.form is not Form.TEXT]:
+        raise ConfigError(f"predictor {signature.name!r} {why}, but its input {odd[0]!r} is none")
+
+
+def _asked(signature: Signature, inputs: Mapping[str, Any]) -> list[Message]:
+    """Return the turns that show the inputs, in the order in which they are declared."""
+    turns: list[Message] = []
+    parts: list[Part] = []
+    chats = 0
+    for field in signature.inputs:
+        if field.name not in inputs:
+            continue
+        value = inputs[field.name]
+        if field.form is Form.CHAT:
+            chats += 1
+            turns += [*_user_turn(parts), *(turn_of(turn) for turn in value or ())]
+            parts = []
+        elif field.form is Form.IMAGE and value is not None:
+            parts.append(TextPart(f"{field.name}:"))
+            parts += [Image.of(one).part for one in (value if isinstance(value, list | tuple) else [value])]
+        else:
+            parts.append(TextPart(_line(field.name, input_text(value_to_json(value)))))
+    return [*turns, *_user_turn(parts)] if parts or chats else [Message("user", "")]
+
+
+def _user_turn(parts: Sequence[Part]) -> list[Message]:
+    """Return one turn, its runs of text joined; none where there is nothing to say."""
+    joined: list[Part] = []
+    for part in parts:
+        if isinstance(part, TextPart) and joined and isinstance(last := joined[-1], TextPart):
+            joined[-1] = TextPart(f"{last.text}\n{part.text}")
+        else:
+            joined.append(part)
+    if len(joined) == 1 and isinstance(only := joined[0], TextPart):
+        return [Message("user", only.text)]
+    return [Message("user", tuple(joined))] if joined else []
 
 
 def _system(signature: Signature, instruction: str, json_form: bool) -> str:
@@ -164,6 +214,8 @@ def _form_of(field: Field, shape: Shape) -> str:
 
 
 def _directions(signature: Signature, json_form: bool) -> str:
+    if signature.is_free:
+        return ""
     names = [*([REASONING] if signature.reasoning else []), *(field.name for field in signature.outputs)]
     if json_form:
         keys = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
@@ -180,12 +232,29 @@ def _inputs(signature: Signature, inputs: Mapping[str, Any]) -> list[tuple[str, 
     return [(f.name, input_text(value_to_json(inputs[f.name]))) for f in signature.inputs if f.name in inputs]
 
 
+def _as_text(signature: Signature, inputs: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(f.name, _value_text(f, inputs[f.name])) for f in signature.inputs if f.name in inputs]
+
+
 def _demo_inputs(signature: Signature, demo: Demo) -> list[tuple[str, str]]:
     return [
-        (f.name, input_text(value_to_json(demo.inputs[f.name])))
+        (f.name, _value_text(f, demo.inputs[f.name]))
         for f in signature.inputs
         if f.name in demo.inputs and not f.private
     ]
+
+
+def _value_text(field: Field, value: Any) -> str:
+    if field.form is Form.IMAGE and value is not None:
+        raise ConfigError(f"{field.name!r} is an image, which only chat can show: leave out endpoint='completions'")
+    if field.form is Form.CHAT:
+        return "\n".join(_turn_text(turn_of(turn)) for turn in value or ())
+    return input_text(value_to_json(value))
+
+
+def _turn_text(turn: Message) -> str:
+    calls = "".join(f" {call.name}({call.arguments})" for call in turn.tool_calls)
+    return f"{turn.role}: {turn.text}{calls}".replace("\n", "\n  ")
 
 
 def _demo_fields(signature: Signature, demo: Demo) -> list[tuple[str, str]]:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import collections.abc
+import enum
+import types
+import typing
 from dataclasses import dataclass
 from typing import Any
 
 from luthier.canonical import content_hash
+from luthier.lm.images import Image
+from luthier.lm.request import Message
+from luthier.program.tools import Reply
 
 
 class Private:
     """Marks a field, as in ``Annotated[str, lt.Private]``: never in demos, proposals, or reports."""
+
+
+class Form(enum.Enum):
+    """How an input is shown to the LM."""
+
+    TEXT = "text"
+    CHAT = "chat"
+    """Turns of a conversation, each a turn of the rendered chat."""
+    IMAGE = "image"
+    """One image, or a list of them, each a part of the turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +44,14 @@ class Field:
     type_text: str = "str"
     """The type as one writes it, for prompts and fingerprints."""
 
+    @property
+    def form(self) -> Form:
+        """How it is shown, where it is an input."""
+        kinds = set(_item_types(self.type))
+        if Message in kinds and self.type is not Message:
+            return Form.CHAT
+        return Form.IMAGE if Image in kinds else Form.TEXT
+
 
 @dataclass(frozen=True, slots=True)
 class Signature:
@@ -40,6 +65,11 @@ class Signature:
     reasoning: bool = False
     result: Any = None
     """The return annotation: how outputs become the value that the predictor returns."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the answer is taken as it is, tool calls and all (``lt.Reply``)."""
+        return self.result is Reply
 
     @property
     def line(self) -> str:
@@ -60,3 +90,11 @@ class Signature:
         )
         # The line stands in front so that an error about drift can show what changed.
         return f"{self.line} # {digest}"
+
+
+def _item_types(annotation: Any) -> tuple[Any, ...]:
+    """Return a type, and what it is a list or an optional of."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType) or origin in (list, tuple, collections.abc.Sequence):
+        return tuple(kind for argument in arguments for kind in _item_types(argument))
+    return (annotation,)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from luthier.lm.lm import LM
 from luthier.program.inspect_signature import Auto
 from luthier.program.render import CallSettings
+from luthier.program.tools import Offered
 from luthier.program.wording import Wording
 
 
@@ -22,6 +23,7 @@ class Spec:
     settings: CallSettings
     lm: LM | None = None
     template: Wording | None = None
+    tools: tuple[Offered, ...] = ()
 
 
 def lm_of(lm: LM | str | None) -> LM | None:

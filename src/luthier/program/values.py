@@ -32,12 +32,14 @@ def value_to_json(value: Any) -> Any:
     if isinstance(value, Set):
         # A set has no order of its own; a stored answer is found again only if the text is always the same.
         return sorted((value_to_json(item) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
+    return _object_to_json(value)
+
+
+def _object_to_json(value: Any) -> Any:
+    if (own := getattr(type(value), "luthier_json", None)) is not None:
+        return own(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: value_to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    return _foreign_to_json(value)
-
-
-def _foreign_to_json(value: Any) -> Any:
     # pydantic models, numpy scalars and arrays: asked by method, so neither library is imported here.
     for method, arguments in (("model_dump", {"mode": "json"}), ("tolist", {}), ("item", {})):
         if callable(convert := getattr(type(value), method, None)):
@@ -168,7 +170,7 @@ def output_shapes(signature: Signature) -> dict[str, Shape]:
 def result_shape(signature: Signature) -> Shape | None:
     """Return the shape of the value a predictor returns if it is a record that its outputs are members of."""
     shape = shape_of(signature.result, strict=False)
-    if shape.kind is not Kind.RECORD or shape.optional:
+    if shape.kind is not Kind.RECORD or shape.optional or hasattr(signature.result, "luthier_json"):
         return None
     return shape
 

@@ -92,6 +92,7 @@ class _Walk:
                 if thing not in self.predictors:
                     self.predictors.append(thing)
                     self.visit(thing.template, depth)
+                    self.visit(thing.tools, depth)
                     self._function(thing.function, instance)
             case MethodType():
                 self.visit(thing.__self__, depth)
@@ -122,6 +123,9 @@ class _Walk:
             self.visit(thing, depth + 1)
 
     def _instance(self, thing: Any, depth: int) -> None:
+        # What keeps or caches a function's results is no function itself.
+        if isinstance(wrapped := inspect.getattr_static(thing, "__wrapped__", None), FunctionType):
+            self.visit(wrapped, depth)
         if not self._is_user(type(thing).__module__):
             return
         self._all(getattr(thing, "__dict__", {}).values(), depth)

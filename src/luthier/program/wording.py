@@ -37,6 +37,11 @@ class Wording(Protocol):
         ...
 
     @property
+    def length(self) -> int:
+        """How many characters it has, more or less."""
+        ...
+
+    @property
     def luthier_texts(self) -> tuple[Text, ...]:
         """What of it is tuned."""
         ...

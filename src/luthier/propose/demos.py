@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.evaluation.rollout import Rollout
 from luthier.program.candidate import Demo, DemoSource, Provenance
+from luthier.program.inputs import normal_inputs
 from luthier.program.signature import Field, Signature
 from luthier.program.trace import Call
 from luthier.program.values import json_to_value, value_to_json
@@ -80,7 +81,8 @@ def labeled_demos(
 
 
 def _chosen(values: Mapping[str, Any], fields: tuple[Field, ...]) -> dict[str, Any]:
-    return {field.name: value_to_json(values[field.name]) for field in fields if field.name in values}
+    known = {field.name: values[field.name] for field in fields if field.name in values}
+    return {name: value_to_json(value) for name, value in normal_inputs(fields, known).items()}
 
 
 def _labels(columns: Mapping[str, Any], fields: tuple[Field, ...]) -> dict[str, Any] | None:

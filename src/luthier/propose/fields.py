@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
+from luthier.lm.images import without_images
 from luthier.program.candidate import Demo
 from luthier.program.signature import Field, Private, Signature
 from luthier.program.text import Guard
@@ -15,6 +16,7 @@ from luthier.program.values import value_to_json
 
 if TYPE_CHECKING:
     from luthier.evaluation.data import Row
+    from luthier.program.predictor import Predictor
     from luthier.program.program import Program
 
 
@@ -47,12 +49,19 @@ def subject_of(signature: Signature) -> Subject:
 
 def subjects_of(program: Program) -> dict[str, Subject]:
     """Return all components of a program that have an instruction or a text, by name, sorted."""
-    subjects = {p.name: subject_of(p.signature) for p in program.predictors if p.kind.takes_text}
+    subjects = {p.name: _with_tools(subject_of(p.signature), p) for p in program.predictors if p.kind.takes_text}
     for text in program.texts:
         facts = "\n".join(filter(None, (text.facts or "is a part of a prompt.", text.guard.sentences)))
         subjects[text.name] = Subject(text.name, text.text, facts, known=text.facts, guard=text.guard)
     today = program.original.prompts
     return {name: replace(subject, original=today[name].instruction) for name, subject in sorted(subjects.items())}
+
+
+def _with_tools(subject: Subject, predictor: Predictor[..., Any]) -> Subject:
+    if not predictor.tools:
+        return subject
+    told = "; ".join(f"{text.name.partition('.')[0]}: {text.text}" for t in predictor.tools for text in t.luthier_texts)
+    return replace(subject, facts=f"{subject.facts} It may call tools instead: {told}")
 
 
 def signatures_of(program: Program) -> dict[str, Signature]:
@@ -82,7 +91,7 @@ def shown(fields: tuple[Field, ...], hidden: frozenset[str] = frozenset()) -> tu
 
 def value_text(value: Any, limit: int | None = None) -> str:
     """Return a value as one reads it, cut to ``limit`` characters."""
-    text = value if isinstance(value, str) else json.dumps(value_to_json(value), ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(without_images(value_to_json(value)), ensure_ascii=False)
     return text if limit is None or len(text) <= limit else text[: max(0, limit - 1)].rstrip() + "…"
 
 

@@ -43,6 +43,7 @@ class GroundingSettings:
         demos: a few demos of the predictor.
         traces: a run of the program, for whoever describes it.
         history: earlier instructions with their scores (OPRO; MIPRO proposes before any score exists).
+        images: the images of those demos; off, they are not shown to the proposer.
         tips: keys of the tips of which one is drawn for each proposal; none of them: no tip.
         small_lm: short meta-prompts and few calls, for proposers below 3B parameters.
         demos_shown: how many demos.
@@ -57,6 +58,7 @@ class GroundingSettings:
     demos: bool = True
     traces: bool = True
     history: bool = False
+    images: bool = False
     tips: tuple[str, ...] = tuple(TIPS)
     small_lm: bool = False
     demos_shown: int = 3

@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from luthier.lm.request import Completion
+from luthier.lm.images import Image, hashes_in
+from luthier.lm.request import Completion, Message, TextPart
 from luthier.program.candidate import Demo
 from luthier.propose.bootstrap import DemoSet
 from luthier.propose.cleaning import clean, unfinished_thought
@@ -202,11 +203,20 @@ def _varied(demos: Sequence[Demo], count: int) -> tuple[Demo, ...]:
 
 async def _answer(proposer: Proposer, slot: _Slot, settings: GroundingSettings, attempt: int) -> Completion:
     return await proposer.complete(
-        slot.prompt.text,
+        _asked(slot, settings),
         max_tokens=most_tokens(settings),
         sample=slot.j * settings.tries + attempt,
         temperature=heat(proposer, attempt),
     )
+
+
+def _asked(slot: _Slot, settings: GroundingSettings) -> str | list[Message]:
+    """Return the meta-prompt; with the images of its demos only where that is allowed."""
+    hashes = dict.fromkeys(one for demo in slot.demos for one in hashes_in(demo.inputs)) if settings.images else {}
+    if not hashes:
+        return slot.prompt.text
+    images = [Image.of({"image": sha256}).part for sha256 in hashes]
+    return [Message("user", (TextPart(slot.prompt.text), *images))]
 
 
 def heat(proposer: Proposer, attempt: int) -> float:

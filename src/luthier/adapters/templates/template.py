@@ -82,6 +82,8 @@ class Template:
         fixed = spliced(source, dict.fromkeys(self.regions.values(), ""))
         self.identity = content_hash([syntax, fixed])
         """Identifies what of it is fixed."""
+        self.length = len(source)
+        """Characters."""
         self.luthier_texts = tuple(
             self._text(region, (guards or {}).get(region.name), place) for region in self.regions.values()
         )
@@ -137,8 +139,10 @@ class Template:
         """
         return self.written(inputs, self._shown())
 
-    def messages(self, **inputs: Any) -> list[dict[str, Any]]:
+    def messages(self, **inputs: Any) -> list[Any]:
         """Return chat messages as OpenAI-compatible clients take them; a text is one user's turn.
+
+        Each is a mapping with ``role`` and ``content``; every client has a type of its own for it.
 
         Raises:
             ConfigError: as ``render``.

@@ -1,0 +1,206 @@
+"""Images: values that keys, journals, and demos know by the hash of their bytes alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import mimetypes
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from luthier.errors import DataError
+from luthier.lm.request import ImagePart, Message
+
+if TYPE_CHECKING:
+    from luthier.lm.store import Store
+
+_PREFIX = "image/"
+_MAGIC = {
+    b"\x89PNG": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"RIFF": "image/webp",
+    b"BM": "image/bmp",
+}
+_shelf: dict[str, Image] = {}
+"""The images of this process by hash, of which a demo names only that. Keyed by content, so it does not matter who has
+put one there."""
+
+
+class Image:
+    """An image, as an input of a predictor: a file, bytes, or an address that the LM's server fetches.
+
+    Two images are equal where their bytes are; an ``https:`` address stands for its bytes.
+
+    Args:
+        source: a path, bytes, a ``data:`` address, or an ``http(s):`` one.
+        media_type: such as ``image/png``; read off the bytes or the name where left out.
+
+    Raises:
+        DataError: the file cannot be read, or the ``data:`` address is malformed.
+    """
+
+    __slots__ = ("media_type", "sha256", "source")
+
+    def __init__(self, source: str | bytes | os.PathLike[str], *, media_type: str | None = None) -> None:
+        name = source if isinstance(source, str) else ""
+        if isinstance(source, str) and source.startswith("data:"):
+            media_type, source = _data_address(source)
+        if isinstance(source, str) and source.startswith(("http://", "https://")):
+            content, kept = source.encode(), source
+        elif isinstance(source, bytes):
+            content, kept = source, ""
+        else:
+            kept = os.path.abspath(name := os.fspath(source))
+            content = _read(Path(kept))
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        """Of the bytes; of the address where they stay where they are."""
+        self.media_type = media_type or _media_type(content, name)
+        """Such as ``image/png``."""
+        self.source = kept or f"data:{self.media_type};base64,{base64.b64encode(content).decode()}"
+        """Where the bytes are: a path, a ``data:`` address, or an ``http(s):`` one."""
+        _shelf.setdefault(self.sha256, self)
+
+    @staticmethod
+    def of(value: Any) -> Image:
+        """Return the image that a value is or stands for: a path, an address, bytes, or its JSON.
+
+        Raises:
+            DataError: it stands for none, or for one whose bytes are not known here.
+        """
+        if isinstance(value, Image):
+            return value
+        if isinstance(value, Mapping) and isinstance(value.get("image"), str):
+            if (known := _shelf.get(value["image"])) is not None:
+                return known
+            raise DataError(
+                f"the image {value['image']} of a demo is not known here: load the candidate from the directory it was "
+                "saved in, which has its images, or make the lt.Image first"
+            )
+        if isinstance(value, str | bytes | os.PathLike):
+            return Image(value)
+        raise DataError(f"{value!r:.200} is no image: give a path, an address, bytes, or an lt.Image")
+
+    @property
+    def part(self) -> ImagePart:
+        """The image as a part of a message."""
+        return ImagePart(self.sha256, self.media_type, self._url())
+
+    @property
+    def content(self) -> bytes:
+        """Its bytes; those of its address where they stay where they are."""
+        if self.source.startswith("data:"):
+            return _data_address(self.source)[1]
+        return self.source.encode() if self.is_remote else self._unchanged(_read(Path(self.source)))
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the LM's server fetches it."""
+        return self.source.startswith(("http://", "https://"))
+
+    @property
+    def file_name(self) -> str:
+        """A name for a copy of it."""
+        return self.sha256 + (".url" if self.is_remote else f".{self.media_type.partition('/')[2]}")
+
+    def luthier_json(self) -> dict[str, Any]:
+        """Return its hash and type."""
+        return {"image": self.sha256, "type": self.media_type}
+
+    def _url(self) -> str:
+        if self.source.startswith("data:") or self.is_remote:
+            return self.source
+        return f"data:{self.media_type};base64,{base64.b64encode(self.content).decode()}"
+
+    def _unchanged(self, content: bytes) -> bytes:
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise DataError(f"{self.source} has changed since it was first read; a study's images must stay")
+        return content
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Image) and other.sha256 == self.sha256
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
+    def __repr__(self) -> str:
+        return f"<image {self.sha256[:12]}>"
+
+
+def hashes_in(value: Any) -> Iterator[str]:
+    """Return the hashes of all images in a JSON value."""
+    if isinstance(value, Mapping):
+        if is_image(value):
+            yield value["image"]
+        for item in value.values():
+            yield from hashes_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from hashes_in(item)
+
+
+def is_image(value: Any) -> bool:
+    """Whether a JSON value is an image's."""
+    return isinstance(value, Mapping) and value.keys() == {"image", "type"}
+
+
+def without_images(value: Any) -> Any:
+    """Return a JSON value as one may write it where images are not to be shown."""
+    if is_image(value):
+        return "[image]"
+    if isinstance(value, Mapping):
+        return {name: without_images(item) for name, item in value.items()}
+    return [without_images(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+class Album:
+    """Where the images of a study are, kept in its store: a resumed study has demos of which it knows the hash.
+
+    Args:
+        store: where that is kept; None keeps nothing.
+    """
+
+    def __init__(self, store: Store | None) -> None:
+        self._store = store
+        self._kept = set[str]()
+        for sha256, kept in {} if store is None else store.values(_PREFIX).items():
+            self._kept.add(sha256)
+            with suppress(DataError):  # one that is gone is missed only if a demo shows it
+                Image(kept["source"], media_type=kept["type"])
+
+    def keep(self, messages: Iterable[Message]) -> None:
+        """Note where the images in messages are."""
+        parts = (part for turn in messages if not isinstance(turn.content, str) for part in turn.content)
+        for part in parts:
+            if self._store is None or not isinstance(part, ImagePart) or part.sha256 in self._kept:
+                continue
+            if (image := _shelf.get(part.sha256)) is not None:  # a part that the user made is the user's to know
+                self._store.set_value(_PREFIX + part.sha256, {"source": image.source, "type": image.media_type})
+                self._kept.add(part.sha256)
+
+
+def _data_address(address: str) -> tuple[str | None, bytes]:
+    head, _, body = address.partition(",")
+    try:
+        if not head.endswith(";base64"):
+            raise ValueError("it is not base64")
+        return head.removeprefix("data:").removesuffix(";base64") or None, base64.b64decode(body, validate=True)
+    except ValueError as error:
+        raise DataError(f"{address[:60]}… is no data: address of an image: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the image {path}: {error.strerror or error}") from error
+
+
+def _media_type(content: bytes, name: str) -> str:
+    for magic, media_type in _MAGIC.items():
+        if content.startswith(magic):
+            return media_type
+    return mimetypes.guess_type(name.partition("?")[0])[0] or "image/png"
