@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle  # noqa: TID251 - what other libraries do with an LM
 import subprocess
 import sys
 from collections.abc import Callable
@@ -176,3 +178,18 @@ def test_a_key_in_no_usual_form_is_known_from_its_lm(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("OPENAI_API_KEY", keys[1])
     LM("openai/m")
     assert redact(f"<{keys[0]}|{keys[1]}>") == "<[redacted]|[redacted]>"
+
+
+def test_an_lm_travels_to_another_process_without_its_key() -> None:
+    lm = LM("openai/world", base_url="http://user:hidden-word@127.0.0.1:9/v1", api_key="secret-key", max_tokens=7)
+    moved = pickle.dumps(lm)
+    assert b"secret-key" not in moved
+    assert b"hidden-word" not in moved
+    there = pickle.loads(moved)
+    assert there.identity == lm.identity
+    assert there.max_tokens == 7
+
+
+def test_a_copy_of_an_lm_is_the_lm() -> None:
+    lm = LM("openai/world", base_url="http://127.0.0.1:9/v1", api_key="secret-key")
+    assert copy.deepcopy([lm])[0] is lm

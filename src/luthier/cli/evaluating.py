@@ -49,6 +49,7 @@ def evaluate(
     budget_tokens: o.BudgetTokens = None,
     budget_seconds: o.BudgetSeconds = None,
     concurrency: o.Concurrency = 64,
+    executor: o.ExecutorOption = "local",
     repeats: o.Repeats = 1,
     inputs: o.Inputs = None,
     group: o.GroupCompared = None,
@@ -81,7 +82,12 @@ def evaluate(
         endpoint=endpoint,
     )
     arguments = launch.arguments()
-    settings: dict[str, Any] = {"lm": arguments["lm"], "concurrency": concurrency, "repeats": repeats}
+    settings: dict[str, Any] = {
+        "lm": arguments["lm"],
+        "concurrency": concurrency,
+        "executor": executor,
+        "repeats": repeats,
+    }
     if arguments["budget"] is not None:
         settings["budget"] = arguments["budget"]
     if inputs is not None:

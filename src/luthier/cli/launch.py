@@ -37,6 +37,7 @@ class Launch:
     seed: int = 0
     split_seed: int = 0
     concurrency: int = 64
+    executor: str = "local"
     inputs: tuple[str, ...] = ()
     group: str | None = None
     start: tuple[str, ...] = ()
@@ -89,6 +90,7 @@ class Launch:
             "seed": self.seed,
             "split_seed": self.split_seed,
             "concurrency": self.concurrency,
+            "executor": self.executor,
             "inputs": list(self.inputs) or None,
             "group": self.group,
             "start": list(self.start),

@@ -111,6 +111,9 @@ SplitSeed = Annotated[
     int, typer.Option("--split-seed", metavar="N", help="Of the cut into train, validation, and held-out examples.")
 ]
 Concurrency = Annotated[int, typer.Option("--concurrency", metavar="N", min=1, help="Program runs in flight at most.")]
+ExecutorOption = Annotated[
+    str, typer.Option("--executor", metavar="NAME", help="Where programs run: local, or ray (a Ray cluster).")
+]
 Inputs = Annotated[
     str | None, typer.Option("--inputs", metavar="A,B", help="Columns that feed the program, where names do not say.")
 ]

@@ -220,7 +220,7 @@ class Gateway:
             await asyncio.sleep(_REFUSAL_SECONDS)
             self._gate.check()
         stack = self._stack(lm)
-        request = _with_defaults(lm, request)
+        request = with_defaults(lm, request)
         self._album.keep(request.messages)
         call = Call(request, request.key(lm.identity), str(role))
         with watched("call", lm=lm, call=call) as told:
@@ -237,7 +237,7 @@ class Gateway:
             return
         short = replace(self._policy, give_up_after=_PROBE_PATIENCE)
         retry = Retry(stack.charge, short, Breaker(short, None, lm.name), self._gate, lambda error, wait: None)
-        request = _with_defaults(lm, _probe_request(lm))
+        request = with_defaults(lm, _probe_request(lm))
         where = f"{lm.name} at {redact(lm.address.base_url)}"
         try:
             await retry.complete(Call(request, request.key(lm.identity), _PROBE))
@@ -315,7 +315,7 @@ class _Stack:
     lms: list[LM]
 
 
-def _with_defaults(lm: LM, request: Request) -> Request:
+def with_defaults(lm: LM, request: Request) -> Request:
     """Fill what the request leaves open with the LM's settings."""
     if isinstance(request, OwnRequest):
         return request

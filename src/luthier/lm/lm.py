@@ -2,52 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from luthier.canonical import canonical_json
 from luthier.errors import ConfigError
+from luthier.lm.price import Price
 from luthier.lm.providers import Address, is_loopback, resolve, without_credentials
 from luthier.lm.redact import redact, register_secret
 from luthier.lm.request import Completer, Completion, Request
 from luthier.lm.sdk import ClientCompleter, client_address
 from luthier.types import Endpoint
 
+__all__ = ["LM", "AnyCallable", "Price"]
+
 _LOCAL = "local/"
 _SERVER_IN_FLIGHT = 256
 _LINE = ("client", "base_url", "api_key", "price", "max_in_flight", "rpm", "tpm", "timeout")
 
 AnyCallable = Callable[[Request], Completion | str | Awaitable[Completion | str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What a model costs, in USD per million tokens.
-
-    Raises:
-        ConfigError: a price is negative or not a finite number.
-    """
-
-    input: float
-    output: float
-    cached_input: float | None = None
-    """None: the same as ``input``."""
-
-    def __post_init__(self) -> None:
-        for value in (self.input, self.output, self.cached_input):
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{self} must hold numbers at or above zero, in USD per million tokens.")
-
-    def usd(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float:
-        """Return what these tokens cost."""
-        cached = min(cached_tokens, prompt_tokens)
-        cached_price = self.input if self.cached_input is None else self.cached_input
-        return (
-            (prompt_tokens - cached) * self.input + cached * cached_price + completion_tokens * self.output
-        ) / 1_000_000
 
 
 class LM:
@@ -304,6 +278,23 @@ class LM:
             raise ConfigError(f"LM has no setting {', '.join(unknown)}; it has {', '.join(self._settings)}.")
         return LM(model, **{**self._settings, **changes})
 
+    def known_as(self, identity: str) -> LM:
+        """Return it under an identity found elsewhere."""
+        return _arrived(self.model, self._settings, identity)
+
+    def __copy__(self) -> LM:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LM:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To another process it goes without key and credentials; there it has those of its environment, if any.
+        plain = {**self._settings, "api_key": None}
+        if plain["base_url"] is not None:
+            plain["base_url"] = without_credentials(plain["base_url"])
+        return _arrived, (self.model, plain, self.identity)
+
     def __repr__(self) -> str:
         shown = [repr(self.name)]
         for name, value in self._settings.items():
@@ -382,6 +373,12 @@ def _endpoint(value: str) -> Endpoint:
         return Endpoint(value)
     except ValueError as error:
         raise ConfigError(f"LM(endpoint={value!r}) must be 'chat' or 'completions'.") from error
+
+
+def _arrived(model: Any, settings: Mapping[str, Any], identity: str) -> LM:
+    made = LM(model, **settings)
+    made._identity = identity
+    return made
 
 
 def _callable_name(model: object) -> str:
