@@ -130,6 +130,28 @@ def test_async_programs_and_callables_as_lms_run_on_a_cluster(cluster: Any) -> N
     assert [rollout.prediction for rollout in evaluation.rollouts] == ["even"] * 6
 
 
+def test_what_a_tool_was_paid_for_is_kept_in_the_studys_store(cluster: Any, tmp_path: Path) -> None:
+    paid = tmp_path / "paid.txt"
+
+    @lt.recorded
+    def look_up(number: str) -> str:
+        with paid.open("a", encoding="utf-8") as file:
+            file.write(f"{number}\n")
+        return f"number {number}"
+
+    def program(number: str) -> str:
+        return f"{look_up(number)}: {world.parity(number=number)}"
+
+    def score(example: Mapping[str, Any], prediction: str) -> bool:
+        return prediction.startswith(f"number {example['number']}")
+
+    for _ in range(2):
+        store = tmp_path / "store.sqlite"
+        found = lt.evaluate(program, world.rows(12), score, lm=Even(), executor="ray", store=store)
+        assert found.mean == 1.0
+    assert len(paid.read_text(encoding="utf-8").split()) == 12
+
+
 def test_the_page_of_the_docs_runs(cluster: Any) -> None:
     (block,) = blocks(ROOT / "docs" / "ray.md")
     exec(compile(block.code, "docs/ray.md", "exec"), {"__name__": "page", "lm": lt.LM(Even())})

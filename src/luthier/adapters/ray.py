@@ -19,10 +19,11 @@ from luthier.adapters.ray_worker import Kit, Mailbox, NotReady, Reply, Worker
 from luthier.errors import ConfigError, LuthierError
 from luthier.evaluation.executor import Assignment, Workplace
 from luthier.evaluation.rollout import Outcome, Rollout
+from luthier.lm.layers.call import Gate
 from luthier.lm.lm import LM
+from luthier.lm.store import Store
 from luthier.program.lms import LMs
 from luthier.program.trace import Trace
-from luthier.types import Role
 
 TRIES = 5
 """So many nodes may die under one rollout before it is left unscored."""
@@ -204,19 +205,42 @@ class RayExecutor:
         """Answer what rollouts ask, as it comes."""
         async with asyncio.TaskGroup() as group:
             while True:
-                for number, identity, request, role in await self._mailbox.waiting.remote():
-                    group.create_task(self._answer(number, identity, request, role))
+                for number, asked in await self._mailbox.waiting.remote():
+                    group.create_task(self._answer(number, *asked))
 
-    async def _answer(self, number: int, identity: str, request: Any, role: Role) -> None:
+    async def _answer(self, number: int, what: str, *words: Any) -> None:
         answer: Any
         try:
-            lm = self._lms.get(identity)
-            if lm is None:
-                raise ConfigError(
-                    f"a program on the cluster asks {identity}, which is not among the LMs that were given: name it "
-                    "with lm=, or the predictor that brings it with predictors=[...]"
-                )
-            answer = await self._gateway.complete(lm, request, role)
+            answer = await self._said(what, *words)
         except LuthierError as error:
             answer = error
         self._mailbox.answer.remote(number, answer)
+
+    async def _said(self, what: str, *words: Any) -> Any:
+        match what, words:
+            case "complete", (identity, request, role):
+                return await self._gateway.complete(self._lm(identity), request, role)
+            case "declare", (identity, usage, role):
+                return self._gateway.declare(self._lm(identity), usage, role)
+            case "value", (key,):
+                store = self._gateway.beside(_its_store)
+                return None if store is None else store.value(key)
+            case "set value", (key, value):
+                store = self._gateway.beside(_its_store)
+                return None if store is None else store.set_value(key, value)
+            case _:
+                raise ConfigError(
+                    f"a worker asks {what!r}, which this luthier does not know; is the cluster's another?"
+                )
+
+    def _lm(self, identity: str) -> LM:
+        if identity not in self._lms:
+            raise ConfigError(
+                f"a program on the cluster asks {identity}, which is not among the LMs that were given: name it with "
+                "lm=, or the predictor that brings it with predictors=[...]"
+            )
+        return self._lms[identity]
+
+
+def _its_store(store: Store | None, gate: Gate) -> Store | None:
+    return store

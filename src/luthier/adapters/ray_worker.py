@@ -7,8 +7,9 @@ disk that way.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from luthier.errors import LuthierError, UserError
 from luthier.evaluation.data import Row
@@ -18,8 +19,9 @@ from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Job, Rollout
 from luthier.lm.engine import loop_is_running
 from luthier.lm.gateway import with_defaults
+from luthier.lm.layers.call import Gate
 from luthier.lm.lm import LM
-from luthier.lm.request import Completion, Request
+from luthier.lm.request import Completion, Request, Usage
 from luthier.program.component import Component
 from luthier.program.lms import LMs
 from luthier.program.program import Program
@@ -28,28 +30,35 @@ from luthier.types import Role
 _PLAIN = (str, int, float, bool, type(None), dict, list, tuple)
 
 
+COMPLETE, DECLARE, VALUE, SET_VALUE = "complete", "declare", "value", "set value"
+"""What workers ask of the driver."""
+Asked = tuple[Any, ...]
+"""One of these, and what it is about."""
+T = TypeVar("T")
+
+
 class Mailbox:
     """Where rollouts leave what they ask an LM, and the driver what is answered. An actor beside the driver."""
 
     def __init__(self) -> None:
-        self._asked: list[tuple[int, str, Request, Role]] = []
+        self._asked: list[tuple[int, Asked]] = []
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._any = asyncio.Event()
         self._number = 0
 
-    async def ask(self, identity: str, request: Request, role: Role) -> Any:
-        """Return the driver's answer: a completion, or an error."""
+    async def ask(self, what: str, *words: Any) -> Any:
+        """Return the driver's answer, which may be an error."""
         self._number += 1
         number = self._number
         self._answers[number] = asyncio.get_running_loop().create_future()
-        self._asked.append((number, identity, request, role))
+        self._asked.append((number, (what, *words)))
         self._any.set()
         try:
             return await self._answers[number]
         finally:
             del self._answers[number]
 
-    async def waiting(self) -> list[tuple[int, str, Request, Role]]:
+    async def waiting(self) -> list[tuple[int, Asked]]:
         """Return what was asked since the last time, once there is anything."""
         await self._any.wait()
         self._any.clear()
@@ -70,6 +79,7 @@ class ByMail:
         self._mailbox = mailbox
         self.loop: asyncio.AbstractEventLoop | None = None
         """The actor's, which sends and receives."""
+        self._beside: dict[Any, Any] = {}
 
     async def complete(self, lm: LM, request: Request, role: Role) -> Completion:
         """Return what the driver's gateway answers.
@@ -77,7 +87,10 @@ class ByMail:
         Raises:
             LMError, BudgetExhausted, StudyPaused: as it does.
         """
-        return _completion(await self._mailbox.ask.remote(lm.identity, with_defaults(lm, request), role))
+        found: Completion = _answered(
+            await self._mailbox.ask.remote(COMPLETE, lm.identity, with_defaults(lm, request), role)
+        )
+        return found
 
     def complete_blocking(self, lm: LM, request: Request, role: Role) -> Completion:
         """Return what the driver's gateway answers, blocking this thread.
@@ -89,6 +102,31 @@ class ByMail:
         if self.loop is None or loop_is_running():
             raise UserError("A blocking LM call on a running event loop would hold it up; await the async form.")
         return asyncio.run_coroutine_threadsafe(self.complete(lm, request, role), self.loop).result()
+
+    def declare(self, lm: LM, usage: Usage, role: Role) -> None:
+        """Charge at the driver what user code says that it used."""
+        self.ask(DECLARE, lm.identity, usage, role)
+
+    def beside(self, kind: Callable[[Any, Gate], T]) -> T:
+        """Return what of that kind lives as long as the worker; it shares the driver's store."""
+        if kind not in self._beside:
+            self._beside[kind] = kind(self, Gate(asyncio.new_event_loop() if self.loop is None else self.loop))
+        found: T = self._beside[kind]
+        return found
+
+    def value(self, key: str) -> Any:
+        """Return a small JSON value of the driver's store, or None."""
+        return self.ask(VALUE, key)
+
+    def set_value(self, key: str, value: Any) -> None:
+        """Commit a small JSON value to the driver's store."""
+        self.ask(SET_VALUE, key, value)
+
+    def ask(self, what: str, *words: Any) -> Any:
+        """Return what the driver says, holding up whoever asks."""
+        import ray
+
+        return _answered(ray.get(self._mailbox.ask.remote(what, *words)))
 
 
 class Worker:
@@ -168,11 +206,10 @@ class _Elsewhere:
         raise UserError(f"{self.__name__} is asked by the driver, not by a worker")
 
 
-def _completion(answer: Any) -> Completion:
+def _answered(answer: Any) -> Any:
     if isinstance(answer, LuthierError):
         raise answer
-    found: Completion = answer
-    return found
+    return answer
 
 
 def _light(rollout: Rollout) -> Rollout:
