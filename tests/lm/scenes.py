@@ -26,7 +26,7 @@ def upper(asked: Request) -> str:
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     async def patiently() -> Any:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await coroutine
 
     return asyncio.run(patiently())
