@@ -24,11 +24,14 @@ def main() -> None:
     given = parser.parse_args()
     for name in given.suites or SUITES:
         out = given.runs / f"suite-{name}"
+        kept = ROOT / "benchmarks" / "results" / f"suite-{name}"
+        if (kept / "results").exists():  # what another checkout has finished is not run again
+            shutil.copytree(kept / "results", out / "results", dirs_exist_ok=True)
         if not given.tables_only:
             luthier("bench", "run", f"{ROOT}/benchmarks/suites/{name}.toml", "--out", str(out))
-        kept = ROOT / "benchmarks" / "results" / f"suite-{name}"
         shutil.copytree(out / "results", kept / "results", dirs_exist_ok=True)
-        shutil.copy(out / "suite.json", kept / "suite.json")
+        if (out / "suite.json").exists():
+            shutil.copy(out / "suite.json", kept / "suite.json")
         told = [f"--{form}={kept}.{form.replace('markdown', 'md')}" for form in ("markdown", "html")]
         luthier("bench", "table", str(kept), *told)
 
