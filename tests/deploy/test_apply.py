@@ -252,7 +252,7 @@ def test_texts_leave_beside_prompts_and_a_templates_messages_are_left_to_it(tmp_
     for form in ("dspy", "promptfoo"):
         with pytest.raises(ConfigError, match="holds only texts"):
             lt.export(texts, form)
-    with pytest.raises(ConfigError, match="'desk' by a template"):
+    with pytest.raises(ConfigError, match="'desk': a template writes"):
         lt.export(directory, "python")
 
 

@@ -142,3 +142,23 @@ def test_prompts_of_another_program_are_refused_by_name(tmp_path: Path) -> None:
     stranger = Candidate({"elsewhere": lt.Prompt("Do.")})
     with pytest.raises(CandidateError, match="elsewhere"):
         lt.export(stranger, "python", program=program)
+
+
+def test_what_no_form_can_say_is_refused_where_messages_are_sent() -> None:
+    @lt.predictor
+    def chat(history: list[lt.Message], question: str) -> str:
+        """Answer."""
+        return lt.predict()
+
+    @lt.predictor
+    def free(question: str) -> lt.Reply:
+        """Use tools."""
+        return lt.predict()
+
+    for predictor, said in ((chat, "conversations or images"), (free, "offers tools")):
+        source = Candidate({predictor.name: predictor.original})
+        for form in ("python", "openai", "langchain", "promptfoo"):
+            with pytest.raises(ConfigError, match=said):
+                lt.export(source, form, program=predictor)
+        for form in ("dspy", "json", "markdown"):
+            assert lt.export(source, form, program=predictor)

@@ -106,7 +106,9 @@ def _refuse_overlaps(found: StudyPrompts, there: Candidate, directory: Path) -> 
             raise CandidateError(
                 f"{directory} has a prompt for {name!r}, which the study does not know: apply it to another directory"
             )
-        if prompt not in known:
+        if not any(
+            side is not None and (side.instruction, side.demos) == (prompt.instruction, prompt.demos) for side in known
+        ):
             raise CandidateError(
                 f"the prompt of {name!r} in {directory} has changed since the study began: it is neither what the "
                 "study tuned nor what it found. Apply to another directory and compare (luthier diff), or tune again"
@@ -117,7 +119,8 @@ def _refuse_overlaps(found: StudyPrompts, there: Candidate, directory: Path) -> 
 
 
 def _into_python(found: StudyPrompts, path: Path) -> tuple[list[Edit], list[str]]:
-    wanted = {name: each for name, each in _texts(found).items() if found.candidate.prompts[name].kind is Kind.PROMPT}
+    kinds = {name: prompt.kind for name, prompt in found.candidate.prompts.items()}
+    wanted = {name: each for name, each in _texts(found).items() if kinds[name] not in (Kind.REGION, Kind.TOOL)}
     source = path.read_bytes()
     done = rewrite(source, wanted, str(path))
     if not done.found:

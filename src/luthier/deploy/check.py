@@ -74,12 +74,8 @@ def check(text: str, form: str, parts: Parts, rows: Sequence[Mapping[str, Any]] 
     Raises:
         CandidateError: they differ; the message says where.
     """
-    cases = [
-        (part, inputs, sent(part, inputs))
-        for part in parts.parts
-        for inputs in _samples(part, rows)
-        if part.exact or inputs
-    ]
+    plain = [part for part in parts.parts if not part.beyond]
+    cases = [(part, inputs, sent(part, inputs)) for part in plain for inputs in _samples(part, rows)]
     return _CHECKS[form](text, parts, cases)
 
 

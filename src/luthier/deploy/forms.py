@@ -90,10 +90,10 @@ def unchecked_export(parts: Parts, form: str, rows: Sequence[Mapping[str, Any]] 
             f"{parts.origin} holds only texts of templates or tools ({', '.join(parts.texts)}), for which "
             f"{form} has no place: write them into their template (luthier apply), or take another form"
         )
-    worded = [f"{part.name!r} by {part.worded_by}" for part in parts.parts if part.worded_by]
-    if form not in OF_ANY and worded:
+    beyond = [f"{part.name!r}: {part.beyond}" for part in parts.parts if part.beyond]
+    if form not in OF_ANY and beyond:
         raise ConfigError(
-            f"not luthier writes the messages of {', '.join(worded)}: put the texts where they are written (luthier "
-            f"apply), or take one of {', '.join(OF_ANY)}"
+            f"{form} cannot say what is sent for {'; '.join(beyond)}. Put the texts where they are written (luthier "
+            f"apply) and bind the program, or take one of {', '.join(OF_ANY)}"
         )
     return as_promptfoo(parts, rows) if form == "promptfoo" else FORMS[form](parts)

@@ -16,14 +16,17 @@ from luthier.program.lms import LMChoice, LMs, resolve
 from luthier.program.predictor import Predictor
 from luthier.program.program import find_program
 from luthier.program.render import CallSettings, render, uses_json
-from luthier.program.signature import Field, Signature
+from luthier.program.signature import Field, Form, Signature
 from luthier.program.values import value_to_json
 from luthier.tuning import Result
 
 if TYPE_CHECKING:
     from luthier.lm.lm import LM
 
-_PREDICTORS = (Kind.PROMPT, Kind.DEMOS, Kind.FIXED)
+_TEMPLATE = "a template writes its messages"
+_TEXTS = (Kind.REGION, Kind.TOOL)
+_BEYOND = {Kind.DEMOS: _TEMPLATE, Kind.FIXED: _TEMPLATE, Kind.INSTRUCTION: "it offers tools"}
+"""What a kind says of a predictor whose program is not known."""
 
 Source = Candidate | Result[Any] | str | Path
 """A candidate, what ``optimize`` returned, the directory of a study, or one of saved prompts."""
@@ -46,8 +49,8 @@ class Part:
     """What a request's body says beside model and messages."""
     lm: LM | None = None
     """The language model it is written for; None: any that takes no schema."""
-    worded_by: str = ""
-    """What writes its messages, if that is not luthier: a template, or another framework."""
+    beyond: str = ""
+    """Why its messages are not the instruction, the demonstrations, and lines of inputs; empty where they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ def parts_of(
     if isinstance(source, Result) and program is None:
         program = source.program
     everything = found.candidate.prompts
-    prompts = {name: prompt for name, prompt in everything.items() if prompt.kind in _PREDICTORS}
+    prompts = {name: prompt for name, prompt in everything.items() if prompt.kind not in _TEXTS}
     texts = {name: text.instruction for name, text in everything.items() if name not in prompts}
     if program is None:
         parts = [_guessed(name, prompt, found) for name, prompt in prompts.items()]
@@ -126,14 +129,18 @@ def _known(predictor: Predictor[..., Any], prompt: Prompt, lms: LMs | None) -> P
         defaults=_defaults(predictor),
         options=_settings(predictor.settings) if lm is None else _body(signature, prompt, lm, predictor.settings),
         lm=lm,
-        worded_by=_worded_by(predictor),
+        beyond=_beyond(predictor),
     )
 
 
-def _worded_by(predictor: Predictor[..., Any]) -> str:
+def _beyond(predictor: Predictor[..., Any]) -> str:
     if type(predictor) is not Predictor:
-        return "another framework"
-    return "" if predictor.template is None else "a template"
+        return "another framework writes its messages"
+    if predictor.template is not None:
+        return _TEMPLATE
+    if any(field.form is not Form.TEXT for field in predictor.signature.inputs):
+        return "it takes conversations or images"
+    return "it offers tools" if predictor.tools or predictor.signature.is_free else ""
 
 
 def _defaults(predictor: Predictor[..., Any]) -> dict[str, Any]:
@@ -168,7 +175,7 @@ def _settings(settings: CallSettings) -> dict[str, Any]:
 
 def _guessed(name: str, prompt: Prompt, found: StudyPrompts) -> Part:
     """Return a part whose fields are texts: the best that names alone can tell."""
-    worded_by = "" if prompt.kind is Kind.PROMPT else "a template"
+    beyond = _BEYOND.get(prompt.kind, "")
     first = prompt.demos[0] if prompt.demos else Demo({"input": ""}, {"output": ""})
     fields = found.fields.get(name) or Fields(tuple(first.inputs), tuple(first.outputs), False)
     signature = Signature(
@@ -179,4 +186,4 @@ def _guessed(name: str, prompt: Prompt, found: StudyPrompts) -> Part:
         reasoning=fields.reasoning or any(demo.reasoning is not None for demo in prompt.demos),
         result=str,
     )
-    return Part(name, prompt, signature, exact=False, json_form=uses_json(signature), worded_by=worded_by)
+    return Part(name, prompt, signature, exact=False, json_form=uses_json(signature), beyond=beyond)
