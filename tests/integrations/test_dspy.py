@@ -11,6 +11,7 @@ import pytest
 
 import luthier as lt
 from luthier.errors import ConfigError, DataError, DiscoveryError, StudyPaused
+from luthier.lm.request import Usage
 from tests.integrations.recording import RecordingServer
 
 pytestmark = pytest.mark.integrations
@@ -256,6 +257,21 @@ def test_an_lm_of_luthiers_answers_where_it_is_given(scripted: RecordingServer, 
     assert tuned.luthier_result.decision == "adopt"
     manifest = journal(tmp_path)[0]
     assert manifest["lms"]["task"]["identity"].startswith("toy at ")
+
+
+def test_an_answer_is_more_than_its_text_and_nothing_of_it_is_lost(dspy: Any) -> None:
+    from dspy import lm15
+
+    from luthier.adapters.dspy.wire import to_completion, to_response
+
+    parts = (lm15.ThinkingPart("hm"), lm15.TextPart("yes"), lm15.ToolCallPart("c1", "search", {"query": "x"}))
+    response = lm15.Response("1", "toy", lm15.Message("assistant", parts), "stop", lm15.Usage(3, 2))
+    kept = to_completion(response, whole=True)
+    assert (kept.text, kept.usage) == ("yes", Usage(3, 2, 0, 1))
+    assert to_response(kept, "toy").message == response.message
+    plain = lm15.Response("1", "toy", lm15.Message("assistant", parts[1:]), "tool_call", lm15.Usage(3, 2))
+    assert to_completion(plain, whole=True).raw is None
+    assert to_response(to_completion(plain, whole=True), "toy").message == plain.message
 
 
 def test_an_lm_that_is_asked_past_luthier_is_named(

@@ -15,6 +15,7 @@ from luthier.lm.lm import LM
 from luthier.lm.request import Completion, Request
 from luthier.program.candidate import Candidate, Kind, Prompt
 from luthier.program.signature import Field, Private, Signature
+from luthier.program.text import Guard
 from luthier.program.trace import Call, Trace
 from luthier.propose.proposer import Proposer
 from luthier.types import Role
@@ -51,9 +52,8 @@ def classify(petal: str, owner: Annotated[str, Private] = "") -> str:
 
 def program(*signatures: Signature) -> Program:
     """Return a program of these predictors."""
-    predictors = tuple(
-        SimpleNamespace(name=s.name, signature=s, kind=Kind.PROMPT, tools=()) for s in signatures or (SIZE, KIND)
-    )
+    bare = {"kind": Kind.PROMPT, "tools": (), "guard": Guard()}
+    predictors = tuple(SimpleNamespace(name=s.name, signature=s, **bare) for s in signatures or (SIZE, KIND))
     original = Candidate({p.name: Prompt(p.signature.instruction) for p in predictors})
     given = {"predictors": predictors, "texts": (), "function": classify, "name": "tests:classify"}
     return cast("Program", SimpleNamespace(**given, original=original))

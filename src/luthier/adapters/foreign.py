@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextvars
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
 from luthier.lm.lm import LM
-from luthier.lm.request import Completion, Usage, total_usage
+from luthier.lm.request import Completion
+from luthier.program.badly import WRAPPED, badly
 from luthier.program.body import Body
+from luthier.program.call import PendingCall, pending_call
 from luthier.program.candidate import Prompt
 from luthier.program.component import value_in
 from luthier.program.context import Run
@@ -22,7 +21,7 @@ from luthier.program.signature import Signature
 from luthier.program.trace import Call
 from luthier.program.values import value_to_json
 
-__all__ = ["Asked", "ForeignPredictor", "asked_now", "calling"]
+__all__ = ["NO_SOURCE", "ForeignPredictor", "Noted", "calling"]
 
 
 class ForeignPredictor(Predictor[..., Any]):
@@ -72,38 +71,11 @@ class ForeignPredictor(Predictor[..., Any]):
         return value_in(run.candidate, self)
 
 
-@dataclass(slots=True)
-class Asked:
-    """What was asked of the LM during one call of a predictor."""
-
-    predictor: ForeignPredictor
-    completions: list[Completion] = field(default_factory=list)
-    lm: str = ""
-    """Identity of the LM that answered last."""
-
-    @property
-    def usage(self) -> Usage | None:
-        """Tokens of all the calls together; None where there was none."""
-        known = [completion.usage or Usage(calls=1) for completion in self.completions]
-        return total_usage(known) if known else None
-
-    @property
-    def text(self) -> str:
-        """What the LM answered last."""
-        return self.completions[-1].text if self.completions else ""
-
-    @property
-    def finish_reason(self) -> str:
-        """Why it stopped."""
-        return self.completions[-1].finish_reason if self.completions else "stop"
+def _no_source() -> None: ...
 
 
-_asked: contextvars.ContextVar[Asked | None] = contextvars.ContextVar("luthier_asked", default=None)
-
-
-def asked_now() -> Asked | None:
-    """Return the collector of the predictor call that runs in this context."""
-    return _asked.get()
+NO_SOURCE = FunctionType(_no_source.__code__.replace(co_filename="<another framework>"), {"__name__": __name__})
+"""The function of a predictor that no function of the user's stands for: no proposer reads its source."""
 
 
 class Noted:
@@ -123,50 +95,52 @@ def calling(
     run: Run,
     unreadable: Callable[[Exception], str | None],
 ) -> Iterator[Noted]:
-    """Number a call of a predictor, collect what it asks the LM, and note how it ended.
+    """Number a call of a predictor, collect what it asks LMs, and note how it ended.
 
     The block sets what the call gave. ``unreadable`` says what the LM answered where an error means that the answer
     could not be read; such a call is noted as unreadable, and the error passes.
     """
-    index = run.begin(predictor)
-    asked, noted = Asked(predictor), Noted()
-    token = _asked.set(asked)
-    note = functools.partial(_note, run, predictor, index, inputs, asked)
+    noted = Noted()
+    call = PendingCall(predictor, inputs, run, run.begin(predictor))
+    token = pending_call.set(call)
+    recorded = False
     try:
         yield noted
+        recorded = noted.outputs is not None
+        if recorded:
+            _record(call, noted, None)
     except Exception as error:
-        if unreadable(error) is not None:
-            note(noted, error=str(error).strip().split("\n", 1)[0] or type(error).__name__)
+        said = unreadable(error)
+        if said is not None:
+            recorded = True
+            _record(call, noted, str(error).strip().split("\n", 1)[0] or type(error).__name__)
         raise
-    else:
-        if noted.outputs is not None:
-            note(noted, error=None)
     finally:
-        _asked.reset(token)
+        pending_call.reset(token)
+        for lm, usage in call.by_lm.items() if not recorded else ():
+            run.note_outside(lm, usage)
 
 
-def _note(
-    run: Run,
-    predictor: ForeignPredictor,
-    index: int,
-    inputs: Mapping[str, Any],
-    asked: Asked,
-    noted: Noted,
-    *,
-    error: str | None,
-) -> None:
-    names = {known.name for known in predictor.signature.inputs}
-    run.record(
+def _record(call: PendingCall, noted: Noted, error: str | None) -> None:
+    signature, by_lm, usage = call.predictor.signature, call.by_lm, call.usage
+    lm, last = call.own[-1] if call.own else (None, Completion(""))
+    names = {known.name for known in signature.inputs}
+    # How an answer is dressed is the framework's business.
+    wrong = () if lm is None else tuple(kind for kind in badly(last, signature, lm) if kind != WRAPPED)
+    call.run.record(
         Call(
-            predictor.name,
-            index,
-            {name: value_to_json(value) for name, value in inputs.items() if name in names},
+            call.predictor.name,
+            call.index,
+            {name: value_to_json(value) for name, value in call.inputs.items() if name in names},
             None if error is not None else noted.outputs,
             None if error is not None else noted.reasoning,
-            asked.text,
-            asked.finish_reason,
-            asked.usage,
+            last.text,
+            last.finish_reason,
+            usage,
             error=error,
-            lm=asked.lm,
+            badly=wrong,
+            lm="" if lm is None else lm.identity,
+            by_lm=by_lm if len(by_lm) > 1 else {},
+            unmetered=usage is None or call.unseen,
         )
     )

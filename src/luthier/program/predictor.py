@@ -36,6 +36,7 @@ from luthier.program.inspect_signature import (
 from luthier.program.render import CallSettings
 from luthier.program.signature import Signature
 from luthier.program.spec import Spec, lm_of, stops_of
+from luthier.program.text import Guard
 from luthier.program.tools import Offered
 from luthier.program.wording import Wording
 
@@ -160,6 +161,8 @@ class Predictor(Generic[P, R]):
     """The words of its prompt, where they are a template's."""
     tools: tuple[Offered, ...] = ()
     """What its LM may call."""
+    guard: Guard = Guard()
+    """What a proposed instruction must keep to."""
 
     def __init__(self, function: Callable[P, R], spec: Spec, names_around: Mapping[str, Any] | None = None) -> None:
         if not inspect.isfunction(function):

@@ -17,6 +17,8 @@ from luthier.program.text import Text
 
 _OWN_PROGRAMS = ("luthier.tasks", "luthier.cli")
 """The only modules of luthier that hold programs; the rest is machinery."""
+_HOLDING_USERS = ("langchain_core", "langgraph")
+"""Packages whose objects (chains, graphs) hold what users wrote, as lists and mappings do."""
 _MAX_DEPTH = 4
 """How deep containers and instances are looked into."""
 
@@ -126,6 +128,9 @@ class _Walk:
         # What keeps or caches a function's results is no function itself.
         if isinstance(wrapped := inspect.getattr_static(thing, "__wrapped__", None), FunctionType):
             self.visit(wrapped, depth)
+        if _package(type(thing).__module__) in _HOLDING_USERS:
+            for part in list(getattr(thing, "__dict__", {}).values()):
+                self.visit(part, depth)
         if not self._is_user(type(thing).__module__):
             return
         self._all(getattr(thing, "__dict__", {}).values(), depth)

@@ -49,10 +49,14 @@ def subject_of(signature: Signature) -> Subject:
 
 def subjects_of(program: Program) -> dict[str, Subject]:
     """Return all components of a program that have an instruction or a text, by name, sorted."""
-    subjects = {p.name: _with_tools(subject_of(p.signature), p) for p in program.predictors if p.kind.takes_text}
+    subjects = {
+        p.name: _guarded(_with_tools(subject_of(p.signature), p), p.guard)
+        for p in program.predictors
+        if p.kind.takes_text
+    }
     for text in program.texts:
-        facts = "\n".join(filter(None, (text.facts or "is a part of a prompt.", text.guard.sentences)))
-        subjects[text.name] = Subject(text.name, text.text, facts, known=text.facts, guard=text.guard)
+        subject = Subject(text.name, text.text, text.facts or "is a part of a prompt.", known=text.facts)
+        subjects[text.name] = _guarded(subject, text.guard)
     today = program.original.prompts
     return {name: replace(subject, original=today[name].instruction) for name, subject in sorted(subjects.items())}
 
@@ -113,6 +117,10 @@ def demo_text(demo: Demo, *, limit: int | None = None, arrow: str = "\n") -> str
         parts.append(f"reasoning: {value_text(demo.reasoning, limit)}")
     parts.append(named_text(demo.outputs, limit=limit))
     return arrow.join(parts)
+
+
+def _guarded(subject: Subject, guard: Guard) -> Subject:
+    return replace(subject, facts="\n".join(filter(None, (subject.facts, guard.sentences))), guard=guard)
 
 
 def _named(field: Field) -> str:

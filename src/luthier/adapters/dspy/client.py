@@ -43,6 +43,7 @@ class DspyClient:
         self._lm = lm.copy(cache=False, num_retries=0, callbacks=[])
         self._is_async = hasattr(lm, "_engine_spec") and isinstance(lm._engine_spec, str)
         self.model: str = lm.model
+        self.__qualname__ = self.model  # what people call it
         register_secret(_secret(lm))
 
     @property

@@ -8,11 +8,12 @@ from typing import Any
 import dspy
 
 from luthier.adapters.dspy.client import DspyClient, without_connection
-from luthier.adapters.dspy.wire import answer_text, hotter, to_request, to_response
-from luthier.adapters.foreign import asked_now
+from luthier.adapters.dspy.wire import hotter, to_request, to_response
+from luthier.adapters.foreign import ForeignPredictor
 from luthier.errors import ConfigError
 from luthier.lm.lm import LM
 from luthier.lm.request import Completion, Request
+from luthier.program.call import note_own, pending_call
 from luthier.program.context import Run, current_run
 
 RUN = "luthier_run"
@@ -81,21 +82,21 @@ class GatewayEngine:
         question = self._question(request)
         with question.run.asking():
             completion = question.run.gateway.complete_blocking(question.lm, question.request, question.run.role)
-        return _answer(completion, request.model, question.lm)
+        return _answer(completion, request.model, question)
 
     def _question(self, request: Any) -> _Question:
         run = run_here()
         if run is None:
             raise ConfigError("this DSPy LM answers only inside a luthier study")
-        now = asked_now()
-        lm = (self._own or run.lm) if now is None else run.lm_of(now.predictor)
+        asking = _predictor(run)
+        lm = (self._own or run.lm) if asking is None else run.lm_of(asking)
         whole = isinstance(lm.model, DspyClient)
         request = hotter(self._sampled_as(request, lm), run.temperature)
         asked = to_request(request, whole=whole)
         temperature = asked.temperature if asked.temperature is not None else (1.0 if whole else lm.temperature)
         if not temperature and not run.anew:
             return _Question(run, lm, asked)
-        number = run.sample("" if now is None else now.predictor.name, lambda: asked.key(lm.identity))
+        number = run.sample("" if asking is None else asking.name, lambda: asked.key(lm.identity))
         return _Question(run, lm, replace(asked, sample=number))
 
     def _sampled_as(self, request: Any, lm: LM) -> Any:
@@ -122,12 +123,17 @@ class AsyncGatewayEngine(GatewayEngine):
         question = self._question(request)
         with question.run.asking():
             completion = await question.run.gateway.complete(question.lm, question.request, question.run.role)
-        return _answer(completion, request.model, question.lm)
+        return _answer(completion, request.model, question)
 
 
-def _answer(completion: Completion, model: str, lm: LM) -> Any:
-    now = asked_now()
-    if now is not None:
-        now.lm = lm.identity
-        now.completions.append(replace(completion, text=answer_text(completion)))
+def _predictor(run: Run) -> ForeignPredictor | None:
+    """Return the predictor of this run whose call it is that asks."""
+    call = pending_call.get()
+    if call is None or call.run is not run or not isinstance(call.predictor, ForeignPredictor):
+        return None
+    return call.predictor
+
+
+def _answer(completion: Completion, model: str, question: _Question) -> Any:
+    note_own(question.run, question.lm, completion)
     return to_response(completion, model)

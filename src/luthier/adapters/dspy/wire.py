@@ -28,9 +28,6 @@ from luthier.lm.request import (
 WHOLE = "lm15"
 """Among a request's extra fields: DSPy's request, whole, for DSPy's own client to send."""
 
-_RICH = "lm15 response\n"
-"""Before an answer that is more than text and tool calls; what follows is DSPy's response as JSON."""
-
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -90,15 +87,13 @@ def to_completion(response: Any, *, whole: bool) -> Completion:
     """Return DSPy's response as luthier's; ``whole``: nothing that DSPy's adapters might read gets lost."""
     parts = response.message.parts
     plain = all(isinstance(part, (lm15.TextPart, lm15.ToolCallPart)) for part in parts) and response.logprobs is None
-    text = "".join(part.text for part in parts if isinstance(part, lm15.TextPart))
-    if whole and not plain:
-        text = _RICH + json.dumps(response_to_dict(response), sort_keys=True)
     return Completion(
-        text=text,
+        text="".join(part.text for part in parts if isinstance(part, lm15.TextPart)),
         finish_reason=_FINISH.get(response.finish_reason, "other"),
         usage=_usage(response.usage),
         model=response.model,
         tool_calls=tuple(ToolCall(call.id, call.name, json.dumps(call.input)) for call in response.tool_calls),
+        raw=json.dumps(response_to_dict(response), sort_keys=True) if whole and not plain else None,
     )
 
 
@@ -110,8 +105,8 @@ def to_response(completion: Completion, model: str) -> Any:
     """
     if completion.refusal is not None and completion.finish_reason == "length" and not completion.text:
         raise lm15.ContextLengthError(completion.refusal)
-    if completion.text.startswith(_RICH):
-        return response_from_dict(json.loads(completion.text.removeprefix(_RICH)))
+    if completion.raw is not None:
+        return response_from_dict(json.loads(completion.raw))
     calls = [
         lm15.ToolCallPart(call.id or f"call_{n}", call.name, _json_object(call.arguments))
         for n, call in enumerate(completion.tool_calls)
@@ -129,13 +124,6 @@ def to_response(completion: Completion, model: str) -> Any:
             cache_read_tokens=usage.cached_tokens,
         ),
     )
-
-
-def answer_text(completion: Completion) -> str:
-    """Return what a completion says, for traces."""
-    if not completion.text.startswith(_RICH):
-        return completion.text
-    return response_from_dict(json.loads(completion.text.removeprefix(_RICH))).text or ""
 
 
 def _usage(usage: Any) -> Usage | None:
