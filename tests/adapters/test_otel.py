@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 import luthier as lt
 from luthier.adapters import otel
 from luthier.errors import ConfigError, RequestRejected
+from luthier.lm.gateway import Gateway
+from luthier.lm.request import Message, Request
+from luthier.types import Role
 from tests.adapters.collector import Collector, Received
 from tests.cli.project import OPTIMIZE, luthier, project
 from tests.lm.server import OpenAIServer
@@ -90,6 +94,9 @@ def test_a_rollout_belongs_to_the_trial_it_was_made_for(traced: Collector) -> No
         assert traced.above(rollout)[0].name == f"trial {rollout.attributes['luthier.trial']}"
         assert rollout.attributes["luthier.score"] in (0.0, 1.0)
         assert rollout.attributes["luthier.outcome"] == "scored"
+    for trial in traced.named("trial "):
+        scores = [span.attributes["luthier.score"] for span in rollouts if span.parent == trial.id]
+        assert trial.attributes["luthier.score"] == pytest.approx(sum(scores) / len(scores))
 
 
 def test_a_call_says_what_the_conventions_ask_for(traced: Collector) -> None:
@@ -198,6 +205,19 @@ def test_a_connected_clients_own_calls_are_told_in_the_same_way() -> None:
     assert "Dear [private]" in sent
     assert SECRET not in sent
     assert KEY not in sent
+
+
+def test_no_text_is_told_of_a_call_that_nobody_says_what_is_private_in() -> None:
+    async def ask(gateway: Gateway) -> None:
+        await gateway.complete(lt.LM(letter_lm), Request(messages=(Message("user", f"topic: {SECRET}"),)), Role.TASK)
+
+    gateway = Gateway()
+    with Collector() as collector, otel.tracing(endpoint=collector.endpoint, content=True):
+        asyncio.run(ask(gateway))
+    gateway.close()
+    (call,) = collector.named("chat ")
+    assert not [name for name in call.attributes if name.endswith("messages")]
+    assert SECRET.encode() not in b"".join(collector.bodies)
 
 
 def test_a_failed_call_is_marked_without_its_message() -> None:

@@ -19,7 +19,9 @@ from luthier.adapters.genai import (
 )
 from luthier.errors import ConfigError
 from luthier.evaluation.rollout import Outcome
+from luthier.lm.layers.call import Call
 from luthier.program.context import Run, current_run
+from luthier.types import Role
 from luthier.watching import watching
 
 if TYPE_CHECKING:
@@ -86,7 +88,15 @@ class _Study:
     """What is open in a study, for what runs in other tasks."""
 
     name: str
-    trials: dict[int, Context] = field(default_factory=dict)
+    trials: dict[int, _Trial] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Trial:
+    """A trial under way: the context its rollouts belong in, and how they went so far."""
+
+    context: Context
+    scores: list[float] = field(default_factory=list)
 
 
 _study: contextvars.ContextVar[_Study | None] = contextvars.ContextVar("luthier_otel_study", default=None)
@@ -161,8 +171,13 @@ class Spans:
         # Trials of a batch overlap, so none is the current span: rollouts find theirs by its number.
         opened = self._open(kind, f"trial {number}", told, current=False)
         if (study := _study.get()) is not None:
-            study.trials[number] = set_span_in_context(opened.span)
+            study.trials[number] = _Trial(set_span_in_context(opened.span))
         return opened
+
+    def _end_trial(self, span: Span, facts: dict[str, Any]) -> None:
+        study = _study.get()
+        if study is not None and (scores := study.trials[facts["number"]].scores):
+            span.set_attribute("luthier.score", sum(scores) / len(scores))
 
     def _begin_rollout(self, kind: str, facts: dict[str, Any]) -> _Open:
         job, study = facts["job"], _study.get()
@@ -171,16 +186,18 @@ class Spans:
         told = {**_in_study(), **_on_behalf(facts["run"]), "luthier.candidate": job.candidate.key[:12]}
         if job.trial is not None:
             told["luthier.trial"] = job.trial
-        parent = None if study is None else study.trials.get(job.trial)
-        return self._open(kind, "rollout", told, parent)
+        trial = None if study is None or job.trial is None else study.trials.get(job.trial)
+        return self._open(kind, "rollout", told, None if trial is None else trial.context)
 
     def _end_rollout(self, span: Span, facts: dict[str, Any]) -> None:
         from opentelemetry.trace import Status, StatusCode
 
-        rollout = facts["rollout"]
+        rollout, study = facts["rollout"], _study.get()
         span.set_attribute("luthier.outcome", rollout.outcome.value)
         if rollout.score is not None:
             span.set_attribute("luthier.score", rollout.score.value)
+            if study is not None and rollout.job.trial in study.trials:
+                study.trials[rollout.job.trial].scores.append(rollout.score.value)
         if rollout.outcome is not Outcome.SCORED:
             span.set_attribute("error.type", rollout.outcome.value)
             span.set_status(Status(StatusCode.ERROR))
@@ -194,14 +211,14 @@ class Spans:
             told |= _on_behalf(run) | {"luthier.role": call.role}
             if run.ambient and run.candidate is not None:
                 told["luthier.candidate"] = run.candidate.key[:12]
-        if self._content:
+        if self._content and _may_tell(call, run):
             told |= texts_of_call(call, run)
         return self._open(kind, span_name(facts["lm"], call.request), told, span_kind=SpanKind.CLIENT, current=False)
 
     def _end_call(self, span: Span, facts: dict[str, Any]) -> None:
         call, completion = facts["call"], facts["completion"]
         span.set_attributes(attributes_of_answer(call, completion))
-        if self._content:
+        if self._content and _may_tell(call, current_run()):
             span.set_attributes(texts_of_answer(completion, current_run()))
 
     def _begin_other(self, kind: str, facts: dict[str, Any]) -> None:
@@ -241,6 +258,11 @@ def _keep_private(facts: Mapping[str, Any]) -> None:
 
     example = facts["row"].example
     keep_private(facts["run"], [example[name] for name in private_names(facts["program"]) if name in example])
+
+
+def _may_tell(call: Call, run: Run | None) -> bool:
+    """Say whether it is known what is private: not of a call that came from another process; a proposer sees none."""
+    return run is not None or call.role == Role.PROPOSER
 
 
 def _word(value: Any) -> str | None:
