@@ -42,7 +42,7 @@ USES = {
     "local": "import xllamacpp\nfrom luthier.lm.local import child",
     "bench": "import bm25s, scipy\nfrom luthier.bench import comparing",
     "openai": "import openai\nfrom luthier.adapters.openai import connect\nconnect(openai.OpenAI(api_key='none'))",
-    "templates": "import jinja2, yaml\nfrom luthier.adapters.templates import Template",
+    "templates": "import jinja2, yaml\nfrom luthier.adapters.templates import jinja, yaml as files\nlt.Template",
     "dspy": "from luthier.adapters.dspy import Luthier",
     "langgraph": "import langgraph.graph\nimport luthier.adapters.langgraph",
     "pydantic-ai": "import pydantic_ai\nimport luthier.adapters.pydantic_ai",
