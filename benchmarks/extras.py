@@ -44,7 +44,7 @@ USES = {
     "openai": "import openai\nfrom luthier.adapters.openai import connect\nconnect(openai.OpenAI(api_key='none'))",
     "templates": "import jinja2, yaml\nfrom luthier.adapters.templates import jinja, yaml as files\nlt.Template",
     "dspy": "from luthier.adapters.dspy import Luthier",
-    "langgraph": "import langgraph.graph\nimport luthier.adapters.langgraph",
+    "langgraph": "import langgraph.graph\nfrom luthier.adapters.langchain import connect, lm_of, tunable",
     "pydantic-ai": "import pydantic_ai\nimport luthier.adapters.pydantic_ai",
     "ray": "import ray\nimport luthier.adapters.ray",
     "mlflow": (
