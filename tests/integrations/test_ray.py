@@ -15,29 +15,18 @@ import luthier as lt
 from luthier.study.journal import read_journal, without_times
 from tests.integration import world
 from tests.integration.test_kill_and_resume import answer
+from tests.integrations.conftest import node
 from tests.lm.server import OpenAIServer
 from tests.repository.blocks import blocks
 from tests.repository.sources import ROOT
 
 pytestmark = [pytest.mark.integrations, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(400)]
 SETTINGS = lt.MIPRO(candidates=4, demo_sizes=(0, 3, 6), instructions=3, trials=8, minibatch=9, closing=2)
-STORE_BYTES = 80 << 20
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    node = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
-    made = Cluster(initialize_head=True, connect=True, head_node_args={**node, "include_dashboard": False})
-    made.add_node(**node)
-    made.wait_for_nodes()
-    yield made
-    import ray
-
-    ray.shutdown()
-    made.shutdown()
+@pytest.fixture
+def cluster(ray_cluster: Any) -> Any:
+    return ray_cluster
 
 
 @pytest.fixture
@@ -89,7 +78,7 @@ def test_a_node_killed_in_the_midst_loses_nothing_and_nothing_is_paid_twice(
 
     tuned(server, tmp_path / "local")
     server.requests.clear()
-    doomed = cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
+    doomed = cluster.add_node(**node(2))
     cluster.wait_for_nodes()
     killed = threading.Event()
 
@@ -153,8 +142,10 @@ def test_what_a_tool_was_paid_for_is_kept_in_the_studys_store(cluster: Any, tmp_
 
 
 def test_the_page_of_the_docs_runs(cluster: Any) -> None:
-    (block,) = blocks(ROOT / "docs" / "ray.md")
-    exec(compile(block.code, "docs/ray.md", "exec"), {"__name__": "page", "lm": lt.LM(Even())})
+    page: dict[str, Any] = {"__name__": "page", "lm": lt.LM(Even())}
+    for block in blocks(ROOT / "docs" / "ray.md"):
+        exec(compile(block.code, "docs/ray.md", "exec"), page)
+    assert page["second"].n == 20
 
 
 class Even:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from luthier.program.component import Component
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Workplace:
     """What all rollouts of one evaluator share."""
 

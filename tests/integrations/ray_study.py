@@ -1,0 +1,28 @@
+"""A study on a cluster in a process of its own, to be stopped: ``python -m tests.integrations.ray_study DIR URL``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import luthier as lt
+from tests.integration import world
+
+
+def main() -> None:
+    """Run the study on the cluster that ``RAY_ADDRESS`` names, or here where the third argument says so."""
+    directory, base_url, *where = sys.argv[1:]
+    lt.optimize(
+        world.describe,
+        world.rows(140),
+        lt.exact_match("answer"),
+        lm=lt.LM("openai/world", base_url=base_url, api_key="key"),
+        optimizer=lt.MIPRO(candidates=4, demo_sizes=(0, 3, 6), instructions=3, trials=8, minibatch=9, closing=2),
+        study_dir=Path(directory),
+        concurrency=8,
+        executor=where[0] if where else "ray",
+    )
+
+
+if __name__ == "__main__":
+    main()
