@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.errors import CandidateError
@@ -54,6 +54,7 @@ candidates = st.dictionaries(names, prompts, max_size=4).map(
 )
 
 
+@settings(deadline=None)  # a busy disk is no fault of the files
 @given(candidates)
 def test_what_was_saved_is_loaded(candidate: Candidate) -> None:
     with tempfile.TemporaryDirectory() as top:
