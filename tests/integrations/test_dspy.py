@@ -76,6 +76,33 @@ def test_a_tutorials_program_gets_better_prompts(name: str, scripted: RecordingS
     assert any(predict.demos for predict in tuned.predictors())
 
 
+def test_the_verdicts_examples_are_cut_where_none_are_given(
+    dspy: Any, scripted: RecordingServer, tmp_path: Path
+) -> None:
+    from luthier.adapters.dspy import Luthier
+
+    given = tutorial("classification")
+    sizes = {}
+    with dspy.context(lm=lm_at(scripted)):
+        for name, train, val in (("halves", 30, 50), ("pooled", 60, 30), ("alone", 100, 0)):
+            optimizer = Luthier(metric=given.metric, auto=100, log_dir=tmp_path / name)
+            everything = [*given.train, *given.val]
+            held = everything[train : train + val] or None
+            optimizer.compile(given.program(), trainset=everything[:train], valset=held)
+            manifest = json.loads((tmp_path / name / "journal.jsonl").read_text().splitlines()[0])
+            sizes[name] = tuple(manifest["data"][part]["n"] for part in ("train", "val", "test"))
+    assert sizes == {"halves": (30, 25, 25), "pooled": (50, 20, 20), "alone": (25, 35, 40)}
+
+
+def test_what_comes_back_is_copied_and_saved_whole_like_any_program(
+    dspy: Any, scripted: RecordingServer, tmp_path: Path
+) -> None:
+    tuned = tune("classification", scripted, tmp_path)
+    assert tuned.deepcopy().dump_state() == tuned.dump_state()
+    tuned.save(str(tmp_path / "whole"), save_program=True)
+    assert dspy.load(str(tmp_path / "whole"), allow_pickle=True).dump_state() == tuned.dump_state()
+
+
 def test_the_student_stays_as_it_is_and_what_comes_back_is_plain_dspy(
     dspy: Any, scripted: RecordingServer, tmp_path: Path
 ) -> None:

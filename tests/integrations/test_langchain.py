@@ -175,7 +175,7 @@ def test_a_prompt_alone_is_a_text_that_keeps_its_placeholders(films: RecordingSe
 def test_a_proposal_is_inserted_and_never_read_as_a_template() -> None:
     from langchain_core.prompts import ChatPromptTemplate
 
-    from luthier.adapters.langchain_prompt import region_of
+    from luthier.adapters.langchain.region import region_of
 
     template = ChatPromptTemplate.from_messages([("system", "See {passages:>5}."), ("human", "{question}")])
     region = region_of(template, "p")

@@ -1,8 +1,4 @@
-"""LangChain and LangGraph: chains and prompts whose texts are tuned; chains and graphs are called as they are.
-
-``tunable(prompt | model | parser, name="grade")`` and ``connect(ChatOpenAI(...))``; everything else stays. Needs
-``pip install 'luthier[langgraph]'``.
-"""
+"""Chains and prompts whose texts are tuned, and chat models whose calls are a study's."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ from langchain_core.runnables import Runnable, RunnableSequence
 from pydantic import PrivateAttr
 
 from luthier.adapters.foreign import NO_SOURCE, ForeignPredictor, Noted, calling
-from luthier.adapters.langchain_prompt import Region, region_of, with_demos
+from luthier.adapters.langchain.region import Region, region_of, with_demos
 from luthier.adapters.openai import connect as connect_client
 from luthier.errors import ConfigError, Unparseable
 from luthier.lm.lm import LM
