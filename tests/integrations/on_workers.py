@@ -145,3 +145,9 @@ def always(example: Mapping[str, Any], prediction: object) -> bool:
 def broken_metric(example: Mapping[str, Any], prediction: object) -> bool:
     """Raise."""
     raise KeyError("no such column")
+
+
+def sneaky(number: str) -> str:
+    """Call a predictor that nobody finds by reading."""
+    late = word.named("late")
+    return late(number=number) + word(number=number)

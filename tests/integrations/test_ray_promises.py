@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 import luthier as lt
-from luthier.errors import ConfigError, ProgramFailed
+from luthier.errors import ConfigError, ProgramFailed, StudyPaused
 from luthier.evaluation.rollout import Outcome
+from luthier.study.journal import read_journal, without_times
 from tests.adapters.collector import Collector
 from tests.integrations import on_workers
 from tests.integrations.conftest import node
@@ -165,6 +166,36 @@ class TestErrors:
                 executor="ray",
             )
 
+    def test_a_wrong_key_pauses_at_once(self) -> None:
+        with OpenAIServer(last, key="sk-another-key") as server, pytest.raises(StudyPaused):
+            evaluated(on_workers.slow_pair, rows(4), lm_at(server))
+
+
+def test_a_judge_that_is_a_callable_is_asked_by_the_driver() -> None:
+    judge = lt.judge("Any word will do.", lm=lt.LM(Passing()))
+    found = evaluated(on_workers.where, rows(4), on_workers.Even(), metric=judge)
+    assert found.mean == 1.0
+
+
+def test_a_predictor_that_only_a_run_shows_is_tuned_as_it_is_here(tmp_path: Path) -> None:
+    def tune(executor: str) -> Any:
+        data = [{"number": str(i), "answer": "eveneven" if i % 2 else "odd"} for i in range(80)]
+        lt.optimize(
+            on_workers.sneaky,
+            data,
+            lt.exact_match("answer"),
+            lm=on_workers.Even(),
+            optimizer=lt.MIPRO(candidates=2, demo_sizes=(0, 2), instructions=2, trials=3, minibatch=6, closing=1),
+            study_dir=tmp_path / executor,
+            executor=executor,
+            concurrency=8,
+        )
+        return without_times(read_journal(tmp_path / executor / "journal.jsonl"))
+
+    there = tune("ray")
+    assert next(event for event in there if event["event"] == "baseline")["predictors"]["met"].keys() == {"late"}
+    assert there == tune("local")
+
 
 def test_spans_of_calls_lie_in_their_rollouts_without_private_fields(server: OpenAIServer) -> None:
     from luthier.adapters import otel
@@ -179,3 +210,13 @@ def test_spans_of_calls_lie_in_their_rollouts_without_private_fields(server: Ope
         assert call.attributes["luthier.example"] == rollouts[call.parent].attributes["luthier.example"]
         assert "[private]" in call.attributes["gen_ai.input.messages"]
     assert secret.encode() not in b"".join(collector.bodies)
+
+
+class Passing:
+    """A judge's LM, which cannot travel."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __call__(self, request: lt.Request) -> str:
+        return "reasoning: fine\n\npasses: true"
