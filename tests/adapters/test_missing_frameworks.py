@@ -21,7 +21,11 @@ except ConfigError as error:
 
 @pytest.mark.parametrize(
     ("adapter", "missing", "extra"),
-    [("dspy", ["dspy"], "dspy"), ("langchain", ["langchain_core"], "langgraph")],
+    [
+        ("dspy", ["dspy"], "dspy"),
+        ("langchain", ["langchain_core"], "langgraph"),
+        ("pydantic_ai", ["pydantic_ai"], "pydantic-ai"),
+    ],
 )
 def test_an_adapter_without_its_framework_says_what_to_install(adapter: str, missing: list[str], extra: str) -> None:
     code = _WITHOUT.format(adapter=adapter, missing=missing)

@@ -128,7 +128,7 @@ def test_a_study_says_so_at_once_and_in_plan_journal_and_report(
     assert by_name["baseline"]["outcomes"][0]["unmetered"] == {"queue": 1}
     sentence = f"unmetered calls: {n} of predictor 'queue'; the budget's cap (usd) does not cover them."
     assert any(text.startswith(sentence) for text in by_name["baseline"]["warnings"])
-    assert any("queue makes its own calls" in note for note in by_name["plan"]["notes"])
+    assert any("own calls (queue) are counted" in note for note in by_name["plan"]["notes"])
     show_plan(by_name["plan_measured"])
     assert sentence in " ".join(capsys.readouterr().err.split())
     journal = [event for event in events if not event.get("transient")]

@@ -202,7 +202,8 @@ def reply(body: Body, text: str, *, bill: bool = True) -> dict[str, Any]:
     asked = "".join(str(message["content"]) for message in body["messages"]) if chat else body["prompt"]
     choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
     choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-    out: dict[str, Any] = {"id": "x", "model": body.get("model", ""), "choices": [choice]}
+    kind = "chat.completion" if chat else "text_completion"
+    out: dict[str, Any] = {"id": "x", "object": kind, "created": 1, "model": body.get("model", ""), "choices": [choice]}
     if bill:
         read, written = -(-len(asked.encode()) // 4), -(-len(text.encode()) // 4)
         out["usage"] = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}

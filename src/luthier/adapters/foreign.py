@@ -45,6 +45,11 @@ class ForeignPredictor(Predictor[..., Any]):
         self.is_async = False
         self.__dict__["original"] = original
 
+    @property
+    def makes_own_call(self) -> bool:
+        """No: its framework makes the call, by way of luthier."""
+        return False
+
     def __eq__(self, other: object) -> bool:
         return self is other
 

@@ -75,6 +75,11 @@ def connect(
     return cast("ClientT", copy(http_client=_intercepted(http, _Exchange(http, settings, price))))
 
 
+def is_connected(client: object) -> bool:
+    """Say whether ``connect`` made this client."""
+    return hasattr(getattr(client, "_client", None), _MARK)
+
+
 class _Exchange:
     """What the calls of one connected client share: the HTTP client that sends them, and an LM for every model."""
 

@@ -10,6 +10,7 @@ import concurrent.futures
 import contextvars
 import os
 import threading
+import weakref
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -57,6 +58,10 @@ class _Holder:
 _holder = _Holder()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_holder.forget)
+
+
+open_studies: weakref.WeakSet[object] = weakref.WeakSet()
+"""The gateways of studies and evaluations that run: a predictor outside of any run may be a lost thread of theirs."""
 
 
 def engine(name: str = "engine") -> Engine:

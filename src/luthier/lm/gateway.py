@@ -19,7 +19,7 @@ from luthier.errors import (
     Unavailable,
     UserError,
 )
-from luthier.lm.engine import Engine, engine, loop_is_running
+from luthier.lm.engine import Engine, engine, loop_is_running, open_studies
 from luthier.lm.faults import NeverSent
 from luthier.lm.images import Album
 from luthier.lm.layers.call import Call, End, Gate, Layer
@@ -80,6 +80,8 @@ class Gateway:
         self._engine = engine()
         self._gate = Gate(self._engine.loop)
         self._ends_with = None if lasting else self._gate
+        if not lasting:
+            open_studies.add(self)
         self._beside: dict[Any, Any] = {}
         self._album = Album(store)
         self._stacks: dict[int, _Stack] = {}  # by id of the LM, which its stack keeps alive
@@ -209,6 +211,7 @@ class Gateway:
     def close(self) -> None:
         """Stop at once, write what waits, close the connections, not the store; closing twice is harmless."""
         self._gate.shut("The gateway is closed.")
+        open_studies.discard(self)
         self.stop(grace=0.0)
         self._finalizer()
         if self._store is not None:

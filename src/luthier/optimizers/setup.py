@@ -24,6 +24,7 @@ from luthier.optimizers.plan import ANSWER_TOKENS, CHARACTERS_PER_TOKEN, Rollout
 from luthier.optimizers.registry import optimizer_named
 from luthier.optimizers.shape import EVALUATIONS, auto_for, evaluations_in, room_for_demos
 from luthier.optimizers.starts import Start, starting_from, without_shown
+from luthier.program.body import reads_demos
 from luthier.program.candidate import Candidate
 from luthier.program.lms import LMChoice, LMs, resolve
 from luthier.program.program import Program, Tunable, discover
@@ -32,8 +33,10 @@ from luthier.program.signature import Form
 
 PAPER_FULL_EVALUATIONS = 30
 """T of a middling task, for paper presets where neither budget nor ``auto`` says otherwise (paper Table 4)."""
-_OWN_CALLS = (
-    "{} makes its own calls: they are counted, and budgets cap them, where their client is connected (lt.connect)"
+_OWN_CALLS = "own calls ({}) are counted, and capped by budgets, where their client is connected (lt.connect)"
+_BLIND = (
+    "of its prompt only the instruction is read ({}), so demos would change nothing: add lt.prompt().demo_messages() "
+    "to the messages, or search instructions alone (optimizer='mipro0')"
 )
 
 
@@ -199,6 +202,8 @@ class Setup:
             )
         own = [predictor.name for predictor in self.program.predictors if predictor.makes_own_call]
         notes = [*plan["notes"], *([_OWN_CALLS.format(", ".join(own))] if own else [])]
+        blind = [p.name for p in self.program.predictors if p.makes_own_call and not reads_demos(p.function)]
+        notes += [_BLIND.format(", ".join(blind))] if blind else []
         return {**plan, **columns, "notes": notes}
 
     def with_program(self, program: Program, own_lms: Mapping[str, Any]) -> Setup:

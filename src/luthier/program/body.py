@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dis
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any
+
+_SHOW_DEMOS = ("demos", "demo_messages", "messages", "text")
 
 
 class Body(enum.Enum):
@@ -28,6 +30,12 @@ def body_of(function: Callable[..., Any]) -> Body:
     return Body.PREDICT if _names_predict(code) else Body.OWN
 
 
+def reads_demos(function: Callable[..., Any]) -> bool:
+    """Say whether a body that makes its own call may show demos: not where all it reads of its prompt is the text."""
+    names = set(_names(function.__code__))
+    return "instruction" not in names or not names.isdisjoint(_SHOW_DEMOS)
+
+
 # Compiled by the same interpreter as the function in question, so any version's bytecode is known.
 def _nothing() -> None: ...
 
@@ -46,5 +54,11 @@ def _steps(code: CodeType) -> list[tuple[str, Any]]:
 
 
 def _names_predict(code: CodeType) -> bool:
-    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
-    return "predict" in (*code.co_names, *code.co_freevars) or any(map(_names_predict, inner))
+    return "predict" in _names(code)
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from (*code.co_names, *code.co_freevars)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)

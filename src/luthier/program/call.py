@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from luthier.program.render import messages, render, text
 from luthier.program.signature import Signature
 from luthier.program.tools import Offered, Reply, offers
 from luthier.program.trace import Call
-from luthier.program.values import result_to_outputs, value_to_json
+from luthier.program.values import input_text, result_to_outputs, value_to_json
 
 if TYPE_CHECKING:
     from luthier.lm.lm import LM
@@ -62,6 +63,12 @@ class PendingCall:
         for lm, usage in (*((lm, usage_of(completion)) for lm, completion in self.own), *declared):
             found[lm.identity] = found.get(lm.identity, Usage()) + usage
         return found
+
+    def declare(self, usage: Usage) -> None:
+        """Note and charge what the body says that it used."""
+        self.declared = usage if self.declared is None else self.declared + usage
+        if not self.run.ambient:
+            self.run.gateway.declare(self.lm, usage, self.run.role)
 
     @property
     def lm(self) -> LM:
@@ -131,6 +138,27 @@ class BoundPrompt:
         turns = messages(self.predictor.signature, self._prompt, given, wording=wording)
         return [message_body(turn) for turn in turns]
 
+    def demo_messages(
+        self,
+        user: Callable[[Mapping[str, Any]], Any] | None = None,
+        assistant: Callable[[Mapping[str, Any]], Any] | None = None,
+    ) -> list[Any]:
+        """Return the demos as user and assistant turns, to stand before the last user turn of messages of your own.
+
+        Args:
+            user: from a demo's inputs to what the user said; None: the only input as it is, several as lines.
+            assistant: from its outputs to what was answered; None: the only output as it is, several as JSON.
+        """
+        asked, told = user or _only_or_lines, assistant or _only_or_json
+        return [
+            turn
+            for demo in self.demos
+            for turn in (
+                {"role": "user", "content": asked(demo.inputs)},
+                {"role": "assistant", "content": told(demo.outputs)},
+            )
+        ]
+
     def text(self, **inputs: Any) -> str:
         """Return the prompt as one text for a base model to continue; inputs left out are those of the call."""
         given, wording = {**self.inputs, **inputs}, self.predictor.template
@@ -149,10 +177,7 @@ class BoundPrompt:
         call = pending_call.get()
         if call is None or call.predictor != self.predictor:
             raise ConfigError(f"lt.prompt().used() answers only inside the body of predictor {self.predictor.name!r}")
-        usage = Usage(prompt_tokens, completion_tokens, cached_tokens, calls)
-        call.declared = usage if call.declared is None else call.declared + usage
-        if not call.run.ambient:
-            call.run.gateway.declare(call.lm, usage, call.run.role)
+        call.declare(Usage(prompt_tokens, completion_tokens, cached_tokens, calls))
 
     def parse(self, answer: str) -> Any:
         """Return the value that an answer to these messages gives.
@@ -165,6 +190,17 @@ class BoundPrompt:
     @property
     def _prompt(self) -> Prompt:
         return Prompt(self.instruction, self.demos)
+
+
+def _only_or_lines(inputs: Mapping[str, Any]) -> str:
+    texts = {name: input_text(value_to_json(value)) for name, value in inputs.items()}
+    return next(iter(texts.values())) if len(texts) == 1 else "\n".join(f"{name}: {t}" for name, t in texts.items())
+
+
+def _only_or_json(outputs: Mapping[str, Any]) -> str:
+    values = {name: value_to_json(value) for name, value in outputs.items()}
+    only = next(iter(values.values())) if len(values) == 1 else values
+    return only if isinstance(only, str) else json.dumps(only, ensure_ascii=False)
 
 
 def call_lm(call: PendingCall) -> Any:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from luthier.canonical import uniform_order
-from luthier.errors import BudgetExhausted, LMError, StudyPaused
+from luthier.errors import BudgetExhausted, ConfigError, LMError, StudyPaused
 from luthier.lm.request import Usage
 from luthier.program.candidate import Candidate
 from luthier.program.trace import Call, Trace
@@ -147,6 +148,18 @@ _current: contextvars.ContextVar[Run | None] = contextvars.ContextVar("luthier_r
 def current_run() -> Run | None:
     """Return the run of this context, None outside of any."""
     return _current.get()
+
+
+@functools.cache
+def outside_run() -> Run:
+    """Return the run of predictors that make their own calls where none runs: the original prompts, nobody's bill."""
+    from luthier.lm.lm import LM
+
+    return Run(LM(_nobody), cast("Gateway", None), ambient=True)
+
+
+def _nobody(request: object) -> str:
+    raise ConfigError("no LM answers outside of any run")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from luthier.errors import ConfigError, SignatureError
-from luthier.lm.engine import loop_is_running
+from luthier.lm.engine import loop_is_running, open_studies
 from luthier.lm.lm import LM
 from luthier.program.body import Body, body_of
 from luthier.program.call import (
@@ -23,7 +23,7 @@ from luthier.program.call import (
     record_own,
 )
 from luthier.program.candidate import Kind, Prompt
-from luthier.program.context import current_run
+from luthier.program.context import current_run, outside_run
 from luthier.program.inputs import normal_inputs
 from luthier.program.inspect_signature import (
     AUTO,
@@ -41,6 +41,12 @@ from luthier.program.tools import Offered
 from luthier.program.wording import Wording
 
 __all__ = ["AUTO", "BoundPredictor", "Predictor", "predict", "predictor", "prompt"]
+
+_OUTSIDE = (
+    "predictor {!r} was called outside of any run: use `with lt.use(lm): ...`, or call the program through "
+    "lt.bind(program, lm=lm), which works from any thread. A thread that the program starts itself needs its context: "
+    "pool.submit(contextvars.copy_context().run, ...)"
+)
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -134,6 +140,8 @@ def predict(*, tools: Iterable[Offered] = ()) -> T:  # type: ignore[type-var]
         Unparseable, LMError, BudgetExhausted, StudyPaused: the call failed.
     """
     call = _pending("predict")
+    if current_run() is None:
+        raise ConfigError(_OUTSIDE.format(call.predictor.name))
     if call.answered:
         # A second call from one body is a call of its own.
         call.index = call.run.begin(call.predictor)
@@ -308,12 +316,10 @@ class Predictor(Generic[P, R]):
 
     def _begin(self, args: Any, kwargs: Any) -> PendingCall:
         run = current_run()
+        if run is None and self.makes_own_call and not open_studies:
+            run = outside_run()  # nobody listens, so the body works as it did before it was a predictor
         if run is None:
-            raise ConfigError(
-                f"predictor {self.name!r} was called outside of any run: use `with lt.use(lm): ...`, or call the "
-                "program through lt.bind(program, lm=lm), which works from any thread. A thread that the program "
-                "starts itself needs its context: pool.submit(contextvars.copy_context().run, ...)"
-            )
+            raise ConfigError(_OUTSIDE.format(self.name))
         if not self.is_async and not run.ambient and loop_is_running():
             raise ConfigError(
                 f"predictor {self.name!r} is sync, but was called on a running event loop, which it would block: "

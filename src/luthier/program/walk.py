@@ -104,6 +104,8 @@ class _Walk:
 
     def _holder(self, thing: Any, depth: int, instance: Any) -> None:
         self.texts.extend(text for text in texts_of(thing) if text not in self.texts)
+        if inspect.getattr_static(thing, "luthier_predictor", None) is not None:
+            self.visit(thing.luthier_predictor, depth)
         match thing:
             case functools.partial():
                 for part in (thing.func, *thing.args, *thing.keywords.values()):
