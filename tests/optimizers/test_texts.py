@@ -84,7 +84,7 @@ def test_a_program_without_any_predictor_is_tuned_and_the_best_text_is_found(tmp
     assert event(tmp_path / "s", "manifest")["predictors"][0]["kind"] == "region"
     assert event(tmp_path / "s", "choice")["candidate"]["prompts"]["judge.manner"]["kind"] == "region"
     assert any("judge.manner: opens a prompt that goes on with the number." in text for text in asked)
-    assert "judge.manner" in (tmp_path / "s" / "report.html").read_text()
+    assert "region of a template" in (tmp_path / "s" / "report.html").read_text()
 
 
 def test_a_text_is_searched_and_swapped_back_beside_predictors(tmp_path: Path) -> None:

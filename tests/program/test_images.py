@@ -98,6 +98,23 @@ def test_over_the_wire_an_image_is_openais_image_url_part(tmp_path: Path) -> Non
     assert content[1] == {"type": "image_url", "image_url": {"url": lt.Image(png(1)).part.url}}
 
 
+def test_an_image_travels_between_processes_with_its_bytes(tmp_path: Path, forgotten: Any) -> None:
+    (tmp_path / "a.png").write_bytes(png(4))
+    parcels = [(made, *image.__reduce__()[1]) for image in (lt.Image(tmp_path / "a.png"),) for made in [lt.Image]]
+    (tmp_path / "a.png").unlink()
+    forgotten()
+    for made, *given in parcels:
+        assert made(*given).part == lt.Image(png(4)).part
+    assert lt.Image.of({"image": sha(png(4)), "type": "image/png"}).content == png(4)
+
+
+def test_an_image_among_the_data_is_not_told_to_the_proposer_as_text() -> None:
+    from luthier.propose.fields import named_text
+
+    address = lt.Image(png(1)).part.url
+    assert named_text({"photo": address, "photos": [address], "n": 1}) == 'photo: [image]\nphotos: ["[image]"]\nn: 1'
+
+
 def test_base_models_and_templates_have_no_place_for_images() -> None:
     with lt.use(lt.LM(lambda request: "", endpoint="completions")), pytest.raises(ConfigError, match="is an image"):
         shade("T", lt.Image(png(1)))

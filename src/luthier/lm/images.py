@@ -45,10 +45,11 @@ class Image:
 
     __slots__ = ("media_type", "sha256", "source")
 
-    def __init__(self, source: str | bytes | os.PathLike[str], *, media_type: str | None = None) -> None:
+    def __init__(self, source: str | bytes | os.PathLike[str], media_type: str | None = None) -> None:
         name = source if isinstance(source, str) else ""
         if isinstance(source, str) and source.startswith("data:"):
-            media_type, source = _data_address(source)
+            told, source = _data_address(source)
+            media_type = media_type or told
         if isinstance(source, str) and source.startswith(("http://", "https://")):
             content, kept = source.encode(), source
         elif isinstance(source, bytes):
@@ -120,6 +121,10 @@ class Image:
             raise DataError(f"{self.source} has changed since it was first read; a study's images must stay")
         return content
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In another process of a cluster, where the path may lead nowhere.
+        return Image, (self._url(), self.media_type if self.is_remote else None)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Image) and other.sha256 == self.sha256
 
@@ -149,7 +154,7 @@ def is_image(value: Any) -> bool:
 
 def without_images(value: Any) -> Any:
     """Return a JSON value as one may write it where images are not to be shown."""
-    if is_image(value):
+    if is_image(value) or (isinstance(value, str) and value.startswith("data:image/")):
         return "[image]"
     if isinstance(value, Mapping):
         return {name: without_images(item) for name, item in value.items()}
@@ -175,11 +180,14 @@ class Album:
         """Note where the images in messages are."""
         parts = (part for turn in messages if not isinstance(turn.content, str) for part in turn.content)
         for part in parts:
-            if self._store is None or not isinstance(part, ImagePart) or part.sha256 in self._kept:
+            if not isinstance(part, ImagePart) or part.sha256 in self._kept:
                 continue
-            if (image := _shelf.get(part.sha256)) is not None:  # a part that the user made is the user's to know
-                self._store.set_value(_PREFIX + part.sha256, {"source": image.source, "type": image.media_type})
-                self._kept.add(part.sha256)
+            self._kept.add(part.sha256)
+            with suppress(DataError):  # what stands in a turn that the user made is the user's to know
+                image = _shelf.get(part.sha256) or Image(part.url)  # one made by another process of a cluster
+                if self._store is not None:
+                    kept = {"source": image.source, "type": image.media_type}
+                    self._store.set_value(_PREFIX + image.sha256, kept)
 
 
 def _data_address(address: str) -> tuple[str | None, bytes]:

@@ -95,7 +95,7 @@ def shown(fields: tuple[Field, ...], hidden: frozenset[str] = frozenset()) -> tu
 
 def value_text(value: Any, limit: int | None = None) -> str:
     """Return a value as one reads it, cut to ``limit`` characters."""
-    plain = value if isinstance(value, str) else without_images(value_to_json(value))
+    plain = without_images(value if isinstance(value, str) else value_to_json(value))
     text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
     return text if limit is None or len(text) <= limit else text[: max(0, limit - 1)].rstrip() + "…"
 

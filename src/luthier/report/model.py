@@ -38,6 +38,8 @@ class PromptPair:
     """A predictor's prompt before and after."""
 
     predictor: str
+    kind: str
+    """``prompt``, ``region``, ``tool``, …"""
     before: str
     after: str
     demos_before: tuple[Mapping[str, Any], ...]
@@ -245,6 +247,7 @@ def _prompts(events: Sequence[Event]) -> Iterable[PromptPair]:
         known = original_demos.get(name, ())
         yield PromptPair(
             name,
+            str(predictor.get("kind", "prompt")),
             before,
             str(after.get("instruction", before)),
             tuple(predictor.get("demos", known)),

@@ -88,6 +88,9 @@ def _is_deployed(view: View) -> bool:
     return (view.manifest.get("start") or {}).get("deployed") is not None
 
 
+_KINDS = {"region": "region of a template", "tool": "description of a tool", "demos": "demos in a template"}
+
+
 def _pair(pair: PromptPair, *, chosen: bool, title: str) -> Markup:
     before, after = side_by_side(pair.before, pair.after)
     same = pair.before == pair.after
@@ -104,8 +107,9 @@ def _pair(pair: PromptPair, *, chosen: bool, title: str) -> Markup:
         el("pre", after or el("span", "(empty)", class_="soft")),
         tables.demos(pair.demos_after, label="Chosen"),
     )
+    kind = el("span", f" {_KINDS[pair.kind]}", class_="soft") if pair.kind in _KINDS else None
     return el(
-        "article", el("h3", el("code", pair.predictor)), el("div", left, right if chosen else None, class_="pair")
+        "article", el("h3", el("code", pair.predictor), kind), el("div", left, right if chosen else None, class_="pair")
     )
 
 

@@ -59,6 +59,7 @@ class Template:
         filters: Mapping[str, Callable[..., Any]] | None = None,
         path: str | os.PathLike[str] | None = None,
     ) -> None:
+        self._made_of = (source, name, syntax, guards, jinja, filters, path)
         self.name = name
         self.source = source
         """What stands in the file, or was given."""
@@ -180,6 +181,10 @@ class Template:
         """Return the form of one text, for a predictor that luthier calls."""
         return self._current().text(inputs, shown)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Programs travel to the workers of a cluster, with the templates they mention.
+        return _made_again, self._made_of
+
     def __repr__(self) -> str:
         return f"<template {self.name}: {', '.join(self.regions) or 'no region'}>"
 
@@ -218,6 +223,10 @@ class Template:
             around=self.identity,
             place=place,
         )
+
+
+def _made_again(source: str, name: str, syntax: Syntax, guards: Any, jinja: Any, filters: Any, path: Any) -> Template:
+    return Template(source, name=name, syntax=syntax, guards=guards, jinja=jinja, filters=filters, path=path)
 
 
 def _both(first: Iterable[str], second: Iterable[str]) -> tuple[str, ...]:
