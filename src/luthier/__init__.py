@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from luthier.program.text import Guard
     from luthier.program.tools import Reply
     from luthier.tuning import Result, aoptimize, optimize
+    from luthier.weigh.check import Check, acheck, check
     from luthier.weigh.compare import Comparison, acompare, compare
 
 _HOMES = {
@@ -73,6 +74,7 @@ _HOMES = {
     "luthier.program.text": ("Guard",),
     "luthier.program.tools": ("Reply",),
     "luthier.tuning": ("Result", "aoptimize", "optimize"),
+    "luthier.weigh.check": ("Check", "acheck", "check"),
     "luthier.weigh.compare": ("Comparison", "acompare", "compare"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -85,6 +87,7 @@ __all__ = [
     "BootstrapRandomSearch",
     "Budget",
     "Candidate",
+    "Check",
     "Comparison",
     "Completion",
     "Demo",
@@ -110,10 +113,12 @@ __all__ = [
     "Unparseable",
     "ZeroShotMIPRO",
     "__version__",
+    "acheck",
     "acompare",
     "aevaluate",
     "aoptimize",
     "bind",
+    "check",
     "compare",
     "connect",
     "contains",

@@ -21,7 +21,7 @@ from luthier.optimizers.line import Confirm, Line
 from luthier.optimizers.optimizer import Auto, Optimizer
 from luthier.optimizers.session import Session
 from luthier.optimizers.setup import Settings, Setup, prepare
-from luthier.optimizers.verdict import Decision, Verdict
+from luthier.optimizers.verdict import Decision, Verdict, stopped_event
 from luthier.program.bind import bind
 from luthier.program.candidate import Candidate
 from luthier.program.lms import LMChoice
@@ -54,6 +54,11 @@ class Result(Generic[ProgramT]):
     report: Path
     events: tuple[Mapping[str, Any], ...]
     """The journal."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the study ended with its check, there being nothing to win; ``anyway=True`` goes on."""
+        return all(event["event"] != "verdict" for event in self.events)
 
     @property
     def usage_by_lm(self) -> dict[str, Usage]:
@@ -96,6 +101,7 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
     confirm: Confirm | None = None,
     launch: Mapping[str, Any] | None = None,
+    anyway: bool = False,
     code_changed: bool = False,
     executor: ExecutorChoice = None,
 ) -> Result[ProgramT]:
@@ -126,14 +132,13 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
         sizes: exact sizes of train, validation, and test.
         predictors: the predictors to tune; found by reading the program where None.
         start: prompts to tune again: candidates, directories of saved prompts or of studies, or ``"original"``. The
-            first is what is deployed today: the verdict compares with it, and it stays unless the decision is
-            ``"adopt"``. All are scored in full before anything new is, and so are the program's own prompts.
+            first is what is deployed today, and what the verdict compares with; all are scored before anything new.
         store: a file of answers shared with other studies, which then pay for no answer twice and count their looks
             at the same test examples together; ``LUTHIER_STORE`` or the study's own where None.
-        on_event: gets every journal event, and transient ones marked so; an error it raises stops the study,
-            which can be resumed.
+        on_event: gets every journal event, and transient ones marked so; an error it raises pauses the study.
         confirm: is shown the plan before the first paid call; False stops there.
         launch: how to start the study again from the command line.
+        anyway: search although the baseline leaves nothing to win, where the study would stop: ``"keep"``, and why.
         code_changed: continue a study although the program's or the metric's code is another now.
         executor: where the program runs: in this process, or ``"ray"``: on a cluster's workers, everything else
             staying here. It may be another one when the study is continued.
@@ -178,11 +183,22 @@ async def aoptimize(  # noqa: PLR0913 - the twin of ``optimize``
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
     confirm: Confirm | None = None,
     launch: Mapping[str, Any] | None = None,
+    anyway: bool = False,
     code_changed: bool = False,
     executor: ExecutorChoice = None,
 ) -> Result[ProgramT]:
     """Do what ``optimize`` does on the caller's event loop; see there for arguments and errors."""
     return await _run(_prepare(locals()), program, on_event, confirm, lambda gateway: None)
+
+
+def setup_of(program: Callable[..., Any], data: Any, metric: Callable[..., Any], **arguments: Any) -> Setup:
+    """Return what ``optimize`` would work with, resolved and checked; nothing is called or written.
+
+    Raises:
+        UserError: as ``optimize`` would.
+    """
+    given = {"program": program, "data": data, "metric": metric, **arguments}
+    return _prepare({**_DEFAULTS, **given})
 
 
 def plan(program: Callable[..., Any], data: Any, metric: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
@@ -191,8 +207,7 @@ def plan(program: Callable[..., Any], data: Any, metric: Callable[..., Any], **a
     Raises:
         UserError: as ``optimize`` would.
     """
-    given = {"program": program, "data": data, "metric": metric, **arguments}
-    setup = _prepare({**_DEFAULTS, **given})
+    setup = setup_of(program, data, metric, **arguments)
     cost = setup.guessed_cost()
     return setup.plan(setup.facts(cost), cost)
 
@@ -215,6 +230,7 @@ def _prepare(given: Mapping[str, Any]) -> Setup:
         launch=given["launch"],
         start=given["start"],
         store=_store_path(given["store"]),
+        anyway=given["anyway"],
         code_changed=given["code_changed"],
         executor=given["executor"],
     )
@@ -257,7 +273,7 @@ async def _run(
         closing.enter_context(watched("study", directory=study.directory, events=study.events))
         if study.finished and not _met_at_run_time(study):
             return _result(setup, study, setup.program, program)
-        store = _open_store(setup.settings.store or study.store_path)
+        store = open_store(setup.settings.store or study.store_path)
         closing.callback(store.close)
         budget = setup.settings.budget
         session = Session(store, setup.study_id, None if budget is None else budget.seconds)
@@ -276,7 +292,12 @@ async def _run(
         return _result(setup, study, tuned, program)
 
 
-def _open_store(path: Path) -> Store:
+def open_store(path: Path) -> Store:
+    """Open a store, in a folder that is made if need be.
+
+    Raises:
+        ConfigError: the folder cannot be made.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -292,9 +313,9 @@ def _met_at_run_time(study: Study) -> bool:
 def _result(setup: Setup, study: Study, tuned: Program, program: ProgramT) -> Result[ProgramT]:
     whole = setup.program.with_components(tuned.components)
     events = tuple(study.events)
-    verdict = Verdict.from_json(next(event for event in events if event["event"] == "verdict"))
-    choice = next(event for event in events if event["event"] == "choice")
-    best = Candidate.from_json(choice["candidate"])
+    by_name = {event["event"]: event for event in events}
+    verdict = Verdict.from_json(by_name["verdict"] if "verdict" in by_name else stopped_event(by_name["check"]))
+    best = Candidate.from_json(by_name["choice"]["candidate"]) if "choice" in by_name else whole.original
     recommended = best if verdict.decision == "adopt" else whole.original
     recommended.save(study.directory / "prompts")
     return Result(

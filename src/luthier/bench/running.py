@@ -85,6 +85,7 @@ def _tuned(
         study_dir=folder / STUDIES / case.slug,
         seed=case.seed,
         on_event=on_event,
+        anyway=True,  # what a search does is measured, worth its price or not
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from luthier._version import __version__
-from luthier.cli import bench_runs, benching, deploying, evaluating, looking, models, tuning
+from luthier.cli import bench_runs, benching, checking, deploying, evaluating, looking, models, tuning
 
 app = typer.Typer(
     name="luthier",
@@ -39,6 +39,7 @@ def luthier(
 
 
 app.command("demo")(tuning.demo)
+app.command("check")(checking.check)
 app.command("optimize")(tuning.optimize)
 app.command("evaluate")(evaluating.evaluate)
 app.command("resume")(tuning.resume)

@@ -18,7 +18,7 @@ from luthier.errors import ConfigError
 from luthier.report import write_report
 from luthier.report.figures import duration
 from luthier.report.paid import STORE, faults, remarks, unbilled
-from luthier.report.summary import Summary, summary
+from luthier.report.summary import Summary, is_stopped, summary
 
 _POLL_SECONDS = 0.5
 _MARKS = {"done": "✓", "now": "…", "todo": "·"}
@@ -76,7 +76,7 @@ def _follow(study_dir: Path) -> None:
             for event in events[shown:]:
                 progress(event)
             shown = len(events)
-            if events[-1]["event"] == "done":
+            if events[-1]["event"] == "done" or is_stopped(events):
                 return
             time.sleep(_POLL_SECONDS)
 
@@ -109,7 +109,9 @@ def _print(study_dir: Path, events: list[dict[str, Any]], state: Summary) -> Non
         say(f"! {warning}", style="yellow")
     for remark in remarks(events, study_dir / STORE):
         say(remark)
-    if not state.finished:
+    if is_stopped(events):
+        say(f"{state.sentence} Search all the same: luthier resume {study_dir} --anyway", style="bold")
+    elif not state.finished:
         say(f"Not finished. If nothing runs it: luthier resume {study_dir}")
     if (report := _report(study_dir)) is not None:
         say(f"Report: {report}")

@@ -120,6 +120,10 @@ Inputs = Annotated[
 Group = Annotated[
     str | None, typer.Option("--group", metavar="COLUMN", help="Rows equal here stay on one side of every cut.")
 ]
+StrongLM = Annotated[
+    str | None,
+    typer.Option("--strong-lm", metavar="NAME", rich_help_panel=_LM, help="For the ceiling: the same prompts with it."),
+]
 Start = Annotated[
     list[str] | None,
     typer.Option(
@@ -175,6 +179,9 @@ Track = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Show the plan and stop; nothing is called or written.")]
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="Search although the baseline leaves nothing to win; else it stops there.")
+]
 CodeChanged = Annotated[
     bool, typer.Option("--code-changed", help="Go on although the program's or metric's code changed.")
 ]

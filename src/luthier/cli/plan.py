@@ -108,6 +108,8 @@ def _remarks(plan: Mapping[str, Any], budget: Budget | None) -> list[str]:
         )
     if detectable is not None:
         found.append(f"So many held-out examples can show a gain from about {100 * detectable:.0f} points on.")
+    if plan.get("trials"):
+        found.append("It stops after the first phase if that leaves nothing to win, unless --anyway is given.")
     if plan.get("surrogate_trials"):
         found.append(f"In {plan['surrogate_trials']} trials the choice is guided by what earlier ones showed.")
     found += [Text(str(note)).plain for note in plan.get("notes", ())]

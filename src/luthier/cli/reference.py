@@ -17,7 +17,8 @@ _EXIT_CODES = {
     Code.BUDGET: "the budget ended before the verdict",
     Code.INFRASTRUCTURE: "stopped by infrastructure; `luthier resume` goes on",
     Code.USER_CODE: "the program, the metric, or a module of yours raised",
-    Code.KEEP: "keep your original; of `luthier evaluate --fail-…`: the candidate is worse than the baseline",
+    Code.KEEP: "keep your original; of `luthier check`: nothing to win; of `luthier evaluate --fail-…`: worse than the "
+    "baseline",
     Code.UNDECIDED: "undecided: the examples cannot tell; of `--fail-unless-as-good`: not shown to be as good",
     Code.INTERRUPTED: "interrupted, or you said no",
 }

@@ -91,6 +91,7 @@ def optimize(
     executor: o.ExecutorOption = "local",
     inputs: o.Inputs = None,
     group: o.Group = None,
+    anyway: o.Anyway = False,
     track: o.Track = None,
     yes: o.Yes = False,
     plan: o.PlanOnly = False,
@@ -134,7 +135,8 @@ def optimize(
         _show_only_the_plan(launch, as_json=as_json)
         return
     directory = study_dir if study_dir is not None else default_directory(program)
-    _run(launch, directory, yes=yes, quiet=quiet, as_json=as_json, track=track or ())
+    words = _said(anyway=anyway)
+    _run(launch, directory, yes=yes, quiet=quiet, as_json=as_json, words=words, track=track or ())
 
 
 @guarded
@@ -145,6 +147,7 @@ def resume(
     budget_tokens: o.BudgetTokens = None,
     budget_seconds: o.BudgetSeconds = None,
     code_changed: o.CodeChanged = False,
+    anyway: o.Anyway = False,
     track: o.Track = None,
     yes: o.Yes = False,
     quiet: o.Quiet = False,
@@ -165,7 +168,8 @@ def resume(
     }
     launch = replace(launch, **{name: limit for name, limit in raised.items() if limit is not None})
     _ask_to_import(launch, manifest, study_dir, yes=yes)
-    _run(launch, study_dir, yes=True, quiet=quiet, as_json=as_json, code_changed=code_changed, track=track or ())
+    words = _said(anyway=anyway, code_changed=code_changed)
+    _run(launch, study_dir, yes=True, quiet=quiet, as_json=as_json, words=words, track=track or ())
 
 
 def columns(text: str | None) -> tuple[str, ...]:
@@ -181,6 +185,11 @@ def default_directory(program: str) -> Path:
     return Path("runs") / (name or "study")
 
 
+def _said(**words: bool) -> dict[str, bool]:
+    """Return the words that were said; they are no part of what the study is."""
+    return {name: said for name, said in words.items() if said}
+
+
 def _run(
     launch: Launch,
     directory: Path,
@@ -188,14 +197,12 @@ def _run(
     yes: bool,
     quiet: bool,
     as_json: bool,
-    code_changed: bool = False,
+    words: Mapping[str, bool],
     track: Sequence[str] = (),
 ) -> None:
     import luthier
 
-    arguments = launch.arguments()
-    if code_changed:
-        arguments["code_changed"] = True
+    arguments = {**launch.arguments(), **words}
     progress = Progress(quiet=quiet)
     confirm = asker(
         yes=yes,
@@ -264,6 +271,8 @@ def _end(
         say(str(sentence) or f"Decision: {decision}", style="bold")
         for remark in (*remarks, *what_befell(_journal(result.study_dir), Path(result.study_dir) / STORE)):
             say(remark)
+        if getattr(result, "stopped", False):
+            say(f"Search all the same: luthier resume {result.study_dir} --anyway")
         say(f"Report:  {result.report}")
         say(f"Prompts: {Path(result.study_dir) / 'prompts'}")
         if getattr(result, "best", None) != getattr(result, "candidate", None):

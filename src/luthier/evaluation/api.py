@@ -187,7 +187,7 @@ def prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
     used.check(dollars=dollars)
     own = store if isinstance(store, Store) else _open(store)
     trouble = _Trouble()
-    gateway = Gateway(store=own, ledger=_ledger(budget), on_fault=trouble.tell)
+    gateway = Gateway(store=own, ledger=ledger_for(budget), on_fault=trouble.tell)
     by_id = {row.id: row for row in rows}
     watch = UnmeteredWatch(budget, gateway.ledger)
     evaluator = Evaluator(program, checked, by_id, used, gateway, concurrency=concurrency, on_rollout=watch.look)
@@ -210,7 +210,8 @@ def _open(path: str | os.PathLike[str] | None) -> Store | None:
     return None if path is None else Store(path if path == ":memory:" else Path(path))
 
 
-def _ledger(budget: Budget | None) -> Ledger | None:
+def ledger_for(budget: Budget | None) -> Ledger | None:
+    """Return a ledger that keeps a budget from now on, its seconds included; None without a budget."""
     if budget is None:
         return None
     end = None if budget.seconds is None else time.monotonic() + budget.seconds

@@ -27,6 +27,7 @@ from luthier.optimizers.reserve import Clock, Reserve
 from luthier.optimizers.setup import Setup
 from luthier.optimizers.verdict import no_verdict_event, verdict_event
 from luthier.optimizers.workbench import Workbench, scored_rollouts
+from luthier.optimizers.worth import check_event, has_gone_on, noise_key
 from luthier.program.candidate import Candidate
 from luthier.program.program import Program
 from luthier.propose.proposer import Proposer
@@ -59,6 +60,8 @@ class Line:
     async def run(self) -> Program:
         """Run all steps, or those that are left; return the program with the predictors that were tuned.
 
+        Where the baseline leaves nothing to win, it ends with the step ``check``, unless the user wants to go on.
+
         Raises:
             UserError: the plan was declined, or the budget cannot pay for a verdict.
             StudyPaused: infrastructure failed; run again to resume.
@@ -76,6 +79,8 @@ class Line:
         first = self._evaluator(setup)
         baseline = await self.study.step("baseline", lambda: self._baseline(first))
         self.setup = setup = setup.with_program(await self.tuned_program(first), baseline.get("own_lms", {}))
+        if not await self._worth(baseline):
+            return setup.program
         cost = setup.measured_cost(baseline)
         facts = Facts.from_json((await self.study.step("plan_measured", lambda: self._plan_measured(cost)))["facts"])
         evaluator, reserve = self._evaluator(setup), self._reserve(facts, cost)
@@ -91,6 +96,19 @@ class Line:
             "done", self._now({"decision": verdict["decision"], **({"warnings": over} if over else {})})
         )
         return setup.program
+
+    async def _worth(self, baseline: Mapping[str, Any]) -> bool:
+        """Say whether to go on; a study that did so, or was told to, goes on."""
+        setup, gone_on = self.setup, has_gone_on(self.study.events)
+        noise = self.store.value(noise_key(setup.program, setup.task, setup.metric))
+        n_test = len(setup.split.test)
+        check = await self.study.step("check", self._now(check_event(baseline, n_test=n_test, noise=noise)))
+        if not check["stop"]:
+            return True
+        if not (gone_on or setup.settings.anyway):
+            return False
+        await self.study.step("anyway", self._now({"sentence": check["sentence"]}))
+        return True
 
     async def tuned_program(self, evaluator: Evaluator | None = None) -> Program:
         """Return the program with the predictors that the baseline met, and without those it never called.

@@ -96,14 +96,14 @@ def study_plan(
         ("verdict", 2 * facts.n_test, cost.with_demos(search.largest_demo_set / 2), task),
         ("insight", facts.n_predictors * facts.n_val if facts.n_predictors > 1 else 0, tuned, task),
     ]
-    phases = [_rollout_phase(name, rollouts, each, lm.price) for name, rollouts, each, lm in runs if rollouts]
+    phases = [rollout_phase(name, rollouts, each, lm.price) for name, rollouts, each, lm in runs if rollouts]
     if search.proposer_calls:
-        phases.insert(min(2, len(phases)), _proposer_phase(search.proposer_calls, proposer.price))
+        phases.insert(min(2, len(phases)), proposer_phase(search.proposer_calls, proposer.price))
     lms = (*task.all, *teacher.all, proposer, *(() if judge is None else (judge,)))
     hosts = sorted({host for lm in lms if (host := lm.leaves_machine) is not None})
     return {
         "phases": [phase.to_json() for phase in phases],
-        "total": _total(phases).to_json(),
+        "total": total_phase(phases).to_json(),
         "measured": cost.measured,
         "leaves_machine": hosts,
         "smallest_detectable": round(smallest_detectable(facts.n_test), 4) if facts.n_test else None,
@@ -170,18 +170,21 @@ def _notes_on_lms(task: LMs, cost: RolloutCost) -> list[str]:
     return [f"predictors are answered {told}{priced}"]
 
 
-def _rollout_phase(name: str, rollouts: int, cost: RolloutCost, price: Price | None) -> Phase:
+def rollout_phase(name: str, rollouts: int, cost: RolloutCost, price: Price | None) -> Phase:
+    """Return a phase of so many program runs."""
     amounts = {name: rollouts * amount for name, amount in cost.amounts(price).items()}
     return Phase(name, rollouts, amounts["lm_calls"], amounts["tokens"], amounts.get("usd"), amounts.get("seconds"))
 
 
-def _proposer_phase(calls: int, price: Price | None) -> Phase:
+def proposer_phase(calls: int, price: Price | None) -> Phase:
+    """Return the phase of so many calls of the proposer."""
     prompt, completion = calls * PROPOSER_PROMPT_TOKENS, calls * PROPOSER_ANSWER_TOKENS
     usd = None if price is None else price.usd(prompt, completion)
     return Phase("proposals", 0, calls, prompt + completion, usd, None)
 
 
-def _total(phases: Sequence[Phase]) -> Phase:
+def total_phase(phases: Sequence[Phase]) -> Phase:
+    """Return the sum of phases; what is not known of one is not known of all."""
     known_usd = [phase.usd for phase in phases if phase.usd is not None]
     known_seconds = [phase.seconds for phase in phases if phase.seconds is not None]
     return Phase(

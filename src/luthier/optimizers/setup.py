@@ -60,6 +60,8 @@ class Settings:
     """What is deployed today, then other prompts to be tried first."""
     store: Path | None = None
     """A store shared with other studies; None: the study's own."""
+    anyway: bool = False
+    """Search although the baseline leaves nothing to win."""
     code_changed: bool = False
     """Continue although the program's or the metric's code is another now."""
     executor: ExecutorChoice = None

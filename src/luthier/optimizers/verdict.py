@@ -125,6 +125,16 @@ def no_verdict_event() -> dict[str, Any]:
     }
 
 
+def stopped_event(check: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the verdict of a study that ended with its check, there being nothing to win."""
+    return {
+        **no_verdict_event(),
+        "decision": "keep",
+        "smallest_detectable": check["smallest_detectable"],
+        "sentence": check["sentence"],
+    }
+
+
 def _mean(scores: Mapping[str, float]) -> float:
     return sum(scores.values()) / len(scores)
 

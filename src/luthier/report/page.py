@@ -44,6 +44,7 @@ def page(view: View, *, live: str | None = None) -> Markup:
         sections.variables(view),
         sections.examples(view),
         sections.candidates(view),
+        sections.worth(view),
         sections.outcomes(view),
         sections.bootstrap(view),
         sections.instructions(view),

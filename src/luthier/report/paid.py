@@ -16,6 +16,8 @@ from luthier.report.summary import badly, unfolded
 
 STORE = "store.sqlite"
 """Where a study keeps its store, unless it shares one."""
+_OWN = "study NOT LIKE 'check/%'"
+"""A check of the same program, made before, keeps its answers here and its charges apart."""
 _KINDS = {
     "RateLimited": "rate limit (429)",
     "ServerFault": "server error (5xx)",
@@ -31,7 +33,7 @@ def paid(store: Path) -> dict[str, Amounts]:
 
     Nothing where there is no store, where it cannot be read, or where other studies share it.
     """
-    rows = _rows(store, "SELECT study, role, COALESCE(bill, reserved) FROM attempts")
+    rows = _rows(store, f"SELECT study, role, COALESCE(bill, reserved) FROM attempts WHERE {_OWN}")
     if len({study for study, _, _ in rows}) > 1:
         return {}
     found: dict[str, Amounts] = {}
@@ -45,7 +47,7 @@ def paid_by_lm(store: Path) -> dict[str, Amounts]:
     if not paid(store):
         return {}
     found: dict[str, Amounts] = {}
-    for identity, _, bill in _rows(store, "SELECT lm, '', COALESCE(bill, reserved) FROM attempts"):
+    for identity, _, bill in _rows(store, f"SELECT lm, '', COALESCE(bill, reserved) FROM attempts WHERE {_OWN}"):
         found[identity] = found.get(identity, Amounts()) + amounts(bill)
     return {} if "None" in found else found
 
@@ -66,7 +68,8 @@ def faults(store: Path) -> dict[str, int]:
 
 def unbilled(store: Path) -> int:
     """Return how many attempts have no bill: none came, or they are in flight. Their worst case is what is charged."""
-    rows = _rows(store, "SELECT study, '', CAST(COUNT(bill IS NULL OR NULL) AS TEXT) FROM attempts GROUP BY study")
+    counted = "CAST(COUNT(bill IS NULL OR NULL) AS TEXT)"
+    rows = _rows(store, f"SELECT study, '', {counted} FROM attempts WHERE {_OWN} GROUP BY study")
     return int(rows[0][2]) if len(rows) == 1 else 0
 
 

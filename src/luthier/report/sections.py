@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from luthier.report import tables
 from luthier.report.charts import cost_chart, score_chart
 from luthier.report.diff import side_by_side
-from luthier.report.figures import count, dollars, duration, plural
+from luthier.report.figures import count, dollars, duration, percent, plural
 from luthier.report.html import Child, Markup, el
 from luthier.report.model import PromptPair, View
 from luthier.report.phases import phase_rows
@@ -63,14 +63,21 @@ def prompts(view: View) -> Markup | None:
     if not view.prompts:
         return None
     choice = view.event("choice")
-    stays = any(row.original and row.chosen for row in view.full)
+    stopped = choice is None and view.summary.finished
+    stays = stopped or any(row.original and row.chosen for row in view.full)
     chosen = choice is not None and not stays
     keep = view.summary.decision in ("keep", "undecided")
-    today = "what is deployed today" if _is_deployed(view) else "what you have"
+    today, these = (
+        ("what is deployed today", "the prompts deployed today")
+        if _is_deployed(view)
+        else ("what you have", "your original prompts")
+    )
     lead = (
-        f"No candidate did better on validation examples: this is {today}, and it stays."
+        f"There is nothing to win: these are {these}, and they stay."
+        if stopped
+        else f"No candidate did better on validation examples: these are {these}, and they stay."
         if stays
-        else f"The study has not chosen yet: this is {today}."
+        else f"The study has not chosen yet: these are {these}."
         if not chosen
         else f"Left {today}, right the best that was found (the recommendation is to keep {today})."
         if keep
@@ -202,6 +209,27 @@ def instructions(view: View) -> Markup | None:
         tables.table(("reason", "rejected"), turned, numbers=1) if turned else None,
         listed,
     )
+
+
+def worth(view: View) -> Markup | None:
+    """What the baseline told of what there is to win."""
+    event = view.event("check")
+    if event is None:
+        return None
+    readable = ", ".join(f"{name} {percent(share)}" for name, share in (event.get("unparseable") or {}).items())
+    chance, detectable, noise = event.get("chance"), event.get("smallest_detectable"), event.get("noise") or {}
+    rows: list[tuple[str, Child]] = [
+        (
+            "original, validation",
+            f"{percent(event.get('mean'))} ({percent(event.get('low'))} to {percent(event.get('high'))})",
+        ),
+        ("smallest gain the held-out examples show", percent(detectable, 0) if detectable is not None else "–"),
+        ("chance that flawless prompts would be adopted", percent(chance, 0) if chance is not None else "–"),
+        ("runs nobody could read, by predictor", readable or "none"),
+        ("scores that change when asked again", percent(noise["flips"]) if noise else "not measured (luthier check)"),
+    ]
+    gone_on = " The study was told to go on all the same." if view.event("anyway") is not None else ""
+    return section("Is it worth it?", f"{event.get('sentence', '')}{gone_on}", tables.facts(rows))
 
 
 def bootstrap(view: View) -> Markup | None:

@@ -19,6 +19,8 @@ _PHASE_AFTER = {
     "plan": "measuring the original",
     "split": "measuring the original",
     "baseline": "collecting demos",
+    "check": "collecting demos",
+    "anyway": "collecting demos",
     "plan_measured": "collecting demos",
     "bootstrap": "reading the data and the program",
     "grounding": "proposing instructions",
@@ -94,17 +96,17 @@ def summary(events: Sequence[Event]) -> Summary:
     events = unfolded(events)
     manifest = first(events, "manifest") or {}
     verdict = first(events, "verdict")
-    done = first(events, "done")
+    done, stopped = first(events, "done"), is_stopped(events)
     plan = first(events, "plan_measured") or first(events, "plan") or {}
     optimizer = manifest.get("optimizer") or {}
     whole = plan.get("total") or {}
     return Summary(
         program=str(manifest.get("program", "")),
         optimizer=str(optimizer.get("name", "")),
-        phase=phase(events),
-        finished=done is not None,
-        decision=_decision(verdict, done),
-        sentence=str(verdict.get("sentence", "")) if verdict else "",
+        phase="done" if stopped else phase(events),
+        finished=done is not None or stopped,
+        decision="keep" if stopped else _decision(verdict, done),
+        sentence=str((events[-1] if stopped else verdict or {}).get("sentence", "")),
         baseline=(first(events, "baseline") or {}).get("mean"),
         best=best_shrunken(tallies(events)),
         trials=sum(event["event"] == "tell" for event in events),
@@ -158,6 +160,11 @@ def _grown(space: Event, arrived: Iterable[Event]) -> Event:
 def first(events: Iterable[Event], name: str) -> Event | None:
     """Return the first event of that name."""
     return next((event for event in events if event["event"] == name), None)
+
+
+def is_stopped(events: Sequence[Event]) -> bool:
+    """Whether the study ended with its check: there was nothing to win."""
+    return bool(events) and events[-1]["event"] == "check" and bool(events[-1].get("stop"))
 
 
 def phase(events: Sequence[Event]) -> str:

@@ -1,0 +1,132 @@
+"""``check``: is a program worth tuning?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from luthier.cli import options as o
+from luthier.cli.console import emit, say
+from luthier.cli.exits import Code, guarded
+from luthier.cli.launch import Launch, check_url
+from luthier.cli.plan import asker, show_plan
+from luthier.cli.tuning import columns, default_directory
+from luthier.report.figures import count, dollars, percent, plural
+
+if TYPE_CHECKING:
+    from luthier.weigh.check import Check
+    from luthier.weigh.probes import Gain
+
+
+@guarded
+def check(
+    program: o.Program,
+    data: o.Data,
+    metric: o.Metric,
+    lm: o.Task,
+    lm_for: o.TaskFor = None,
+    strong_lm: o.StrongLM = None,
+    proposer_lm: o.Proposer = None,
+    teacher_lm: o.Teacher = None,
+    base_url: o.BaseUrl = None,
+    api_key_env: o.ApiKeyEnv = None,
+    price_in: o.PriceIn = None,
+    price_out: o.PriceOut = None,
+    temperature: o.Temperature = None,
+    max_tokens: o.MaxTokens = None,
+    endpoint: o.Endpoint = None,
+    budget_usd: o.BudgetUsd = None,
+    budget_calls: o.BudgetCalls = None,
+    budget_tokens: o.BudgetTokens = None,
+    budget_seconds: o.BudgetSeconds = None,
+    start: o.Start = None,
+    study_dir: o.StudyOption = None,
+    seed: o.Seed = 0,
+    split_seed: o.SplitSeed = 0,
+    concurrency: o.Concurrency = 64,
+    inputs: o.Inputs = None,
+    group: o.Group = None,
+    yes: o.Yes = False,
+    plan: o.PlanOnly = False,
+    quiet: o.Quiet = False,
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Look at what tuning could win, for at most 400 LM calls or the budget given; `optimize` pays for none again."""
+    import luthier
+    from luthier.weigh.check import plan_check
+
+    launch = Launch(
+        program=program,
+        data=data,
+        metric=metric,
+        lm=lm,
+        lm_for=tuple(lm_for or ()),
+        proposer_lm=proposer_lm,
+        teacher_lm=teacher_lm,
+        budget_usd=budget_usd,
+        budget_calls=budget_calls,
+        budget_tokens=budget_tokens,
+        budget_seconds=budget_seconds,
+        seed=seed,
+        split_seed=split_seed,
+        concurrency=concurrency,
+        inputs=columns(inputs),
+        group=group,
+        start=tuple(start or ()),
+        base_url=check_url(base_url),
+        api_key_env=api_key_env,
+        price_in=price_in,
+        price_out=price_out,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        endpoint=endpoint,
+    )
+    given = launch.arguments()
+    what = [given.pop(name) for name in ("program", "data", "metric")]
+    settings = {name: value for name, value in given.items() if name not in ("optimizer", "auto", "launch")}
+    settings["strong_lm"] = None if strong_lm is None else launch.made(strong_lm)
+    settings["study_dir"] = study_dir if study_dir is not None else default_directory(program)
+    if plan:
+        found = plan_check(*what, **settings)
+        emit(found) if as_json else show_plan(found, launch.budget())
+        return
+    confirm = asker(yes=yes, quiet=quiet, budget=launch.budget(), pause=_nothing, resume=_nothing)
+    checked = luthier.check(*what, **settings, confirm=confirm)
+    if as_json:
+        emit(checked.to_json())
+    elif not quiet:
+        _say(checked)
+    raise typer.Exit(Code.KEEP if checked.stop else Code.DONE)
+
+
+def _nothing() -> None:
+    """Nothing is drawn meanwhile."""
+
+
+def _say(found: Check) -> None:
+    say(f"original       {percent(found.mean)} ({percent(found.low)} to {percent(found.high)}) on {found.n} examples")
+    if found.noise is not None:
+        noise = found.noise
+        say(
+            f"asked again    {percent(noise.flips)} of scores change ({percent(noise.low)} to {percent(noise.high)}), "
+            f"{percent(1 - noise.same_answers)} of answers; standard deviation {noise.sd:.3f}"
+        )
+    unreadable = ", ".join(f"{name} {percent(share)}" for name, share in found.unparseable.items())
+    say(f"not readable   {unreadable or 'none'}")
+    for name, gain in (("stronger LM", found.strong), ("demos", found.demos), ("instructions", found.instructions)):
+        if gain is not None:
+            say(f"{name:<14} {_points(gain)}")
+    if found.smallest_detectable is not None:
+        say(f"can be shown   gains from about {100 * found.smallest_detectable:.0f} points on")
+    for part, why in found.missing.items():
+        say(f"not measured   {part}: {why}")
+    usd = "" if not found.usd else f", {dollars(found.usd)}"
+    say(f"paid           {plural(found.usage.calls, 'LM call')}, {count(found.usage.tokens)} tokens{usd}")
+    say(found.sentence, style="bold")
+
+
+def _points(gain: Gain) -> str:
+    interval = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
+    return f"{100 * gain.difference:+.1f} points ({interval}) on {gain.n} examples"
