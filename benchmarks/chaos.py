@@ -111,7 +111,14 @@ def tuned(study: Path, url: str, seed: int) -> Found:
     found: Found = {"crash": None, "instruction": None, "failed": 0}
     try:
         result = lt.optimize(
-            kind, lt.Splits(*parts), lt.exact_match("kind"), lm=lm, auto="light", study_dir=study, seed=seed
+            kind,
+            lt.Splits(*parts),
+            lt.exact_match("kind"),
+            lm=lm,
+            auto="light",
+            study_dir=study,
+            seed=seed,
+            anyway=True,
         )
     except LuthierError as error:
         return {**found, "crash": f"{type(error).__name__}: {error}"[:300]}

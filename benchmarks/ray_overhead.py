@@ -67,6 +67,7 @@ def evaluations(latency: float) -> list[dict[str, Any]]:
                 lm=lm,
                 concurrency=IN_FLIGHT,
                 executor=where,
+                anyway=True,
             )
             return found.usage.calls
 

@@ -132,6 +132,7 @@ def _tune_long(study: Path, listen: Callable[[Mapping[str, Any]], Any] | None) -
         optimizer=lt.MIPRO(trials=TRIALS, minibatch=MINIBATCH, candidates=12),
         study_dir=study,
         on_event=listen,
+        anyway=True,
     )
 
 
@@ -157,7 +158,14 @@ def wide_one(folder: Path, stages: int, examples: int) -> dict[str, Any]:
     clock, lm, cpu = Clock(), Forgetful(lambda request: _chain_answer(request, stages)), time.process_time()
     settings = lt.MIPRO(trials=40, minibatch=25, candidates=12)
     result = lt.optimize(
-        chain, rows, lt.exact_match("answer"), lm=lt.LM(lm), optimizer=settings, study_dir=folder, on_event=clock
+        chain,
+        rows,
+        lt.exact_match("answer"),
+        lm=lt.LM(lm),
+        optimizer=settings,
+        study_dir=folder,
+        on_event=clock,
+        anyway=True,
     )
     cpu = time.process_time() - cpu
     return {

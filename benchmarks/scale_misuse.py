@@ -124,6 +124,7 @@ def repeated(folder: Path) -> dict[str, Any]:
             lm=_lm(),
             optimizer=settings,
             study_dir=folder / str(number),
+            anyway=True,
         )
     found["20 studies, after 10 others"] = {"before": before, "after": _census()}
     return found

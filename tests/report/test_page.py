@@ -160,7 +160,9 @@ def test_where_the_original_stays_there_is_nothing_to_compare(tmp_path: Path) ->
         if event["event"] == "choice":
             event["point"] = next(row["point"] for row in event["table"] if row["is_original"])
     html = rendered(tmp_path, events)
-    assert "it stays" in html and "Chosen" not in Page(html).text.partition("Score by trial")[0].partition("Prompts")[2]
+    assert (
+        "they stay" in html and "Chosen" not in Page(html).text.partition("Score by trial")[0].partition("Prompts")[2]
+    )
 
 
 def test_the_plan_stands_beside_what_happened(tmp_path: Path) -> None:

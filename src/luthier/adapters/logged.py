@@ -10,7 +10,7 @@ from typing import Any
 from luthier.lm.redact import redact
 from luthier.report.figures import moment
 from luthier.report.shrink import best_shrunken
-from luthier.report.summary import first, tallies, trial_number, unfolded, values
+from luthier.report.summary import first, is_stopped, tallies, trial_number, unfolded, values
 
 Event = Mapping[str, Any]
 
@@ -64,7 +64,7 @@ def points(events: Sequence[Event], new: Iterable[Event]) -> list[Point]:
     for event in events:
         when = moment(event)
         at = 0 if when is None else int(when.timestamp() * 1000)
-        parts = unfolded([event]) if event["event"] == "closing" else [event]
+        parts = unfolded([event]) if event["event"] in ("starts", "closing") else [event]
         for part in parts:
             if part["event"] in ("space", "ask", "tell", "baseline"):
                 seen.append(part)
@@ -91,6 +91,9 @@ def last_step(events: Iterable[Event]) -> int:
 
 def verdict_of(events: Iterable[Event]) -> tuple[str, str]:
     """Return the decision and its sentence; empty where there is none yet."""
+    events = list(events)
+    if is_stopped(events):
+        return "keep", str(events[-1].get("sentence") or "")
     verdict = first(events, "verdict") or {}
     return str(verdict.get("decision") or ""), str(verdict.get("sentence") or "")
 

@@ -240,7 +240,7 @@ class _Run:
             tags = {"luthier.study": self.directory.name, "luthier.version": __version__}
             self.client.log_batch(self.id, tags=[RunTag(name, value) for name, value in tags.items()])
         metrics = [Metric(point.name, point.value, point.milliseconds, point.step) for point in points(events, new)]
-        if any(event["event"] in ("tell", "closing", "baseline", "done") for event in new):
+        if any(event["event"] in ("tell", "starts", "closing", "baseline", "done") for event in new):
             now = int(time.time() * 1000)
             metrics += [Metric(name, value, now, last_step(events)) for name, value in self._spent(events).items()]
         for start in range(0, len(metrics), _AT_ONCE):

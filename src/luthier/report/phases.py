@@ -15,6 +15,8 @@ _OF_EVENT = {
     "split": "plan",
     "plan_measured": "plan",
     "baseline": "baseline",
+    "check": "baseline",
+    "anyway": "baseline",
     "bootstrap": "bootstrap",
     "grounding": "propose",
     "proposals": "propose",
@@ -83,7 +85,7 @@ def actuals(events: Sequence[Event]) -> dict[str, Actual]:
     before = None
     for event in events:
         if event["event"] == "ask":
-            purposes[trial_number(event)] = str(event.get("purpose", ""))
+            purposes[trial_number(event)] = str(event.get("of", event.get("purpose", "")))
         name = _phase_of(event, purposes)
         now = moment(event)
         seconds = (now - before).total_seconds() if now is not None and before is not None else 0.0
@@ -98,7 +100,8 @@ def actuals(events: Sequence[Event]) -> dict[str, Actual]:
 
 def _phase_of(event: Event, purposes: Mapping[int, str]) -> str | None:
     if event["event"] in ("ask", "tell"):
-        return "closing" if purposes.get(trial_number(event)) == "full" else "search"
+        purpose = purposes.get(trial_number(event))
+        return "starts" if purpose == "starts" else "closing" if purpose == "full" else "search"
     return _OF_EVENT.get(event["event"].partition("/")[0])  # "bootstrap/0.7" is one of several
 
 

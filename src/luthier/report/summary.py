@@ -141,7 +141,8 @@ def unfolded(events: Iterable[Event]) -> list[Event]:
         for trial in event.get("trials", ()):
             number, point, outcomes = trial.get("number", 0), trial.get("point", {}), trial.get("outcomes", ())
             told = {"trial": number, "time": event.get("time", "")}
-            flat.append({**told, "event": "ask", "point": point, "examples": [], "purpose": "full"})
+            asked = {"event": "ask", "point": point, "examples": [], "purpose": "full", "of": event["event"]}
+            flat.append({**told, **asked})
             flat.append({**told, "event": "tell", "outcomes": outcomes})
     return flat
 
