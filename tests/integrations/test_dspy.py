@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,25 @@ def test_a_tutorials_program_gets_better_prompts(name: str, scripted: RecordingS
     assert result.verdict.after - result.verdict.before > 0.1
     assert result.program is tuned
     assert any(predict.demos for predict in tuned.predictors())
+
+
+def test_a_tutorials_script_is_brought_over_with_two_changed_lines(
+    scripted: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = Path(__file__).parents[2] / "examples"
+    before, after = (
+        [line for line in (examples / name).read_text().splitlines()[1:] if line.strip()]
+        for name in ("dspy_people.py", "dspy_people_tuned.py")
+    )
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert len(changed) == 2, changed
+    monkeypatch.setenv("MODEL", "openai/toy")
+    monkeypatch.setenv("API_BASE", scripted.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.chdir(tmp_path)
+    result = importlib.import_module("examples.dspy_people_tuned").tune().luthier_result
+    assert (result.decision, result.verdict.n) == ("adopt", 50)
+    assert (tmp_path / "runs" / "ChainOfThought" / "report.html").exists()
 
 
 def test_the_verdicts_examples_are_cut_where_none_are_given(
