@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from luthier.lm.gateway import Gateway
 from luthier.lm.lm import LM
 from luthier.lm.request import Completion, Message, Request, ToolCall, Usage
 from luthier.lm.store import Store
+from luthier.report.paid import paid, paid_by_lm
 from luthier.types import Role
 
 FULL = Completion("text é", "length", Usage(5, 6, 2, 1), "m-1", (ToolCall("a", "b", "{}"),), "no")
@@ -107,6 +109,25 @@ def test_attempts_are_charged_by_role_and_study_at_their_worst_case_until_settle
     assert store.spent("s") == {"task": {"tokens": 60, "lm_calls": 2}, "judge": {}}
     assert store.spent("never seen") == {}
     store.close()
+
+
+def test_a_store_from_before_attempts_named_their_lm_is_read_and_written_on(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute(
+            "CREATE TABLE attempts (number INTEGER PRIMARY KEY AUTOINCREMENT, study TEXT NOT NULL, role TEXT NOT NULL, "
+            "reserved TEXT NOT NULL, bill TEXT)"
+        )
+        old.execute("INSERT INTO attempts (study, role, reserved) VALUES ('s', 'task', '{\"tokens\": 5}')")
+    for _ in range(2):
+        store = Store(path)
+        store.open_attempt("s", "task", {"tokens": 2.0}, "a model")
+        store.close()
+    store = Store(path)
+    assert store.spent("s") == {"task": {"tokens": 9.0}}
+    store.close()
+    assert paid(path)["task"].tokens == 9
+    assert paid_by_lm(path) == {}, "not all of its attempts say which LM they went to"
 
 
 def test_each_study_looks_once_at_the_same_test_examples() -> None:

@@ -54,6 +54,26 @@ class Desk:
         return lt.predict()
 
 
+opinion = species.named("opinion", lm="openai/gpt-4.1")
+assert_type(opinion.lm, lt.LM | None)
+
+
+def later(small: lt.LM, strong: lt.LM, deployed: lt.Candidate) -> None:
+    """Several LMs, tuning again, comparing, and checking."""
+    lms = {"*": small, "species": strong}
+    assert_type(lt.bind(program, lm=lms)("1 x 2"), Species)
+    with lt.use({"*": "openai/gpt-4.1-mini"}):
+        program("1 x 2")
+    metric = lt.exact_match("species")
+    result = lt.optimize(program, "data.jsonl", metric, lm=lms, start=[deployed, "prompts/", "original"], anyway=True)
+    assert_type(result.stopped, bool)
+    assert_type(result.program("1 x 2"), Species)
+    found = lt.compare(program, "data.jsonl", metric, lms={"a": small, "b": lms}, candidates={"new": deployed})
+    assert_type(found.differences[0].low, float)
+    checked = lt.check(program, "data.jsonl", metric, lm=lms, strong_lm=strong, budget=lt.Budget(lm_calls=100))
+    assert_type(checked.sentence, str)
+
+
 def program(petal: str) -> Species:
     """Run one stage."""
     return species(petal=petal)

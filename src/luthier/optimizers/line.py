@@ -78,8 +78,9 @@ class Line:
                 await self.gateway.probe(lm)
         first = self._evaluator(setup)
         baseline = await self.study.step("baseline", lambda: self._baseline(first))
+        measured = noise_key(setup.program, setup.task, setup.metric)  # by ``lt.check``, which knows no more than this
         self.setup = setup = setup.with_program(await self.tuned_program(first), baseline.get("own_lms", {}))
-        if not await self._worth(baseline):
+        if not await self._worth(baseline, self.store.value(measured)):
             return setup.program
         cost = setup.measured_cost(baseline)
         facts = Facts.from_json((await self.study.step("plan_measured", lambda: self._plan_measured(cost)))["facts"])
@@ -97,15 +98,13 @@ class Line:
         )
         return setup.program
 
-    async def _worth(self, baseline: Mapping[str, Any]) -> bool:
+    async def _worth(self, baseline: Mapping[str, Any], noise: Mapping[str, Any] | None) -> bool:
         """Say whether to go on; a study that did so, or was told to, goes on."""
-        setup, gone_on = self.setup, has_gone_on(self.study.events)
-        noise = self.store.value(noise_key(setup.program, setup.task, setup.metric))
-        n_test = len(setup.split.test)
+        gone_on, n_test = has_gone_on(self.study.events), len(self.setup.split.test)
         check = await self.study.step("check", self._now(check_event(baseline, n_test=n_test, noise=noise)))
         if not check["stop"]:
             return True
-        if not (gone_on or setup.settings.anyway):
+        if not (gone_on or self.setup.settings.anyway):
             return False
         await self.study.step("anyway", self._now({"sentence": check["sentence"]}))
         return True

@@ -15,6 +15,7 @@ from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.opening import ExecutorChoice, opened
 from luthier.evaluation.rollout import Rollout, outcome_json
 from luthier.evaluation.running import run_sync
+from luthier.evaluation.unmetered import UnmeteredWatch
 from luthier.lm.gateway import Gateway
 from luthier.lm.lm import LM
 from luthier.lm.request import Usage, total_usage
@@ -215,6 +216,7 @@ class _Ready:
                 setup.task,
                 self.gateway,
                 concurrency=setup.concurrency,
+                on_rollout=UnmeteredWatch(self.budget, self.gateway.ledger).look,
             )
             evaluator.closed = True
             evaluator.executor = closing.enter_context(opened(setup.settings.executor))
