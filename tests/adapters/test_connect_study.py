@@ -90,6 +90,13 @@ class TestTheEngine:
             assert (found.mean, found.unscored) == (1.0, 0)
             assert len(server.requests) == 6
 
+    def test_keeps_the_clients_timeout_and_retries_what_took_longer(self, kind: Kind) -> None:
+        client, make = kind
+        with OpenAIServer(lambda body: "delivery", faults=[Fault(hang=2.0)]) as server:
+            desk = make(lt.connect(client(base_url=server.url, api_key="k", timeout=0.5)))
+            assert evaluate(desk, 1).mean == 1.0
+            assert len(server.requests) == 2
+
     def test_caps_the_calls(self, kind: Kind, server: OpenAIServer) -> None:
         with pytest.raises(BudgetExhausted, match="lm_calls"):
             evaluate(connected(kind, server), 9, budget=lt.Budget(lm_calls=4), concurrency=2)
@@ -241,15 +248,15 @@ class TestTheProgram:
         assert found.count(Outcome.ERROR) == 2
         assert [rollout.usage.calls for rollout in found.rollouts] == [2, 1, 1]
 
-    def test_a_users_own_http_client_sends_on_the_users_loop(self, server: OpenAIServer) -> None:
-        httpx: Any = __import__(openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0])
+    @pytest.mark.parametrize("kind", [openai.DefaultAsyncHttpxClient, openai.DefaultAsyncHttpxClient.__mro__[1]])
+    def test_a_users_own_http_client_sends_on_the_users_loop(self, server: OpenAIServer, kind: Any) -> None:
         loops = []
 
         async def hook(request: Any) -> None:
             loops.append(asyncio.get_running_loop())
 
         async def main() -> float:
-            http = httpx.AsyncClient(event_hooks={"request": [hook]})
+            http = kind(event_hooks={"request": [hook]})
             async with openai.AsyncOpenAI(base_url=server.url, api_key="k", http_client=http) as client:
                 desk = aprogram(lt.connect(client))
                 found = await lt.aevaluate(desk, rows(3), lt.exact_match, lm=NEVER_ASKED)

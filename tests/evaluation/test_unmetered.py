@@ -116,6 +116,7 @@ def test_a_study_says_so_at_once_and_in_plan_journal_and_report(
         auto=60,
         budget=lt.Budget(usd=1.0),
         study_dir=tmp_path / "study",
+        anyway=True,
         on_event=listen,
         concurrency=1,
         anyway=True,  # the program is right already
@@ -160,6 +161,7 @@ def test_a_study_measures_plans_prices_and_charges_a_connected_programs_own_call
             auto=60,
             budget=lt.Budget(lm_calls=500),
             study_dir=tmp_path / "study",
+            anyway=True,
             on_event=events.append,
             anyway=True,  # the program is right already
         )

@@ -94,6 +94,8 @@ class _Exchange:
 
     def begin(self, request: Any, arguments: Mapping[str, Any], run: Run) -> _Asking | None:
         """Return a request as the gateway takes it; None where it cannot be metered."""
+        if run.failures and request.headers.get("x-stainless-retry-count", "0") != "0":
+            raise run.failures[-1]  # SDKs before 3 try again whatever failed; here that has been done
         found = asked(request.method, str(request.url), _content(request))
         if found is None:
             if request.method.upper() == "POST":

@@ -169,6 +169,7 @@ def _json(result: Evaluation) -> dict[str, Any]:
         "outcomes": _outcomes(result),
         "badly": result.badly,
         "usage": result.usage,
+        "unmetered": result.unmetered,
         "scores": result.scores,
     }
 
@@ -184,6 +185,10 @@ def _say(result: Evaluation) -> None:
 
         say(f"answers that came, but not as they should: {say_badly(result.badly)}")
     say(f"{plural(result.usage.calls, 'LM call')}, {count(result.usage.tokens)} tokens")
+    if result.unmetered:
+        from luthier.evaluation.unmetered import unmetered_sentence
+
+        say(f"! {unmetered_sentence(result.unmetered)}", style="yellow")
 
 
 def _outcomes(result: Evaluation) -> dict[str, int]:

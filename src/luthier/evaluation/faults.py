@@ -10,6 +10,7 @@ from types import TracebackType
 from luthier.errors import (
     AccessDenied,
     BudgetExhausted,
+    ConfigError,
     RequestRejected,
     StoreError,
     StudyPaused,
@@ -19,7 +20,7 @@ from luthier.errors import (
 )
 from luthier.lm.redact import redact
 
-_ENDS_ALL = (StudyPaused, BudgetExhausted, AccessDenied, RequestRejected, WeightsError, StoreError)
+_ENDS_ALL = (StudyPaused, BudgetExhausted, AccessDenied, RequestRejected, ConfigError, WeightsError, StoreError)
 _INFRASTRUCTURE = (Unavailable, ConnectionError, TimeoutError)
 _HERE = str(Path(__file__).resolve().parents[1])
 _LINE_LIMIT = 500

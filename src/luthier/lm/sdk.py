@@ -23,6 +23,9 @@ from luthier.lm.user_code import in_daemon_thread
 from luthier.types import Endpoint
 
 _LOOP = "clients"
+_SDKS_OWN = "AsyncHttpxClientWrapper"  # what the SDK makes where the user gives no HTTP client
+PLAIN = "luthier_plain"
+"""Marks an HTTP client with nothing of the user's about it."""
 _PATHS = {Endpoint.CHAT: "/chat/completions", Endpoint.COMPLETIONS: "/completions"}
 
 
@@ -57,8 +60,8 @@ def http_apart(owner: object, http: Any) -> Any | None:
     ``http`` is not the SDK's own, since what a user made cannot be made twice. It is closed after ``owner``.
     """
     kind = type(http)
-    if not hasattr(http, "aclose") or not kind.__module__.startswith("openai"):
-        return None
+    if kind.__name__ != _SDKS_OWN and not hasattr(http, PLAIN):
+        return None  # with proxies, hooks, or certificates, maybe
     quiet = type(f"Apart{kind.__name__}", (kind,), {"__del__": lambda self: None})  # which would close on any loop
     twin = quiet(base_url=http.base_url, timeout=http.timeout)
     weakref.finalize(owner, lambda: engine(_LOOP).submit(twin.aclose())).atexit = False

@@ -36,6 +36,7 @@ from luthier.adapters.openai import connect, is_connected
 from luthier.errors import ConfigError, Unparseable
 from luthier.lm.lm import Price
 from luthier.lm.request import Usage
+from luthier.lm.sdk import PLAIN
 from luthier.program.call import PendingCall, own_body, record_own
 from luthier.program.candidate import Demo, Prompt
 from luthier.program.context import Run, current_run
@@ -282,7 +283,9 @@ def _with_connected_client(model: Model, limits: Mapping[str, Any]) -> Model:
         return model
     if getattr(model.provider, "_own_http_client", None) is not None:
         # The provider would put a new HTTP client in the connected one's place on every new event loop.
-        client = client.copy(http_client=DefaultAsyncHttpxClient(timeout=client.timeout))
+        http = DefaultAsyncHttpxClient(timeout=client.timeout)
+        setattr(http, PLAIN, True)
+        client = client.copy(http_client=http)
     provider = type(model.provider)(openai_client=connect(client, **limits))
     kind: Any = type(model)
     return cast(Model, kind(model.model_name, provider=provider, profile=model.profile, settings=model.settings))
