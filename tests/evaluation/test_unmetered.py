@@ -119,7 +119,6 @@ def test_a_study_says_so_at_once_and_in_plan_journal_and_report(
         anyway=True,
         on_event=listen,
         concurrency=1,
-        anyway=True,  # the program is right already
     )
     told = [index for index, event in enumerate(events) if event["event"] == "warning"]
     first = next(index for index, event in enumerate(events) if event["event"] == "rollout")
@@ -163,7 +162,6 @@ def test_a_study_measures_plans_prices_and_charges_a_connected_programs_own_call
             study_dir=tmp_path / "study",
             anyway=True,
             on_event=events.append,
-            anyway=True,  # the program is right already
         )
         by_name = {event["event"]: event for event in events}
         assert "unmetered" not in by_name["baseline"]
