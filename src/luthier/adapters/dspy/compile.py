@@ -59,6 +59,7 @@ class Luthier(dspy.teleprompt.Teleprompter):  # type: ignore[misc]
         store: a file of answers shared with other studies.
         on_event: gets every event of the study's journal.
         confirm: is shown the plan before the first paid call; False stops there.
+        anyway: search although the baseline leaves nothing to win, where the study would stop.
         settings: MIPROv2's words that mean nothing here (``verbose``, ``track_stats``, ``max_errors``,
             ``init_temperature``), accepted so that a call need not change.
 
@@ -85,6 +86,7 @@ class Luthier(dspy.teleprompt.Teleprompter):  # type: ignore[misc]
         store: str | Path | None = None,
         on_event: Callable[[Mapping[str, Any]], None] | None = None,
         confirm: Confirm | None = None,
+        anyway: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -108,6 +110,7 @@ class Luthier(dspy.teleprompt.Teleprompter):  # type: ignore[misc]
         self.store = store
         self.on_event = on_event
         self.confirm = confirm
+        self.anyway = anyway
 
     def compile(  # noqa: PLR0913 - the words of MIPROv2.compile
         self,
@@ -179,6 +182,7 @@ class Luthier(dspy.teleprompt.Teleprompter):  # type: ignore[misc]
             store=self.store,
             on_event=self.on_event,
             confirm=self.confirm,
+            anyway=self.anyway,
         )
         made = tuned(student, result.candidate)
         made._compiled = True
