@@ -78,6 +78,32 @@ def test_a_record_stands_as_json_and_a_single_input_as_it_is() -> None:
     ]
 
 
+def test_a_conversation_and_an_image_are_given_as_the_client_takes_them() -> None:
+    @lt.predictor
+    def answer(history: list[lt.Message], ticket: str) -> Any:
+        """Answer the customer."""
+        prompt = lt.prompt()
+        return prompt.messages(), prompt.text(), prompt.demo_messages(), prompt.instruction
+
+    turns = [lt.Message("user", "Hello."), lt.Message("assistant", "Good day.")]
+    demo = lt.Demo({"history": turns, "ticket": "Where is it?"}, {"answer": "On its way."})
+    for candidate in (None, lt.Candidate({"answer": lt.Prompt("Be kind.", (demo,))})):
+
+        def program(history: list[lt.Message], ticket: str) -> Any:
+            return answer(history=history, ticket=ticket)
+
+        messages, text, demos, instruction = lt.bind(program, lm=ANY, candidate=candidate)(turns, "Log me in.")
+        assert all(isinstance(message, dict) and isinstance(message["content"], str) for message in messages)
+        said = [(message["role"], message["content"]) for message in messages]
+        assert ("user", "Hello.") in said
+        assert ("assistant", "Good day.") in said
+        assert said[-1][0] == "user"
+        assert "Log me in." in said[-1][1]
+        assert "Log me in." in text
+        assert instruction == ("Answer the customer." if candidate is None else "Be kind.")
+        assert len(demos) == (0 if candidate is None else 2)
+
+
 def test_outside_of_any_run_the_body_works_with_its_original_prompt() -> None:
     prompt: Any = queue(ticket="t", tone="calm")
     assert prompt.instruction == "Name the queue."
