@@ -54,8 +54,9 @@ typed-api: setup
 	@if $(BIN)/pyright --version >/dev/null 2>&1; then $(BIN)/pyright --pythonpath $(BIN)/python tests/typing/api.py; \
 	else echo "NOT RUN: pyright cannot start here (no Node.js); mypy alone has checked tests/typing/api.py"; fi
 
+# One process a core: most tests wait for servers, locks and other processes.
 test: check
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 weights: setup
 	@$(PULL)

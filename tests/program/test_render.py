@@ -102,6 +102,20 @@ def test_the_chat_form_shows_demos_as_turns_with_the_bare_value() -> None:
     assert turns[-1].text == "length: 2\ncolour: red"
 
 
+def test_each_prompt_of_many_is_shown_as_its_own_at_every_call() -> None:
+    # Rendered once for all calls: a prompt that is gone must not lend its turns to another at the same address.
+    for number in range(300):
+        demo = Demo({"length": number, "colour": "white"}, {"species": "setosa"})
+        prompt = Prompt(f"Name flower {number}.", (demo,))
+        for length in (1, 2):
+            turns = messages(classify.signature, prompt, {"length": length, "colour": "red"})
+            assert turns[0].text.startswith(f"Name flower {number}.")
+            assert turns[1].text == f"length: {number}\ncolour: white"
+            assert turns[-1].text == f"length: {length}\ncolour: red"
+        in_json = messages(classify.signature, prompt, {"length": 1, "colour": "red"}, json_form=True)
+        assert json.loads(in_json[2].text) == {"species": "setosa"}
+
+
 def test_reasoning_and_answer_are_sections() -> None:
     demo = Demo({"context": ["a", "b"], "question": "q"}, {"answer": "yes"}, "because")
     turns = messages(answer.signature, Prompt("Do.", (demo,)), {"context": [], "question": "r"})

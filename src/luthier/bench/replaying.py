@@ -146,7 +146,7 @@ def as_markdown(compared: Sequence[Compared], null_rows: Sequence[Sequence[str]]
     for one in compared:
         shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in one.shares.items())
         title = f"## {one.name}, {one.evaluations} evaluations, {one.seeds} seeds\n"
-        told = f"Variance shares (first table): {shares}." if shares else "Too large a space for variance shares."
+        told = f"Variance shares (first table): {shares}." if shares else "No variance shares: some cells are unknown."
         parts.append(f"{title}\n{told}\n\n{markdown(HEAD, one.rows())}")
     if null_rows:
         parts.append(f"## Null tables: adopted by mistake\n\n{markdown(NULL_HEAD, null_rows)}")

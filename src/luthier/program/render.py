@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from luthier.lm.lm import LM
 
 
+_OPENINGS: dict[tuple[int, int, bool], tuple[Signature, Prompt, tuple[Message, ...]]] = {}
+_MOST_OPENINGS = 64
+
+
 @dataclass(frozen=True, slots=True)
 class CallSettings:
     """Sampling settings of one predictor; None leaves a setting to the LM."""
@@ -103,13 +107,7 @@ def messages(
     if wording is not None:
         only_texts(signature, "has a template, which fills in text")
         return wording.turns(inputs, Shown(signature, prompt.demos, json_form))
-    turns = [Message("system", _system(signature, prompt.instruction, json_form))]
-    for demo in prompt.demos:
-        answer = demo_answer(signature, demo, json_form=json_form)
-        if answer is not None:
-            shown = {f.name: demo.inputs[f.name] for f in signature.inputs if f.name in demo.inputs and not f.private}
-            turns += [*_asked(signature, shown), Message("assistant", answer)]
-    return (*turns, *_asked(signature, inputs))
+    return (*_opening(signature, prompt, json_form), *_asked(signature, inputs))
 
 
 def varying(signature: Signature, inputs: Mapping[str, Any]) -> str:
@@ -147,6 +145,27 @@ def only_texts(signature: Signature, why: str) -> None:
     """
     if odd := [field.name for field in signature.inputs if field.form is not Form.TEXT]:
         raise ConfigError(f"predictor {signature.name!r} {why}, but its input {odd[0]!r} is none")
+
+
+def _opening(signature: Signature, prompt: Prompt, json_form: bool) -> tuple[Message, ...]:
+    """Return the turns before the inputs, made once for all calls of a prompt: with demos they are most of the work."""
+    # By identity: prompts are values that nobody changes, and to compare them takes as long as to render them.
+    key = (id(signature), id(prompt), json_form)
+    kept = _OPENINGS.get(key)
+    if kept is None:
+        turns = [Message("system", _system(signature, prompt.instruction, json_form))]
+        for demo in prompt.demos:
+            answer = demo_answer(signature, demo, json_form=json_form)
+            if answer is not None:
+                shown = {
+                    f.name: demo.inputs[f.name] for f in signature.inputs if f.name in demo.inputs and not f.private
+                }
+                turns += [*_asked(signature, shown), Message("assistant", answer)]
+        if len(_OPENINGS) >= _MOST_OPENINGS:
+            _OPENINGS.clear()
+        # Both are kept as well: an address in use is nobody else's.
+        kept = _OPENINGS[key] = (signature, prompt, tuple(turns))
+    return kept[2]
 
 
 def _asked(signature: Signature, inputs: Mapping[str, Any]) -> list[Message]:
