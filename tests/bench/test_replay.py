@@ -143,6 +143,13 @@ def test_replaying_from_the_command_line(tmp_path: Path) -> None:
     assert "random, full" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
+def test_what_the_list_names_can_be_copied_to_the_other_commands(tmp_path: Path) -> None:
+    lines = [line.split("  ") for line in luthier(tmp_path, "bench", "list").stdout.splitlines()]
+    named = {words[1] for words in lines if words[0] == ""}
+    assert {"iris", "mipro0/paper", "random, minibatch 10", "synthetic:chain-16"} <= named
+    assert not [words for words in lines if words[1:2] == ["mipro"] and len(" ".join(words[2:]).strip()) < 20]
+
+
 def test_graded_tables_hold_tenths_and_are_read_back(tmp_path: Path) -> None:
     table = synthetic("graded", 1, variables=2, levels=3, examples=30)
     values = {o.value for p in table.points for o in table.observe(Ask(p, table.examples, Purpose.FULL))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated
 
@@ -17,23 +18,33 @@ app = typer.Typer(help="The benchmark: tasks, optimizers, and strategies on reco
 @app.command("list")
 @guarded
 def list_parts(as_json: o.AsJson = False, debug: o.Debug = False) -> None:
-    """List tasks, optimizers, and strategies."""
-    from luthier.bench.replaying import kinds
+    """List tasks, optimizers, strategies, and synthetic tables."""
+    from luthier.bench.replaying import SYNTHETIC, kinds
     from luthier.bench.strategies import STRATEGIES
     from luthier.optimizers.registry import OPTIMIZERS
-    from luthier.tasks.registry import task_names
+    from luthier.tasks.registry import task, task_names
 
     parts = {
-        "tasks": list(task_names()),
-        "optimizers": list(OPTIMIZERS),
-        "strategies": list(STRATEGIES),
-        "synthetic tables": list(kinds()),
+        "tasks": {name: _first_sentence(task(name).program) for name in task_names()},
+        "optimizers": {
+            name: "The same, with the paper's settings." if name.endswith("/paper") else _first_sentence(make)
+            for name, make in OPTIMIZERS.items()
+        },
+        "strategies": dict.fromkeys(STRATEGIES, ""),
+        "synthetic tables": {f"{SYNTHETIC}{kind}": "" for kind in kinds()},
     }
     if as_json:
-        emit(parts)
+        emit({name: list(members) for name, members in parts.items()})
         return
-    for name, members in parts.items():
-        say(f"{name}: {', '.join(members)}")
+    for title, members in parts.items():
+        say(title)
+        width = max(map(len, members))
+        for name, told in members.items():
+            say(f"  {name:{width}}  {told}".rstrip())
+
+
+def _first_sentence(documented: object) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n\n")[0].replace("\n", " ")
 
 
 @app.command("replay")

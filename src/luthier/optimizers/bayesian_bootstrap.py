@@ -13,7 +13,7 @@ from luthier.search.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class BayesianBootstrap(SurrogateSettings):
-    """Bayesian Bootstrap.
+    """Bayesian Bootstrap: MIPRO over demo sets alone, one variable per predictor (MIPRO §4.4).
 
     The steps, in order::
 

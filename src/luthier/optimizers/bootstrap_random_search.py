@@ -18,7 +18,7 @@ from luthier.search.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class BootstrapRandomSearch:
-    """Bootstrap Random Search.
+    """Bootstrap Random Search: many demo sets, each scored in full, the best kept (MIPRO §4.1).
 
     The steps, in order::
 

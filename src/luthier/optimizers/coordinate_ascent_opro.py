@@ -29,7 +29,7 @@ MOST_BREADTH = 10
 
 @dataclass(frozen=True, slots=True)
 class CoordinateAscentOPRO(OPROSettings):
-    """CA-OPRO.
+    """CA-OPRO: one predictor at a time, several instructions for it, the best kept (MIPRO §4.5).
 
     The steps, in order::
 

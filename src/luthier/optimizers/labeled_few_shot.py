@@ -16,7 +16,7 @@ from luthier.search.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class LabeledFewShot:
-    """Labelled few-shot.
+    """Labelled few-shot: one set of K labelled demos, no search. The control that every search has to beat.
 
     The steps, in order::
 

@@ -16,7 +16,7 @@ from luthier.search.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class MIPRO(SurrogateSettings):
-    """MIPRO.
+    """MIPRO: bootstrapped demos, grounded instructions, and a surrogate that credits them jointly (MIPRO §4.3).
 
     The steps, in order::
 

@@ -26,7 +26,7 @@ from luthier.search.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class ModuleLevelOPRO(OPROSettings):
-    """Module-Level OPRO.
+    """Module-Level OPRO: each predictor's next instruction is proposed from its own history of scores (MIPRO §4.2).
 
     The steps, in order::
 

@@ -18,7 +18,7 @@ from luthier.search.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class ProgramLevelOPRO(OPROSettings):
-    """Program-Level OPRO.
+    """Program-Level OPRO: one proposal for all predictors, from the history of whole programs (MIPRO §4.5, F.4).
 
     The steps, in order::
 

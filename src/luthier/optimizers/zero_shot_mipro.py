@@ -19,7 +19,7 @@ DEMOS_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class ZeroShotMIPRO(SurrogateSettings):
-    """0-shot MIPRO.
+    """0-shot MIPRO: MIPRO over instructions alone; demos are bootstrapped only for the proposer to see (MIPRO §4.4).
 
     The steps, in order::
 

@@ -39,7 +39,7 @@ MOST_BARREN = 3
 
 @dataclass(frozen=True, slots=True)
 class ZeroShotMIPROPlus(SurrogateSettings):
-    """0-shot MIPRO++.
+    """0-shot MIPRO++: learns how to propose; a trial is one setting of the proposer and one fresh program (MIPRO §4.4).
 
     The steps, in order::
 
