@@ -163,13 +163,19 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
         raise ConfigError(f"{option} {text}: whole numbers are needed, with commas between them") from error
 
 
+_REACHED = {"proposals": "instructions proposed, searching", "loop_end": "searched, testing"}
+
+
 def _phases(head: str) -> Callable[[Mapping[str, Any]], None]:
     """Return a listener that says when a study enters its longer phases."""
 
     def listen(event: Mapping[str, Any]) -> None:
-        if event["event"] in ("baseline", "proposals", "loop_end") and not event.get("transient"):
-            mean = f", original {100 * event['mean']:.1f} %" if event["event"] == "baseline" else ""
-            say(f"{head}: {event['event'].replace('_', ' ')}{mean}")
+        if event.get("transient"):
+            return
+        if event["event"] == "baseline":
+            say(f"{head}: original {100 * event['mean']:.1f} % on val")
+        elif event["event"] in _REACHED:
+            say(f"{head}: {_REACHED[event['event']]}")
 
     return listen
 
