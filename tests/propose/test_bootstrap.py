@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import luthier as lt
 from luthier.errors import ConfigError, StudyPaused
 from luthier.evaluation.data import Row
 from luthier.evaluation.rollout import Job
@@ -100,6 +101,21 @@ class TestSets:
         strata = {row.id: row.stratum for row in data}
         shown = Counter(strata[d.provenance.example or ""] for d in found.sets[0].demos["petal_size"] if d.provenance)
         assert sorted(shown.values()) == [2, 2, 2]
+
+    def test_rows_alone_make_the_demos_where_that_is_asked_for_and_they_can(self) -> None:
+        settings = BootstrapSettings(sizes=(0, 6), labeled=6, rounds=0)
+        _, fake = run_bootstrap(rows(30), knows(*SPECIES), settings)
+        assert fake.jobs, "the size of a petal is in no row, so the program must be run"
+
+        @lt.predictor
+        def species(petal: str) -> str:
+            """Name the species."""
+            return lt.predict()
+
+        alone, fake = run_bootstrap(rows(30), knows(*SPECIES), settings, of=species)
+        assert fake.jobs == [] and alone.warnings == ()
+        assert {d.provenance.source for d in alone.sets[1].demos["species"] if d.provenance} == {DemoSource.LABELED}
+        assert sorted(species_of(alone.sets[1]).values()) == [2, 2, 2]
 
     def test_no_rollout_is_made_for_empty_sets_alone(self) -> None:
         found, fake = run_bootstrap(rows(9), knows(), BootstrapSettings(sizes=(0,)))
@@ -357,7 +373,7 @@ class TestPaperSets:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"sizes": ()}, {"sizes": (-1,)}, {"rounds": 0}, {"labeled": -1}, {"batch": 0}, {"max_rollouts": 0}],
+    [{"sizes": ()}, {"sizes": (-1,)}, {"rounds": -1}, {"labeled": -1}, {"batch": 0}, {"max_rollouts": 0}],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):

@@ -37,12 +37,13 @@ Make = Callable[[Problem, int], Strategy]
 """From a problem and the evaluations to spend to a strategy."""
 
 
-def minibatch(suggest: Callable[[int], Suggest], size: int) -> Make:
+def minibatch(suggest: Callable[[int], Suggest], size: int, *, credit: bool = True) -> Make:
     """Return our schedule: minibatch trials, then ``CLOSING`` full evaluations; ``suggest`` is told the trials."""
 
     def make(problem: Problem, evaluations: int) -> Strategy:
         trials = max(1, (evaluations - CLOSING * len(problem.examples)) // size)
-        return MinibatchSchedule(suggest(trials), problem.examples, problem.blocks(size), trials, closing=CLOSING)
+        blocks = problem.blocks(size)
+        return MinibatchSchedule(suggest(trials), problem.examples, blocks, trials, closing=CLOSING, credit=credit)
 
     return make
 
@@ -115,7 +116,7 @@ def race(problem: Problem, evaluations: int) -> Strategy:
 STRATEGIES: Mapping[str, Make] = {
     "labelled few-shot": labelled,
     "random, full": random_full,
-    "random, minibatch 10": minibatch(lambda trials: RandomSearch(), 10),
+    "random, minibatch 10": minibatch(lambda trials: RandomSearch(), 10, credit=False),
     "successive halving": halving,
     "F-race": race,
     "TPE, the paper's schedule": paper,

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from luthier.optimizers.mipro import MIPRO
+from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.surrogate import Shape
 from luthier.optimizers.workbench import Workbench
 from luthier.search.random import RandomSearch
+from luthier.search.schedule import MinibatchSchedule
 from luthier.search.space import Point
 from luthier.search.trial import Strategy, Suggest
 
 
 @dataclass(frozen=True, slots=True)
 class JointRandomSearch(MIPRO):
-    """MIPRO, but every point is drawn uniformly: what remains of a gain is not the surrogate's doing."""
+    """Joint random search: MIPRO's space and budget, every point drawn uniformly, the best means scored in full.
+
+    Nothing is learned from one point about another, neither which to draw nor which to score in full: what remains of
+    a gain is not the surrogate's doing.
+    """
 
     label: ClassVar[str] = "joint-random-search"
 
+    def shape(self, facts: Facts) -> Shape:
+        """Decide every number as MIPRO does; few trials are drawn like many."""
+        return replace(MIPRO.shape(self, facts), halving=False)
+
     def strategy(self, bench: Workbench, anchors: Sequence[Point] = ()) -> Strategy:
-        """Return the schedule without anchors, which are no random draws."""
-        return MIPRO.strategy(self, bench)
+        """Return the schedule without anchors, which are no random draws, and without credit."""
+        schedule = MIPRO.strategy(self, bench)
+        assert isinstance(schedule, MinibatchSchedule)  # it never halves, see ``shape``
+        return replace(schedule, credit=False)
 
     def suggest(self, shape: Shape) -> Suggest:
         """Return what chooses points: uniform draws."""

@@ -20,7 +20,7 @@ class LabeledFewShot:
 
     The steps, in order::
 
-        demo set ← K training examples, balanced by label, completed where a predictor is not the last
+        demo set ← K training examples, balanced by label; only where rows lack a predictor's inputs, from its runs
         score it in full; return it, or the original where that is better
 
     Args:
@@ -53,7 +53,7 @@ class LabeledFewShot:
     @property
     def bootstrap_settings(self) -> BootstrapSettings:
         """How the one set is collected."""
-        return BootstrapSettings(sizes=(0, self.demos), labeled=self.demos, rounds=1)
+        return BootstrapSettings(sizes=(0, self.demos), labeled=self.demos, rounds=0)
 
     async def run(self, bench: Workbench) -> Sequence[Trial]:
         """Score the one set."""

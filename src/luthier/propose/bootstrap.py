@@ -40,7 +40,8 @@ class BootstrapSettings:
         labeled: how many demos of a set may be bare rows, no trace behind them.
         completed: also make demos with a predictor's real inputs and the row's columns for outputs.
         threshold: the score from which a rollout passes; None asks for a full score.
-        rounds: how often rows are tried; from the second round on only rows of classes that lack passes.
+        rounds: how often rows are tried; from the second round on only rows of classes that lack passes. 0: not at all,
+            unless bare rows make no demos for some predictor.
         temperature: the teacher's temperature in the first round; None: the LM's own.
         temperature_after_first: the teacher's temperature from the second round on.
         balanced: accept and choose by class, where labels are few.
@@ -64,11 +65,11 @@ class BootstrapSettings:
     max_bootstrapped: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("labeled", "max_bootstrapped", "max_passes"):
+        for name in ("labeled", "max_bootstrapped", "max_passes", "rounds"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ConfigError(f"{name}={value}: must not be negative")
-        for name in ("rounds", "batch", "max_rollouts"):
+        for name in ("batch", "max_rollouts"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value}: must be at least 1")
@@ -99,7 +100,7 @@ class BootstrapSettings:
         """Return an upper bound of the rollouts that bootstrapping on so many rows makes."""
         if max(self.sizes) == 0:
             return 0
-        most = self.rounds * n_rows
+        most = max(1, self.rounds) * n_rows
         return most if self.max_rollouts is None else min(most, self.max_rollouts)
 
 
@@ -181,12 +182,13 @@ async def bootstrap(
         pool = _pool(harvest, {}, teacher, signatures, hidden)
     else:
         teaching = Teaching(evaluator, teacher, lambda example: without_example(candidate, example), settings.threshold)
-        if max(settings.sizes) > 0:
+        rolled = settings.rounds > 0 or not all(bare.values())
+        if max(settings.sizes) > 0 and rolled:
             await _collect(teaching, harvest, rows, settings, seed)
         pool = _pool(harvest, {row.id: row for row in rows} if settings.completed else {}, teacher, signatures, hidden)
         made = _balanced(pool, bare, harvest, settings, seed)
     traces = [_shown_trace(rollout, signatures, hidden) for rollout in _sample(harvest)]
-    warnings = (*harvest.warnings(), *_without_demos(pool, settings), *made.warnings)
+    warnings = (*harvest.warnings(), *(_without_demos(pool, settings) if settings.rounds else ()), *made.warnings)
     counts = {name: _by_source(demos) for name, demos in pool.items()}
     passes = harvest.passes() if harvest.attempts else {}
     attempts = dict(sorted(harvest.attempts.items()))
@@ -205,7 +207,7 @@ async def _collect(
 ) -> None:
     """Make the rollouts, round by round; from the second on hotter, and only where passes are lacking."""
     stratum = harvest.strata if settings.balanced else dict.fromkeys(harvest.strata, "")
-    for repeat in range(settings.rounds):
+    for repeat in range(max(1, settings.rounds)):
         quota = _quota(stratum, settings, first=repeat == 0)
         waiting = [row for row in class_by_class(rows, seed) if row.id not in harvest.passed]
         while waiting:

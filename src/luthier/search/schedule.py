@@ -79,6 +79,8 @@ class MinibatchSchedule:
         first_full: whether the first full evaluation follows the first trial, not the S-th.
         batch: how many asks are evaluated side by side.
         anchors: points to begin with, before ``suggest`` chooses.
+        credit: whether the closing points are those whose levels did best, met together or not; without it, the best
+            plain means of points that were drawn.
     """
 
     suggest: Suggest
@@ -90,6 +92,7 @@ class MinibatchSchedule:
     first_full: bool = False
     batch: int = 1
     anchors: tuple[Point, ...] = ()
+    credit: bool = True
 
     def ask(self, space: Space, history: Sequence[Trial], pending: Sequence[Ask], rng: random.Random) -> Ask | None:
         """Return a full evaluation where one is due, else a minibatch trial, else a closing full evaluation."""
@@ -140,8 +143,8 @@ class MinibatchSchedule:
         closed = _full_since_last_explore(history, pending)
         if closed >= self.closing:
             return None
-        best = best_partial(history, pending, shrunken=True)
-        if closed == 0 and self.closing > 1:
+        best = best_partial(history, pending, shrunken=self.credit)
+        if closed == 0 and self.closing > 1 and self.credit:
             # One full evaluation goes to the point that combines the best levels, met together or not.
             combined = predicted_best(history, space)
             if combined is not None and combined not in fully_evaluated(history, pending) | dropped(history):
