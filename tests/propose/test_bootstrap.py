@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-import luthier as lt
 from luthier.errors import ConfigError, StudyPaused
 from luthier.evaluation.data import Row
 from luthier.evaluation.rollout import Job
 from luthier.program.candidate import Demo, DemoSource, Provenance
 from luthier.program.signature import Field, Signature
 from luthier.program.trace import Call
-from luthier.propose.bootstrap import Bootstrapped, BootstrapSettings, DemoSet, bootstrap, labeled_sets
+from luthier.propose.bootstrap import Bootstrapped, BootstrapSettings, DemoSet, bootstrap
 from tests.propose.world import (
     KIND,
     SPECIES,
@@ -107,15 +106,9 @@ class TestSets:
         _, fake = run_bootstrap(rows(30), knows(*SPECIES), settings)
         assert fake.jobs, "the size of a petal is in no row, so the program must be run"
 
-        @lt.predictor
-        def species(petal: str) -> str:
-            """Name the species."""
-            return lt.predict()
-
-        alone, fake = run_bootstrap(rows(30), knows(*SPECIES), settings, of=species)
+        alone, fake = run_bootstrap(rows(30), knows(*SPECIES), settings, of=program(TestLabeledDemos.REVIEW))
         assert fake.jobs == [] and alone.warnings == ()
-        assert {d.provenance.source for d in alone.sets[1].demos["species"] if d.provenance} == {DemoSource.LABELED}
-        assert sorted(species_of(alone.sets[1]).values()) == [2, 2, 2]
+        assert {d.provenance.source for d in alone.sets[1].demos["review"] if d.provenance} == {DemoSource.LABELED}
 
     def test_no_rollout_is_made_for_empty_sets_alone(self) -> None:
         found, fake = run_bootstrap(rows(9), knows(), BootstrapSettings(sizes=(0,)))
@@ -288,12 +281,6 @@ class TestLabeledDemos:
         settings = BootstrapSettings(sizes=(0, 12), labeled=2, completed=False)
         found, _ = run_bootstrap(rows(6), run, settings, of=program(self.REVIEW))
         assert sources(found.sets[1], "review") == {"bootstrapped": 2, "labeled": 2}
-
-    def test_labelled_few_shot_needs_no_rollout(self) -> None:
-        sets = labeled_sets(program(self.REVIEW, KIND), rows(30), (0, 6), seed=1)
-        assert species_labels(sets[1]) == dict.fromkeys(SPECIES, 2)
-        assert sets[1].demos["species"] == (), "no column is called size"
-        assert sets[1].kind == "labeled"
 
 
 class TestPrivacy:

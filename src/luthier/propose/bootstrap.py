@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from luthier.evaluation.data import Row
     from luthier.evaluation.evaluator import Evaluator
     from luthier.lm.lm import LM
-    from luthier.program.program import Program
 
-__all__ = ["BootstrapSettings", "Bootstrapped", "DemoSet", "bootstrap", "labeled_sets"]
+__all__ = ["BootstrapSettings", "Bootstrapped", "DemoSet", "bootstrap"]
 
 _SAMPLE_TRACES = 3
 
@@ -193,13 +192,6 @@ async def bootstrap(
     passes = harvest.passes() if harvest.attempts else {}
     attempts = dict(sorted(harvest.attempts.items()))
     return Bootstrapped(made.sets, tuple(traces), passes, attempts, counts, warnings, count_badly(harvest.calls))
-
-
-def labeled_sets(program: Program, rows: Sequence[Row], sizes: Sequence[int], *, seed: int) -> tuple[DemoSet, ...]:
-    """Return sets of bare rows, balanced by class: few-shot prompting without any search or LM call."""
-    demos = labeled_demos(rows, signatures_of(program), private_names(program))
-    strata = {row.id: row.stratum for row in rows}
-    return balanced_sets(demos, strata, sizes=sizes, labeled=max(sizes), seed=seed).sets
 
 
 async def _collect(
