@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+from statistics import pvariance
 
 import pytest
 
@@ -40,6 +41,20 @@ def test_where_nothing_matters_hardly_anything_seems_to() -> None:
     runs = [importances(search(40, seed, {}, base=0.5)) for seed in range(40)]
     clear = sum(one.clear for found in runs for one in found.values())
     assert clear <= 14  # 120 tests at 5 %: more than 14 has a chance below one in a hundred
+
+
+@pytest.mark.parametrize(("trials", "size"), [(20, 6), (60, 10)])
+def test_intervals_hold_the_truth_about_as_often_as_they_say(trials: int, size: int) -> None:
+    held = total = 0
+    for seed in range(30):
+        rng = random.Random(f"truth/{seed}")
+        effects = {f"{name}{i}": rng.gauss(0, spread) for name, spread in (("a", 0.12), ("b", 0.06)) for i in range(4)}
+        found = importances(search(trials, seed, effects, base=0.5, size=size))
+        variances = {name: pvariance([effects[f"{name}{i}"] for i in range(4)]) for name in ("a", "b")}
+        for name, variance in variances.items():
+            held += found[name].low <= variance / sum(variances.values()) <= found[name].high
+            total += 1
+    assert held >= 0.75 * total  # nine in ten are promised of many studies; of 60 intervals fewer than 45 are a fault
 
 
 def test_the_order_of_arrival_does_not_matter_and_the_same_trials_give_the_same() -> None:
