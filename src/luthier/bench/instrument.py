@@ -45,6 +45,11 @@ class Found:
         """Mean evaluations spent."""
         return mean(replayed.evaluations for replayed in self.replays)
 
+    @property
+    def trials(self) -> tuple[float, float]:
+        """Mean trials on minibatches and on all of val."""
+        return mean(replayed.minibatches for replayed in self.replays), mean(replayed.full for replayed in self.replays)
+
     def minus(self, other: Found) -> Interval:
         """Return the interval of the mean difference to another strategy on the same seeds (normal, 95 %)."""
         return interval([a.test - b.test for a, b in zip(self.replays, other.replays, strict=True)])

@@ -49,6 +49,10 @@ class Replayed:
     """How much better the point that is best on all of val does on test: what more evaluations would have brought."""
     evaluations: int
     """Spent by the search, the original's not counted."""
+    minibatches: int
+    """Trials on a part of val."""
+    full: int
+    """Trials on all of it."""
     curve: tuple[tuple[int, float], ...]
     """After so many evaluations, the test score of the best shown so far."""
 
@@ -84,6 +88,8 @@ def replay(table: Table, make: Make, seed: int) -> Replayed:
         gain=score - table.mean(original, test),
         gap=table.mean(best, test) - score,
         evaluations=spent,
+        minibatches=len(history) - len(curve),
+        full=len(curve) - 1,
         curve=tuple(curve),
     )
 

@@ -41,10 +41,7 @@ def synthetic(kind: str, seed: int, *, variables: int = 4, levels: int = 4, exam
     if kind not in KINDS:
         raise ConfigError(f"no synthetic table is called {kind!r}; there are {', '.join(KINDS)}")
     rng = random.Random(f"{kind}/{seed}")
-    space = Space(
-        tuple(Variable(f"p{i // 2}.{'demos' if i % 2 else 'instruction'}", tuple(f"l{j}" for j in range(levels)))
-              for i in range(variables))
-    )  # fmt: skip
+    space = _space(variables, levels)
     names = tuple(f"e{i}" for i in range(examples))
     classes = {name: f"c{i % CLASSES}" for i, name in enumerate(names)}
     blank = OutcomeTable(kind, space, (), {}, ("",) * space.size)
@@ -202,8 +199,10 @@ def null_table(kind: str, seed: int, *, variables: int = 4, levels: int = 4, exa
     """Return a table on which no point is truly better than another: whoever finds a gain is mistaken.
 
     Args:
-        kind: ``identical`` (every point answers alike), ``random`` (answers are coin flips), ``ignored`` (the metric
-            does not look at the answer), or ``permuted`` (labels shuffled: right by chance, one in three).
+        kind: ``ignored`` (the metric does not look at the answer: an example scores what it scores, whoever answers),
+            ``identical`` (every point is the same program, asked at a temperature: draws of one chance an example),
+            ``permuted`` (every point answers one of three classes by habits of its own, the labels are shuffled), or
+            ``random`` (answers are coin flips).
         seed: another seed, another table.
         variables: how many.
         levels: of each.
@@ -215,18 +214,57 @@ def null_table(kind: str, seed: int, *, variables: int = 4, levels: int = 4, exa
     if kind not in NULLS:
         raise ConfigError(f"no null table is called {kind!r}; there are {', '.join(NULLS)}")
     rng = random.Random(f"null/{kind}/{seed}")
-    space = Space(tuple(Variable(f"v{i}", tuple(f"l{j}" for j in range(levels))) for i in range(variables)))
+    space = _space(variables, levels)
     names = tuple(f"e{i}" for i in range(examples))
-    fixed = "".join(rng.choice("01") for _ in names)
-    chance = {"random": 0.5, "permuted": 1 / 3}.get(kind)
-    rows = tuple(
-        fixed if chance is None else "".join("1" if rng.random() < chance else "0" for _ in names)
-        for _ in range(space.size)
-    )
+    draw = NULLS[kind](examples, rng)
+    rows = tuple("".join("1" if right else "0" for right in draw()) for _ in range(space.size))
     return OutcomeTable(f"null-{kind}-{seed}", space, names, {}, rows, {"synthetic": f"null/{kind}", "seed": seed})
 
 
-NULLS = ("ignored", "permuted", "identical", "random")
+def _ignored(examples: int, rng: random.Random) -> Callable[[], list[bool]]:
+    fixed = [rng.random() < 0.5 for _ in range(examples)]
+    return lambda: fixed
+
+
+def _identical(examples: int, rng: random.Random) -> Callable[[], list[bool]]:
+    chances = [chance_of(0.0, rng.gauss(0.0, EXAMPLE_SPREAD), 0.0) for _ in range(examples)]
+    return lambda: [rng.random() < chance for chance in chances]
+
+
+def _permuted(examples: int, rng: random.Random) -> Callable[[], list[bool]]:
+    # Answers are a point's own through and through, so whole blocks of examples are right or wrong together by luck.
+    truth = [i % CLASSES for i in range(examples)]
+    labels = rng.sample(truth, examples)
+
+    def row() -> list[bool]:
+        habits = [[rng.expovariate(1.0) for _ in range(CLASSES)] for _ in range(CLASSES)]
+        answers = [rng.choices(range(CLASSES), habits[true])[0] for true in truth]
+        return [answer == label for answer, label in zip(answers, labels, strict=True)]
+
+    return row
+
+
+def _random(examples: int, rng: random.Random) -> Callable[[], list[bool]]:
+    return lambda: [rng.random() < 0.5 for _ in range(examples)]
+
+
+NULLS: Mapping[str, Callable[[int, random.Random], Callable[[], list[bool]]]] = {
+    "ignored": _ignored,
+    "permuted": _permuted,
+    "identical": _identical,
+    "random": _random,
+}
+"""What draws a point's row, by kind."""
+
+
+def _space(variables: int, levels: int) -> Space:
+    """Return instructions and demos of predictors, so many variables in all."""
+    return Space(
+        tuple(
+            Variable(f"p{i // 2}.{'demos' if i % 2 else 'instruction'}", tuple(f"l{j}" for j in range(levels)))
+            for i in range(variables)
+        )
+    )
 
 
 def _drawn(
