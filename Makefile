@@ -73,6 +73,12 @@ bench: setup
 proof: weights
 	@$(BIN)/python benchmarks/proof.py
 	@$(BIN)/python benchmarks/suites.py
+	@for table in iris-two-stage iris-one-predictor iris-one-predictor-warm; do \
+		test -e benchmarks/tables/$$table.json || test -e benchmarks/tables/$$table-1.json || $(BIN)/python benchmarks/record_table.py $$table || exit; done
+	@$(BIN)/python benchmarks/free_text.py
+	@$(BIN)/python benchmarks/replay.py
+	@$(BIN)/python benchmarks/proposing.py
+	@$(BIN)/python benchmarks/agreement.py
 
 # Hundreds of megabytes: DSPy, LangGraph, pydantic-ai, Ray, MLflow. Not part of `make test`.
 integrations: .venv-integrations/.installed

@@ -217,8 +217,8 @@ def page(studies: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(
         [
             "# Optimizers that propose as they go, with a scripted proposer\n",
-            f"`python benchmarks/proposing.py`: {seeds} seeds, {EVALUATIONS} program runs a search, two predictors, "
-            f"the original right on {100 * LEAST**2:.0f} %. *Worth* is how often the chosen program is right, computed. "
+            f"`python benchmarks/proposing.py`: {seeds} seeds, {EVALUATIONS} program runs a search, two predictors; "
+            f"the original is right on {100 * LEAST**2:.0f} %. *Worth* is how often the choice is right, computed. "
             "What it means for real proposers is not claimed: the script decides what helps "
             f"({Path(__file__).name} says how).\n",
             markdown(("optimizer", "worth", "95 %", f"minus {REFERENCE}, 95 %", "care", "demos"), table),
