@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import threading
@@ -17,7 +18,7 @@ from luthier.errors import ConfigError, DataError, Unavailable
 from luthier.evaluation.splits import split
 from luthier.lm.request import Request
 from luthier.program.program import discover
-from luthier.tasks import heart_disease, hotpotqa_conditional, hover, retrieval, sources
+from luthier.tasks import heart_disease, hotpotqa_conditional, hover, iris, retrieval, sources
 from luthier.tasks.registry import task, task_names
 from luthier.tasks.sources import RepositoryFile, repository_file
 
@@ -226,3 +227,32 @@ def test_a_repositorys_file_is_verified_and_kept(service: str, tmp_path: Path, m
     assert repository_file(RepositoryFile("a/b", "c0ffee", "d.csv", blob)) == Service.file
     monkeypatch.setattr(sources, "RAW", "http://127.0.0.1:9")
     assert repository_file(RepositoryFile("a/b", "c0ffee", "d.csv", blob)) == Service.file
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_every_file_of_the_data_folder_may_be_gzipped(
+    gzipped: bool, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flower = {"petal_length": 1.4, "petal_width": 0.2, "sepal_length": 5.1, "sepal_width": 3.5, "species": "setosa"}
+
+    def keep(path: str, content: str) -> None:
+        file = tmp_path / "data" / (f"{path}.gz" if gzipped else path)
+        file.parent.mkdir(parents=True)
+        file.write_bytes(gzip.compress(content.encode()) if gzipped else content.encode())
+
+    keep("iris/iris.jsonl", json.dumps(flower) + "\n")
+    keep("wiki_corpus/corpus.jsonl", corpus.read_text(encoding="utf-8"))
+    monkeypatch.setenv(sources.DATA_DIR, str(tmp_path / "data"))
+    monkeypatch.delenv(retrieval.CORPUS)
+    assert iris.flowers() == [flower]
+    assert retrieval.search("Who plays a violin with a bow?", 1)[0].startswith("Violin | ")
+
+
+def test_a_file_of_the_data_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "iris").mkdir()
+    (tmp_path / "iris" / "iris.jsonl.gz").write_text("not gzipped")
+    monkeypatch.setenv(sources.DATA_DIR, str(tmp_path))
+    with pytest.raises(DataError, match=r"iris\.jsonl\.gz is no JSON Lines file"):
+        iris.flowers()

@@ -18,7 +18,7 @@ import json
 from typing import Annotated, Any, Literal
 
 import luthier as lt
-from luthier.tasks.sources import PackagedFile, local_file, packaged_file
+from luthier.tasks.sources import PackagedFile, local_rows, packaged_file
 
 SPLIT_SIZES = (45, 45, 60)
 """Train, validation, test."""
@@ -92,10 +92,8 @@ def flowers() -> list[dict[str, Any]]:
     Raises:
         DataError: the data are nowhere to be had.
     """
-    local = local_file("iris/iris.jsonl")
-    if local is not None:
-        rows = [json.loads(line) for line in local.read_text(encoding="utf-8").splitlines()]
-    else:
+    rows = local_rows("iris/iris.jsonl")
+    if rows is None:
         rows = [
             {
                 "sepal_length": row["sepalLength"],

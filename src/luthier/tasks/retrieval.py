@@ -7,7 +7,6 @@ cache under the corpus's hash, and memory-mapped.
 from __future__ import annotations
 
 import functools
-import gzip
 import hashlib
 import json
 import os
@@ -21,12 +20,12 @@ from typing import Any, Protocol
 from luthier.errors import ConfigError
 from luthier.lm.local.weights import cache_dir
 from luthier.net.ask import get_json
-from luthier.tasks.sources import local_file, missing
+from luthier.tasks.sources import local_file, missing, rows_of
 
 COLBERT_URL = "LUTHIER_COLBERT_URL"
 """Environment variable: the address of a ColBERTv2 server, as DSPy's ``ColBERTv2`` asks it (``?query=…&k=…``)."""
 CORPUS = "LUTHIER_CORPUS"
-"""Environment variable: a corpus file, instead of ``wiki_corpus/corpus.jsonl.gz`` below ``LUTHIER_DATA_DIR``."""
+"""Environment variable: a corpus file, instead of ``wiki_corpus/corpus.jsonl`` below ``LUTHIER_DATA_DIR``."""
 
 _BUILDING = threading.Lock()
 
@@ -63,7 +62,7 @@ def the_retriever(colbert_url: str | None, corpus: str | None) -> Retriever:
     with _BUILDING:
         if corpus:
             return BM25(Path(corpus))
-        file = local_file("wiki_corpus/corpus.jsonl.gz")
+        file = local_file("wiki_corpus/corpus.jsonl")
         if file is None:
             raise missing(
                 f"a corpus for retrieval, {CORPUS} to such a file, or {COLBERT_URL} to a ColBERTv2 server's address,"
@@ -116,8 +115,7 @@ class BM25:
         return [self._passages[int(number)] for number in found[0]]
 
     def _build(self, corpus: Path, folder: Path) -> None:
-        content = gzip.decompress(corpus.read_bytes()) if corpus.suffix == ".gz" else corpus.read_bytes()
-        rows = [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
+        rows = rows_of(corpus)
         index = self._bm25s.BM25(k1=1.2, b=0.75)
         index.index(self._tokens([f"{row['title']} {row['title']} {row['text']}" for row in rows]), show_progress=False)
         part = folder.with_name(f"{folder.name}.{os.getpid()}")

@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,11 @@ class RepositoryFile:
 
 
 def local_file(path: str) -> Path | None:
-    """Return the file of that path below the user's data folder, None where there is none."""
+    """Return the file of that path below the user's data folder, or its gzipped form; None where there is neither."""
     folder = os.environ.get(DATA_DIR)
     if not folder:
         return None
-    file = Path(folder) / path
-    return file if file.is_file() else None
+    return next((file for file in (Path(folder) / path, Path(folder) / f"{path}.gz") if file.is_file()), None)
 
 
 def packaged_file(file: PackagedFile) -> bytes:
@@ -73,12 +73,27 @@ def packaged_file(file: PackagedFile) -> bytes:
 
 
 def local_rows(path: str) -> list[dict[str, Any]] | None:
-    """Return the rows of a JSON Lines file below the user's data folder, gzipped or not; None where there is none."""
-    file = local_file(path) or local_file(path + ".gz")
-    if file is None:
-        return None
-    content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    return [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
+    """Return the rows of a JSON Lines file below the user's data folder; None where there is none.
+
+    Raises:
+        DataError: it is no such file.
+    """
+    file = local_file(path)
+    return None if file is None else rows_of(file)
+
+
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of a JSON Lines file, gzipped where its name ends in ``.gz``.
+
+    Raises:
+        DataError: it is no such file.
+    """
+    try:
+        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        # Not splitlines: it also splits at characters that JSON leaves as they are within a text, such as U+2028.
+        return [json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip()]
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DataError(f"{file} is no JSON Lines file: {error}") from error
 
 
 def repository_file(file: RepositoryFile) -> bytes:
