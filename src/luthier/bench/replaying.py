@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from luthier.bench.chains import LENGTHS, Chain
 from luthier.bench.instrument import REFERENCE, Found, compare, false_adopts, interval, variance_shares
 from luthier.bench.page import curves, markdown, page, section, table
-from luthier.bench.strategies import STRATEGIES, Make
+from luthier.bench.replay import Problem, cut
+from luthier.bench.strategies import CLOSING, STRATEGIES, Make, Race
 from luthier.bench.synthetic import KINDS, NULLS, null_table, synthetic
 from luthier.bench.table import OutcomeTable, Table
 from luthier.errors import ConfigError
+from luthier.search.halving import SuccessiveHalving
+from luthier.search.schedule import MinibatchSchedule
+from luthier.search.space import Space
+from luthier.search.trial import Ask, Strategy, Trial
 
 SYNTHETIC, CHAIN = "synthetic:", "chain-"
 HEAD = ("strategy", "test", "95 %", "gain", "gap", "evaluations", f"minus {REFERENCE}, 95 %")
@@ -74,15 +81,16 @@ def run(source: str, strategies: Sequence[str], *, evaluations: int, seeds: int)
     Args:
         source: a file, or ``synthetic:KIND``.
         strategies: names; empty takes all.
-        evaluations: that each may spend.
+        evaluations: that each may spend; none spends more.
         seeds: how many.
 
     Raises:
-        ConfigError: a strategy or a kind is unknown.
+        ConfigError: a strategy or a kind is unknown, or the evaluations are too few for a strategy.
         DataError: the file is not a table.
     """
     chosen = _strategies(strategies)
     tables = tables_of(source, seeds)
+    _check_enough(source, tables, chosen, evaluations, seeds)
     found = compare(tables, chosen, evaluations=evaluations, seeds=seeds)
     first = tables[0]
     return Compared(
@@ -108,7 +116,12 @@ def tables_of(source: str, seeds: int) -> Sequence[Table]:
 
 
 def nulls(strategies: Sequence[str], *, evaluations: int, studies: int) -> list[list[str]]:
-    """Return, by strategy and kind of null table, how many of so many studies would adopt what is no better."""
+    """Return, by strategy and kind of null table, how many of so many studies would adopt what is no better.
+
+    Raises:
+        ConfigError: a strategy is unknown, or the evaluations are too few for one.
+    """
+    check_nulls(strategies, evaluations=evaluations)
     rows = []
     for kind in NULLS:
         tables = [null_table(kind, seed) for seed in range(studies)]
@@ -117,6 +130,15 @@ def nulls(strategies: Sequence[str], *, evaluations: int, studies: int) -> list[
             rate = f"{100 * adopted / n:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
             rows.append([kind, name, f"{adopted} of {n}", rate])
     return rows
+
+
+def check_nulls(strategies: Sequence[str], *, evaluations: int) -> None:
+    """Check, before anything is replayed, that strategies can be replayed on null tables.
+
+    Raises:
+        ConfigError: a strategy is unknown, or the evaluations are too few for one.
+    """
+    _check_enough("null tables", [null_table(kind, 0) for kind in NULLS], _strategies(strategies), evaluations, 1)
 
 
 def kinds() -> tuple[str, ...]:
@@ -146,7 +168,7 @@ def as_markdown(compared: Sequence[Compared], null_rows: Sequence[Sequence[str]]
     for one in compared:
         shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in one.shares.items())
         title = f"## {one.name}, {one.evaluations} evaluations, {one.seeds} seeds\n"
-        told = f"Variance shares (first table): {shares}." if shares else "No variance shares: some cells are unknown."
+        told = f"Variance shares (first table): {shares}." if shares else _NO_SHARES
         parts.append(f"{title}\n{told}\n\n{markdown(HEAD, one.rows())}")
     if null_rows:
         parts.append(f"## Null tables: adopted by mistake\n\n{markdown(NULL_HEAD, null_rows)}")
@@ -154,13 +176,68 @@ def as_markdown(compared: Sequence[Compared], null_rows: Sequence[Sequence[str]]
 
 
 NULL_HEAD = ("null table", "strategy", "adopted", "rate, 95 %")
+_NO_SHARES = "No variance shares: not all points of this space were scored."
 
 
 def _strategies(names: Sequence[str]) -> Mapping[str, Make]:
     unknown = [name for name in names if name not in STRATEGIES]
     if unknown:
-        raise ConfigError(f"no strategy is called {unknown[0]!r}; there are {', '.join(STRATEGIES)}")
-    return {name: make for name, make in STRATEGIES.items() if not names or name in names}
+        # In quotes, as the names have commas in them.
+        raise ConfigError(f"no strategy is called {unknown[0]!r}; there are {', '.join(map(repr, STRATEGIES))}")
+    return {name: _kept(make) for name, make in STRATEGIES.items() if not names or name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A strategy that ends before an ask that its evaluations do not pay for.
+
+    The paper's schedule reckons with the tenth of a full evaluation a trial, and so spends up to one more.
+    """
+
+    inner: Strategy
+    evaluations: int
+
+    def ask(self, space: Space, history: Sequence[Trial], pending: Sequence[Ask], rng: random.Random) -> Ask | None:
+        ask = self.inner.ask(space, history, pending, rng)
+        asked = [*(trial.ask for trial in history if not trial.prior), *pending, *([] if ask is None else [ask])]
+        return ask if sum(len(each.examples) for each in asked) <= self.evaluations else None
+
+
+def _kept(make: Make) -> Make:
+    return lambda problem, evaluations: _Kept(make(problem, evaluations), evaluations)
+
+
+def _check_enough(
+    source: str, tables: Sequence[Table], chosen: Mapping[str, Make], evaluations: int, seeds: int
+) -> None:
+    """Raise where a strategy could not both explore and score its choice in full."""
+    cuts = [(cut(tables[seed % len(tables)], seed)[0], tables[seed % len(tables)]) for seed in range(seeds)]
+    val, table = max(cuts, key=lambda one: len(one[0]))
+    problem = Problem(table.space_at(0), val, seed=0)
+
+    def short(given: int) -> list[str]:
+        return [name for name, make in chosen.items() if _least(make(problem, given), problem) > given]
+
+    if lacking := short(evaluations):
+        least = next(more for more in count(evaluations) if not short(more))
+        raise ConfigError(
+            f"{evaluations} evaluations are too few on {source}, where val has {len(val)} examples, for "
+            f"{', '.join(map(repr, lacking))}; the least that all strategies can keep to is {least}"
+        )
+
+
+def _least(strategy: Strategy, problem: Problem) -> int:
+    """Return what a strategy takes to see one minibatch, or one field, and then score its choices in full."""
+    strategy, n = strategy.inner if isinstance(strategy, _Kept) else strategy, len(problem.examples)
+    match strategy:
+        case MinibatchSchedule():
+            return len(strategy.blocks[0]) + (strategy.closing or 1) * n
+        case SuccessiveHalving():
+            return (strategy.closing + 1) * strategy.smallest + strategy.closing * n
+        case Race():
+            return (CLOSING + 1) * len(strategy.blocks[0]) + CLOSING * n
+        case _:
+            return n
 
 
 def _points(low: float, high: float) -> str:

@@ -69,6 +69,8 @@ def replay(
 
     from luthier.bench import replaying
 
+    if null_studies:
+        replaying.check_nulls(strategies or [], evaluations=evaluations)
     compared = []
     for source in tables:
         found = replaying.run(source, strategies or [], evaluations=evaluations, seeds=seeds)

@@ -1,0 +1,63 @@
+"""The replay benchmark as a whole: what it refuses, what it keeps to, and what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from luthier.bench.replaying import as_markdown, kinds, nulls, run
+from luthier.bench.strategies import STRATEGIES
+from luthier.bench.synthetic import synthetic
+from luthier.errors import ConfigError
+from tests.cli.project import luthier
+from tests.repository.sources import ROOT
+
+LEAST = 160
+"""For all strategies on 45 examples: three full evaluations and a minibatch of 25."""
+
+
+def test_a_budget_too_small_for_a_strategy_is_refused_and_the_least_is_named() -> None:
+    with pytest.raises(ConfigError, match=f"'TPE, minibatch 25'; the least .* is {LEAST}$") as refused:
+        run("synthetic:additive", [], evaluations=LEAST - 1, seeds=1)
+    assert "'random, full'" not in str(refused.value), "that one needs no more than a full evaluation"
+    with pytest.raises(ConfigError, match=r"null tables.*the least"):
+        nulls([], evaluations=100, studies=1)
+    with pytest.raises(ConfigError, match="the least that all strategies can keep to is 45"):
+        run("synthetic:additive", ["random, full"], evaluations=44, seeds=1)
+
+
+def test_at_the_least_budget_every_strategy_searches_and_none_overspends() -> None:
+    fast = [name for name in STRATEGIES if "Gaussian" not in name]
+    for evaluations in (LEAST, 340):  # where the paper's schedule by itself would take 170, and 365
+        found = run("synthetic:additive", fast, evaluations=evaluations, seeds=2).found
+        spent = {replayed.evaluations for one in found.values() for replayed in one.replays}
+        assert min(spent) >= 45 and max(spent) <= evaluations
+
+
+def test_the_command_refuses_before_anything_is_replayed(tmp_path: Path) -> None:
+    table = tmp_path / "small.json"
+    synthetic("additive", 0, variables=2, levels=3, examples=40).save(table)
+    done = luthier(
+        tmp_path,
+        "bench", "replay", str(table), "--strategy", "random, minibatch 10", "--evaluations", "100", "--seeds", "2",
+        "--null-studies", "5",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "null tables" in done.stderr and "145" in done.stderr and "evaluations  " not in done.stderr
+
+
+def test_names_of_strategies_are_quoted_as_they_have_commas() -> None:
+    with pytest.raises(ConfigError, match=r"no strategy is called 'random'.*'random, full', 'random, minibatch 10'"):
+        run("synthetic:additive", ["random"], evaluations=300, seeds=1)
+
+
+def test_of_a_chain_it_is_said_that_not_all_points_were_scored() -> None:
+    told = as_markdown([run("synthetic:chain-4", ["random, full"], evaluations=100, seeds=2)])
+    assert "No variance shares: not all points of this space were scored." in told
+
+
+def test_the_page_names_every_kind_of_synthetic_table() -> None:
+    named = re.findall(r"`([\w-]+)`", (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8"))
+    assert set(kinds()) <= set(named)
