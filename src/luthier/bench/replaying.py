@@ -23,7 +23,7 @@ from luthier.search.space import Space
 from luthier.search.trial import Ask, Strategy, Trial
 
 SYNTHETIC, CHAIN = "synthetic:", "chain-"
-HEAD = ("strategy", "test", "95 %", "gain", "gap", "evaluations", f"minus {REFERENCE}, 95 %")
+HEAD = ("strategy", "test", "95 %", "gain", "gap", "evaluations", "trials", f"minus {REFERENCE}, 95 %")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Compared:
         rows = []
         for name, found in sorted(self.found.items(), key=lambda item: -item[1].test):
             low, high = interval([replayed.test for replayed in found.replays])
+            minibatches, full = found.trials
             against = "" if reference is None or found is reference else _points(*found.minus(reference))
             rows.append(
                 [
@@ -51,6 +52,7 @@ class Compared:
                     f"{100 * found.gain:+.1f}",
                     f"{100 * found.gap:+.1f}",
                     f"{found.evaluations:.0f}",
+                    f"{minibatches:.0f} + {full:.0f}",
                     against,
                 ]
             )
@@ -69,6 +71,7 @@ class Compared:
                     "gain": round(found.gain, 4),
                     "gap": round(found.gap, 4),
                     "evaluations": round(found.evaluations, 1),
+                    "trials": [round(trials, 1) for trials in found.trials],
                 }
                 for name, found in self.found.items()
             },
@@ -157,7 +160,7 @@ def as_html(compared: Sequence[Compared], null_rows: Sequence[Sequence[str]] = (
         for one in compared
     ]
     if null_rows:
-        parts.append(section("Null tables: adopted by mistake", table(NULL_HEAD, null_rows)))
+        parts.append(section(f"Null tables: adopted by mistake. {NULL_NOTE}", table(NULL_HEAD, null_rows)))
     lead = "Test score of the best point shown so far, against evaluations spent; bands are 95 % intervals of the mean."
     return page("Strategies on recorded and synthetic tables", lead, parts)
 
@@ -171,10 +174,11 @@ def as_markdown(compared: Sequence[Compared], null_rows: Sequence[Sequence[str]]
         told = f"Variance shares (first table): {shares}." if shares else _NO_SHARES
         parts.append(f"{title}\n{told}\n\n{markdown(HEAD, one.rows())}")
     if null_rows:
-        parts.append(f"## Null tables: adopted by mistake\n\n{markdown(NULL_HEAD, null_rows)}")
+        parts.append(f"## Null tables: adopted by mistake\n\n{NULL_NOTE}\n\n{markdown(NULL_HEAD, null_rows)}")
     return "\n".join(parts)
 
 
+NULL_NOTE = "On `ignored` every point scores alike, so nothing can be adopted: it checks the counting."
 NULL_HEAD = ("null table", "strategy", "adopted", "rate, 95 %")
 _NO_SHARES = "No variance shares: not all points of this space were scored."
 
