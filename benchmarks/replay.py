@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from luthier.bench.table import OutcomeTable
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+KEPT = ROOT / "runs" / "replay"
 EVALUATIONS = 300
 PAPER, ALSO_PAPER = 30 * 45, ("synthetic:additive", "synthetic:pairs")
 """The paper's budget on tables of about a hundred examples, and where it is replayed besides recorded tables."""
@@ -38,21 +40,31 @@ def main() -> None:
     budgets += [
         (source, PAPER) for source in sources if source in ALSO_PAPER or not source.startswith(replaying.SYNTHETIC)
     ]
-    compared = []
-    for source, evaluations in budgets:
-        begun = time.monotonic()
-        tables = replaying.tables_of(source, given.seeds)
-        first = tables[0]
-        found = compare(tables, STRATEGIES, evaluations=evaluations, seeds=given.seeds)
-        shares = variance_shares(first) if isinstance(first, OutcomeTable) else {}
-        compared.append(replaying.Compared(source, evaluations, given.seeds, found, shares))
-        print(f"{source}, {evaluations}: {time.monotonic() - begun:.0f} s", flush=True)
+    compared = [replayed(source, evaluations, given.seeds, again=given.again) for source, evaluations in budgets]
     nulls = null_rows(RESULTS / "replay-nulls.json", given.null_studies, again=given.again)
     told = [one.to_json() for one in compared]
     found_all = {"evaluations": EVALUATIONS, "seeds": given.seeds, "tables": told, "null tables": nulls}
     (RESULTS / "replay.json").write_text(json.dumps(found_all, indent=1) + "\n", encoding="utf-8")
     (RESULTS / "replay.md").write_text(replaying.as_markdown(compared, nulls), encoding="utf-8")
     (RESULTS / "replay.html").write_text(replaying.as_html(compared, nulls), encoding="utf-8")
+
+
+def replayed(source: str, evaluations: int, seeds: int, *, again: bool) -> replaying.Compared:
+    """Return what all strategies find on a kind of table; kept below ``runs/``, so that an interrupted run resumes."""
+    file = KEPT / f"{Path(source).stem.replace(':', '-')}-{evaluations}-{seeds}.pickle"
+    if file.exists() and not again:
+        known: replaying.Compared = pickle.loads(file.read_bytes())  # noqa: S301 - our own, of a moment ago
+        return known
+    begun = time.monotonic()
+    tables = replaying.tables_of(source, seeds)
+    first = tables[0]
+    found = compare(tables, STRATEGIES, evaluations=evaluations, seeds=seeds)
+    shares = variance_shares(first) if isinstance(first, OutcomeTable) else {}
+    compared = replaying.Compared(source, evaluations, seeds, found, shares)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(pickle.dumps(compared))
+    print(f"{source}, {evaluations}: {time.monotonic() - begun:.0f} s", flush=True)
+    return compared
 
 
 def null_rows(file: Path, studies: int, *, again: bool) -> list[list[str]]:
