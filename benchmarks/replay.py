@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import pickle
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from luthier.bench import replaying
-from luthier.bench.instrument import compare, variance_shares
+from luthier.bench.instrument import Found, compare, variance_shares
+from luthier.bench.replay import Replayed
 from luthier.bench.strategies import STRATEGIES
 from luthier.bench.table import OutcomeTable
+from luthier.search.space import Point
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -51,10 +54,9 @@ def main() -> None:
 
 def replayed(source: str, evaluations: int, seeds: int, *, again: bool) -> replaying.Compared:
     """Return what all strategies find on a kind of table; kept below ``runs/``, so that an interrupted run resumes."""
-    file = KEPT / f"{Path(source).stem.replace(':', '-')}-{evaluations}-{seeds}.pickle"
+    file = KEPT / f"{Path(source).stem.replace(':', '-')}-{evaluations}-{seeds}.json"
     if file.exists() and not again:
-        known: replaying.Compared = pickle.loads(file.read_bytes())  # noqa: S301 - our own, of a moment ago
-        return known
+        return read(json.loads(file.read_text(encoding="utf-8")))
     begun = time.monotonic()
     tables = replaying.tables_of(source, seeds)
     first = tables[0]
@@ -62,9 +64,18 @@ def replayed(source: str, evaluations: int, seeds: int, *, again: bool) -> repla
     shares = variance_shares(first) if isinstance(first, OutcomeTable) else {}
     compared = replaying.Compared(source, evaluations, seeds, found, shares)
     KEPT.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(pickle.dumps(compared))
+    file.write_text(json.dumps(asdict(compared), default=dict), encoding="utf-8")
     print(f"{source}, {evaluations}: {time.monotonic() - begun:.0f} s", flush=True)
     return compared
+
+
+def read(data: dict[str, Any]) -> replaying.Compared:
+    """Read back what was kept."""
+    found = {
+        name: Found(name, tuple(Replayed(**{**one, "chosen": Point(one["chosen"])}) for one in kept["replays"]))
+        for name, kept in data["found"].items()
+    }
+    return replaying.Compared(**{**data, "found": found})
 
 
 def null_rows(file: Path, studies: int, *, again: bool) -> list[list[str]]:
