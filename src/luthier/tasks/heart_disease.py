@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import luthier as lt
 from luthier.tasks.sources import RepositoryFile, local_rows, repository_file
-from luthier.tasks.task import Task
+from luthier.tasks.task import PaperSettings, Task
 
 INPUTS = (
     "age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak", "slope", "ca", "thal",
@@ -155,5 +155,5 @@ TASK = Task(
     examples=rows,
     sizes=(60, 60, 183),
     inputs=INPUTS,
-    paper_train=120,
+    paper=PaperSettings(full_evaluations=30, joint=15, alone=30),
 )

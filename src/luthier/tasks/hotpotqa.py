@@ -19,7 +19,7 @@ from typing import Any
 import luthier as lt
 from luthier.tasks.multihop import gather
 from luthier.tasks.sources import local_rows, missing
-from luthier.tasks.task import Task
+from luthier.tasks.task import PaperSettings, Task
 
 
 @lt.predictor(reasoning=True, instruction=lt.AUTO)
@@ -66,6 +66,5 @@ TASK = Task(
     test_examples=test_rows,
     sizes=(250, 250, 1576),
     inputs=("question",),
-    full_evaluations=50,
-    paper_train=500,
+    paper=PaperSettings(full_evaluations=50, joint=30, alone=60),
 )

@@ -28,7 +28,7 @@ from typing import Annotated, Any
 import luthier as lt
 from luthier.tasks.multihop import gather
 from luthier.tasks.sources import RepositoryFile, local_rows, repository_file
-from luthier.tasks.task import Task
+from luthier.tasks.task import PaperSettings, Task
 
 ENDING = "Peace!"
 
@@ -119,7 +119,7 @@ TASK = Task(
     metric=metric,
     examples=train_rows,
     test_examples=test_rows,
-    sizes=(350, 350, 200),
+    sizes=(250, 250, 200),
     inputs=("question",),
-    paper_train=500,
+    paper=PaperSettings(full_evaluations=30, joint=30, alone=35),
 )

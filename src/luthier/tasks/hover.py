@@ -22,7 +22,7 @@ import luthier as lt
 from luthier.evaluation.compare import normalize
 from luthier.tasks.retrieval import search
 from luthier.tasks.sources import RepositoryFile, local_rows, repository_file
-from luthier.tasks.task import Task
+from luthier.tasks.task import PaperSettings, Task
 
 PASSAGES_PER_HOP = 7
 ARTICLES = 3
@@ -108,6 +108,5 @@ TASK = Task(
     inputs=("claim",),
     group="source",
     max_tokens=600,
-    full_evaluations=20,
-    paper_train=500,
+    paper=PaperSettings(full_evaluations=20, joint=10, alone=15),
 )

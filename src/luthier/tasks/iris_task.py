@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import luthier as lt
 from luthier.tasks.iris import iris, iris_typo, measurements
-from luthier.tasks.task import Task
+from luthier.tasks.task import PaperSettings, Task
 
 _INPUTS = ("petal_length", "petal_width", "sepal_length", "sepal_width")
+_PAPER = PaperSettings(full_evaluations=30, joint=30, alone=50)
 
 IRIS = Task(
     name="iris",
@@ -15,6 +16,7 @@ IRIS = Task(
     examples=measurements,
     sizes=(30, 45, 75),
     inputs=_INPUTS,
+    paper=_PAPER,
 )
 IRIS_TYPO = Task(
     name="iris_typo",
@@ -23,4 +25,5 @@ IRIS_TYPO = Task(
     examples=measurements,
     sizes=(30, 45, 75),
     inputs=_INPUTS,
+    paper=_PAPER,
 )

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import luthier as lt
 from luthier.tasks.sources import RepositoryFile, local_rows, repository_file
-from luthier.tasks.task import Task
+from luthier.tasks.task import PaperSettings, Task
 
 _COMMIT = "b02532a2f4185c6118a57a148455e0750592d8c8"
 _BLOBS = {
@@ -112,6 +112,5 @@ TASK = Task(
     inputs=("context", "question"),
     group="contrast_set",
     max_tokens=200,
-    full_evaluations=50,
-    paper_train=500,
+    paper=PaperSettings(full_evaluations=50, joint=70, alone=70),
 )

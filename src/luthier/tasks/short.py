@@ -1,6 +1,7 @@
 """ScoNe and Heart Disease without reasoning, for LMs so small that reasoning costs them the answer.
 
-Everything else is the tasks' own: data, splits, metrics, traps. They are no tasks of the paper.
+Everything else is the tasks' own: data, splits, metrics, traps, and the paper's budget and N. They are no tasks of the
+paper.
 """
 
 from __future__ import annotations

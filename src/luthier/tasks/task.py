@@ -14,6 +14,29 @@ from luthier.program.program import discover
 Example = Mapping[str, Any]
 
 
+PAPER = "/paper"
+"""What the names of optimizers with the paper's settings end with."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaperSettings:
+    """How the paper runs optimizers on a task (MIPRO Tables 3 and 4, §5.2, App. B)."""
+
+    full_evaluations: int
+    """T, the search's budget in evaluations of the whole train part, on which the paper scores, too (B.2)."""
+    joint: int
+    """N where instructions and demos are searched together: MIPRO's (Table 4)."""
+    alone: int
+    """N where either is searched alone: 0-shot MIPRO's, and Bayesian Bootstrap's on the tasks it has (Table 4)."""
+    temperature: float = 0.7
+    """Of the LM that runs the program (B.4)."""
+
+    def candidates(self, optimizer: str) -> int | None:
+        """Return N of an optimizer; None for those whose N the paper has not, or takes from the budget."""
+        found = {"mipro": self.joint, "mipro0": self.alone, "bayesian-bootstrap": self.alone}
+        return found.get(optimizer.removesuffix(PAPER))
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One task of the benchmark (MIPRO §5.1, Table 3)."""
@@ -24,7 +47,8 @@ class Task:
     examples: Callable[[], Sequence[Example]]
     """What train and val are cut from; the test part, too, where there is no test set of its own."""
     sizes: tuple[int, int, int]
-    """Train, val, test. The paper scores on train; here the paper's train part is cut in two."""
+    """Train, val, test. The paper scores on train; here the paper's train part is cut in two, and put together again by
+    optimizers with the paper's settings."""
     inputs: tuple[str, ...]
     test_examples: Callable[[], Sequence[Example]] | None = None
     """A test set of another source."""
@@ -32,10 +56,8 @@ class Task:
     """The column whose equal values stay on one side of every cut."""
     max_tokens: int = 150
     """The longest answer (MIPRO B.4)."""
-    full_evaluations: int = 30
-    """The paper's budget in evaluations of its whole train part (MIPRO B.2)."""
-    paper_train: int = 75
-    """How many examples the paper's train part has."""
+    paper: PaperSettings | None = None
+    """How the paper runs it; None: it is no task of the paper."""
 
     def splits(self, split_seed: int = 0, sizes: tuple[int, int, int] | None = None) -> lt.Splits:
         """Return train, val, and test, disjoint in inputs and groups.
