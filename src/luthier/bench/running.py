@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import luthier as lt
 from luthier.bench.suite import Case
 from luthier.errors import BudgetExhausted, LuthierError, StudyPaused
+from luthier.optimizers.registry import optimizer_named
 from luthier.report.paid import STORE, answered, paid
 from luthier.report.phases import actuals
 from luthier.report.summary import unfolded
@@ -71,14 +73,15 @@ def _tuned(
     on_event: Callable[[Mapping[str, Any]], None] | None,
 ) -> lt.Result[Any]:
     of = task(case.task)
+    lm = make_lm(case.lm, of.max_tokens)
     return lt.optimize(
         of.program,
         of.splits(case.seed, case.sizes),
         of.metric,
-        lm=make_lm(case.lm, of.max_tokens),
+        lm=lm if case.temperature is None else lm.with_settings(temperature=case.temperature),
         proposer_lm=None if case.proposer_lm is None else make_lm(case.proposer_lm, of.max_tokens),
         teacher_lm=None if case.teacher_lm is None else make_lm(case.teacher_lm, of.max_tokens),
-        optimizer=case.optimizer,
+        optimizer=_optimizer(case),
         auto=case.evaluations,
         budget=budget,
         inputs=list(of.inputs),
@@ -87,6 +90,11 @@ def _tuned(
         on_event=on_event,
         anyway=True,  # what a search does is measured, worth its price or not
     )
+
+
+def _optimizer(case: Case) -> Any:
+    found: Any = optimizer_named(case.optimizer)
+    return found if case.candidates is None else replace(found, candidates=case.candidates)
 
 
 def _outcome(result: lt.Result[Any]) -> dict[str, Any]:
@@ -184,4 +192,6 @@ def _case_json(case: Case) -> dict[str, Any]:
         "seed": case.seed,
         "evaluations": case.evaluations,
         "sizes": None if case.sizes is None else list(case.sizes),
+        "candidates": case.candidates,
+        "temperature": case.temperature,
     }

@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 from luthier.errors import ConfigError, DataError
 from luthier.optimizers.registry import optimizer_named
 from luthier.tasks.registry import task
+from luthier.tasks.task import PAPER
 
 T = TypeVar("T")
 
 DECLARED = "suite.json"
 """The suite as it was declared, in the folder of its runs."""
+BY_TASK = ("evaluations", "sizes", "candidates", "temperature")
+"""What can differ by task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,10 @@ class Case:
     """Train, val, test, where not the task's own."""
     proposer_lm: str | None = None
     teacher_lm: str | None = None
+    candidates: int | None = None
+    """N; None: what the optimizer takes by itself."""
+    temperature: float | None = None
+    """Of the LM that runs the programs; None: its own."""
 
     @property
     def slug(self) -> str:
@@ -47,6 +54,9 @@ class Case:
 class Suite:
     """Cases to run one after the other.
 
+    An optimizer with the paper's settings (``mipro/paper``) runs on a task of the paper with the paper's budget, N, and
+    temperature, where the suite does not say otherwise.
+
     Args:
         tasks: names of tasks.
         optimizers: names of optimizers.
@@ -54,12 +64,14 @@ class Suite:
         seeds: each is a split and a search of its own.
         evaluations: program runs of each search.
         comparisons: pairs of optimizers, the first claimed to be better: Holm's correction is over these.
-        by_task: settings that differ for a task: ``evaluations``, ``sizes``.
+        by_task: settings that differ for a task: those of `BY_TASK`.
         proposer_lm: writes instructions; None: ``lm``.
         teacher_lm: makes demos; None: ``lm``.
+        candidates: N, for the optimizers that have one.
+        temperature: of the LM that runs the programs.
 
     Raises:
-        ConfigError: a name is unknown, or nothing is left to run.
+        ConfigError: a name is unknown, a setting is out of range, nothing is left to run, or a comparison is unfair.
     """
 
     tasks: tuple[str, ...]
@@ -71,6 +83,8 @@ class Suite:
     by_task: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     proposer_lm: str | None = None
     teacher_lm: str | None = None
+    candidates: int | None = None
+    temperature: float | None = None
 
     def __post_init__(self) -> None:
         for name in self.tasks:
@@ -83,22 +97,54 @@ class Suite:
             raise ConfigError(f"a comparison names {unknown[0]!r}, which is none of the suite's optimizers")
         if strange := [name for name in self.by_task if name not in self.tasks]:
             raise ConfigError(f"settings are given for {strange[0]!r}, which is none of the suite's tasks")
+        _check_settings("", {name: getattr(self, name) for name in BY_TASK if name != "sizes"})
+        for name, own in self.by_task.items():
+            _check_settings(f"by_task.{name}: ", own)
+        given = [self.candidates, *(own.get("candidates") for own in self.by_task.values())]
+        if any(given) and not any(map(_has_candidates, self.optimizers)):
+            raise ConfigError(f"candidates: none of {', '.join(self.optimizers)} has an N to set")
+        self._check_comparisons()
+
+    def _check_comparisons(self) -> None:
+        """Refuse to claim anything of optimizers one of which the paper's settings give more."""
+        for name, (first, second) in product(self.tasks, self.comparisons):
+            a, b = (self._case(self.seeds[0], name, optimizer) for optimizer in (first, second))
+            if differs := [each for each in ("evaluations", "temperature") if getattr(a, each) != getattr(b, each)]:
+                what = " and ".join(differs)
+                raise ConfigError(
+                    f"{first!r} and {second!r} cannot be compared on {name!r}: only one of them takes the paper's "
+                    f"{what}; give {what}, which then hold for both"
+                )
 
     def cases(self) -> Iterator[Case]:
         """Yield the cases, seed by seed, so that an unfinished suite has whole seeds."""
         for seed, name, optimizer in product(self.seeds, self.tasks, self.optimizers):
-            own = self.by_task.get(name, {})
-            sizes = own.get("sizes")
-            yield Case(
-                task=name,
-                optimizer=optimizer,
-                lm=self.lm,
-                seed=seed,
-                evaluations=own.get("evaluations", self.evaluations),
-                sizes=None if sizes is None else (int(sizes[0]), int(sizes[1]), int(sizes[2])),
-                proposer_lm=self.proposer_lm,
-                teacher_lm=self.teacher_lm,
-            )
+            yield self._case(seed, name, optimizer)
+
+    def _case(self, seed: int, name: str, optimizer: str) -> Case:
+        of, own = task(name), self.by_task.get(name, {})
+        sizes = own.get("sizes")
+        evaluations, candidates, temperature = (
+            own.get(each, getattr(self, each)) for each in ("evaluations", "candidates", "temperature")
+        )
+        candidates = candidates if _has_candidates(optimizer) else None
+        if of.paper is not None and optimizer.endswith(PAPER):
+            train, val, _ = sizes or of.sizes
+            evaluations = of.paper.full_evaluations * (train + val) if evaluations is None else evaluations
+            candidates = of.paper.candidates(optimizer) if candidates is None else candidates
+            temperature = of.paper.temperature if temperature is None else temperature
+        return Case(
+            task=name,
+            optimizer=optimizer,
+            lm=self.lm,
+            seed=seed,
+            evaluations=evaluations,
+            sizes=None if sizes is None else (sizes[0], sizes[1], sizes[2]),
+            proposer_lm=self.proposer_lm,
+            teacher_lm=self.teacher_lm,
+            candidates=candidates,
+            temperature=temperature,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the suite as JSON."""
@@ -110,27 +156,32 @@ class Suite:
         """Read a suite back, or one that somebody wrote.
 
         Raises:
-            ConfigError: it has a key that no suite has, or lacks one.
+            ConfigError: it has a key that no suite has, lacks one, or has something of another kind there.
         """
-        fields: dict[str, Callable[[Any], Any]] = {
-            "tasks": lambda names: tuple(map(str, names)),
-            "optimizers": lambda names: tuple(map(str, names)),
-            "lm": str,
-            "seeds": lambda seeds: tuple(map(int, seeds)),
-            "evaluations": lambda number: None if number is None else int(number),
-            "comparisons": lambda pairs: tuple((str(better), str(other)) for better, other in pairs),
-            "by_task": lambda tasks: {str(name): dict(own) for name, own in tasks.items()},
-            "proposer_lm": lambda name: None if name is None else str(name),
-            "teacher_lm": lambda name: None if name is None else str(name),
+        readers: dict[str, Callable[[Any], Any]] = {
+            "tasks": _names,
+            "optimizers": _names,
+            "lm": _name,
+            "seeds": _numbers,
+            "evaluations": lambda number: number,
+            "comparisons": lambda pairs: tuple(map(_pair, _listed(pairs))),
+            "by_task": _tables,
+            "proposer_lm": lambda name: None if name is None else _name(name),
+            "teacher_lm": lambda name: None if name is None else _name(name),
+            "candidates": lambda number: number,
+            "temperature": lambda number: number,
         }
-        if unknown := [key for key in data if key not in fields]:
-            raise ConfigError(f"a suite has no {unknown[0]!r}; it has {', '.join(fields)}")
+        if unknown := [key for key in data if key not in readers]:
+            raise ConfigError(f"a suite has no {unknown[0]!r}; it has {', '.join(readers)}")
         if lacking := [key for key in ("tasks", "optimizers", "lm") if key not in data]:
             raise ConfigError(f"the suite lacks {lacking[0]!r}")
-        try:
-            return Suite(**{key: read(data[key]) for key, read in fields.items() if key in data})
-        except (TypeError, ValueError, AttributeError) as error:
-            raise ConfigError(f"the suite cannot be read: {error}") from error
+        found: dict[str, Any] = {}
+        for key, read in readers.items():
+            try:
+                found |= {key: read(data[key])} if key in data else {}
+            except TypeError as error:
+                raise ConfigError(f"the suite's {key} cannot be read: {error}") from error
+        return Suite(**found)
 
 
 def read_suite(path: Path) -> Suite:
@@ -161,24 +212,81 @@ def declare(suite: Suite, folder: Path) -> Suite:
     file = folder / DECLARED
     if file.exists():
         known = read_suite(file)
-        fixed = ("lm", "evaluations", "comparisons", "by_task", "proposer_lm", "teacher_lm")
+        fixed = [each.name for each in fields(Suite) if each.name not in ("tasks", "optimizers", "seeds")]
         differs = [name for name in fixed if getattr(known, name) != getattr(suite, name)]
         if differs and not (differs == ["comparisons"] and not suite.comparisons):
             raise ConfigError(f"{folder} holds runs of a suite with another {differs[0]}; take another --out")
-        suite = Suite(
+        suite = replace(
+            known,
             tasks=_joined(known.tasks, suite.tasks),
             optimizers=_joined(known.optimizers, suite.optimizers),
-            lm=known.lm,
             seeds=_joined(known.seeds, suite.seeds),
-            evaluations=known.evaluations,
-            comparisons=known.comparisons,
-            by_task=known.by_task,
-            proposer_lm=known.proposer_lm,
-            teacher_lm=known.teacher_lm,
         )
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(suite.to_json(), indent=1) + "\n", encoding="utf-8")
     return suite
+
+
+def _check_settings(where: str, given: Mapping[str, Any]) -> None:
+    if unknown := [name for name in given if name not in BY_TASK]:
+        raise ConfigError(f"{where}there is no setting {unknown[0]!r}; there are {', '.join(BY_TASK)}")
+    for name, value in given.items():
+        match name:
+            case "evaluations":
+                good, needed = _is_whole(value, 1), "a whole number, at least 1,"
+            case "candidates":
+                good, needed = _is_whole(value, 2), "a whole number, at least 2 with the original,"
+            case "temperature":
+                good, needed = type(value) in (int, float) and value >= 0, "a number, at least 0,"
+            case _:
+                good = isinstance(value, list | tuple) and len(value) == 3 and all(_is_whole(n, 1) for n in value)
+                needed = "three whole numbers, at least 1 each, train, val, and test,"
+        if value is not None and not good:
+            raise ConfigError(f"{where}{name} = {value!r}: {needed} must be given, or nothing")
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return type(value) is int and value >= least
+
+
+def _has_candidates(optimizer: str) -> bool:
+    made: Any = optimizer_named(optimizer)
+    return any(each.name == "candidates" for each in fields(made))
+
+
+def _listed(value: object) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{value!r} is no list; write {json.dumps([value])}")
+    return tuple(value)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(map(_name, _listed(value)))
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    if strange := [number for number in _listed(value) if not _is_whole(number, 0)]:
+        raise TypeError(f"{strange[0]!r} is no whole number")
+    return _listed(value)
+
+
+def _pair(value: object) -> tuple[str, str]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise TypeError(f'{value!r} is no pair of optimizers; write [["mipro", "mipro0"]]')
+    better, other = _names(value)
+    return better, other
+
+
+def _tables(value: object) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, Mapping) or not all(isinstance(own, Mapping) for own in value.values()):
+        raise TypeError(f"{value!r} is no table of settings by task; write a section [by_task.NAME]")
+    return {str(name): dict(own) for name, own in value.items()}
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no name")
+    return value
 
 
 def _joined(known: Sequence[T], more: Sequence[T]) -> tuple[T, ...]:

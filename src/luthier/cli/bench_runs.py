@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier import errors
 from luthier.cli import options as o
 from luthier.cli.console import emit, people, say
-from luthier.cli.exits import guarded
-from luthier.errors import ConfigError
+from luthier.cli.exits import Code, code_of_error, guarded
+from luthier.errors import ConfigError, LuthierError
 
 if TYPE_CHECKING:
     from luthier.bench.suite import Suite
+    from luthier.cli.launch import Launch
 
+Seeds = Annotated[
+    str | None, typer.Option("--seeds", metavar="1,2,3", help="Each is a split and a search; 1 if left out.")
+]
 Evaluations = Annotated[
-    int | None, typer.Option("--evaluations", metavar="N", min=1, help="Program runs of each search, the paper's unit.")
+    int | None,
+    typer.Option(
+        "--evaluations",
+        metavar="N",
+        min=1,
+        help="Program runs of each search, the paper's unit; for NAME/paper the paper's if left out.",
+    ),
+]
+Candidates = Annotated[
+    int | None,
+    typer.Option(
+        "--candidates",
+        metavar="N",
+        min=2,
+        help="Instructions and demo sets to choose from; for NAME/paper the paper's if left out.",
+    ),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature",
+        metavar="T",
+        min=0,
+        help="Of the LM that runs the programs; its own if left out, for NAME/paper the paper's 0.7.",
+    ),
 ]
 Sizes = Annotated[
     str | None, typer.Option("--sizes", metavar="TRAIN,VAL,TEST", help="Other parts than the task's own.")
@@ -31,10 +61,13 @@ def run(
     ],
     lm: Annotated[str | None, typer.Option("--lm", metavar="NAME", help="Runs the programs.")] = None,
     optimizers: Annotated[
-        list[str] | None, typer.Option("--optimizer", metavar="NAME", help="As often as wanted; else mipro.")
+        list[str] | None,
+        typer.Option("--optimizer", metavar="NAME", help="As often as wanted; mipro if left out."),
     ] = None,
-    seeds: Annotated[str, typer.Option("--seeds", metavar="1,2,3", help="Each is a split and a search.")] = "1",
+    seeds: Seeds = None,
     evaluations: Evaluations = None,
+    candidates: Candidates = None,
+    temperature: Temperature = None,
     sizes: Sizes = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where studies and results are kept.")] = Path(
         "runs/bench"
@@ -52,47 +85,46 @@ def run(
 ) -> None:
     """Run optimizers on tasks, one study after the other; run again, it goes on where it was.
 
-    Budgets hold for each study by itself.
+    Budgets hold for each study by itself. Where a study failed, the exit code is that of the first failure.
     """
-    from luthier.bench.running import run_case
-    from luthier.bench.suite import declare, read_suite
     from luthier.cli.launch import Launch
 
-    first = Path(tasks[0])
-    if first.suffix in (".toml", ".json"):
-        if len(tasks) > 1 or lm is not None or optimizers or evaluations is not None or sizes is not None:
-            raise ConfigError("a suite's file declares everything; leave out other tasks and options")
-        suite = read_suite(first)
-    else:
-        suite = _suite(tasks, lm, optimizers, seeds, evaluations, sizes, proposer_lm, teacher_lm)
-    declared = declare(suite, out)
-    launch = Launch(
-        program="",
-        data="",
-        metric="",
-        lm=suite.lm,
-        base_url=base_url,
-        api_key_env=api_key_env,
-        budget_usd=budget_usd,
-        budget_calls=budget_calls,
-        budget_tokens=budget_tokens,
-        budget_seconds=budget_seconds,
+    suite = _suite(
+        tasks,
+        {
+            "lm": lm,
+            "optimizers": optimizers,
+            "seeds": seeds,
+            "evaluations": evaluations,
+            "candidates": candidates,
+            "temperature": temperature,
+            "sizes": sizes,
+            "proposer_lm": proposer_lm,
+            "teacher_lm": teacher_lm,
+        },
     )
-
-    def made(name: str, longest: int) -> Any:
-        return launch.made(name).with_settings(max_tokens=longest)
-
-    wanted = [case for case in declared.cases() if case in set(suite.cases())]
-    found = []
-    for number, case in enumerate(wanted, 1):
-        head = f"{number} of {len(wanted)}  {case.task}, {case.optimizer}, seed {case.seed}"
-        result = run_case(case, out, made, budget=launch.budget(), on_event=_phases(head))
-        found.append(result)
-        say(f"{head}: {_told(result)}")
+    found = _run(
+        suite,
+        out,
+        Launch(
+            program="",
+            data="",
+            metric="",
+            lm=suite.lm,
+            base_url=base_url,
+            api_key_env=api_key_env,
+            budget_usd=budget_usd,
+            budget_calls=budget_calls,
+            budget_tokens=budget_tokens,
+            budget_seconds=budget_seconds,
+        ),
+    )
     if as_json:
         emit({"cases": found})
-    failed = sum(result["status"] == "failed" for result in found)
-    say(f"{len(found) - failed} done, {failed} failed; luthier bench table {out}")
+    failed = [result for result in found if result["status"] == "failed"]
+    say(_ended(len(found), len(failed), out))
+    if failed:
+        raise typer.Exit(_code(failed[0]))
 
 
 @guarded
@@ -127,33 +159,26 @@ def table(
         emit(told.to_json())
 
 
-def _suite(
-    tasks: list[str],
-    lm: str | None,
-    optimizers: list[str] | None,
-    seeds: str,
-    evaluations: int | None,
-    sizes: str | None,
-    proposer_lm: str | None,
-    teacher_lm: str | None,
-) -> Suite:
-    from luthier.bench.suite import Suite
+def _suite(tasks: Sequence[str], given: Mapping[str, Any]) -> Suite:
+    """Return the suite that a file declares, or that tasks and options make."""
+    from luthier.bench.suite import Suite, read_suite
 
-    if lm is None:
+    options = {name: value for name, value in given.items() if value is not None}
+    file = next((Path(name) for name in tasks if Path(name).suffix in (".toml", ".json")), None)
+    if file is not None:
+        spelled = [f"--{'optimizer' if name == 'optimizers' else name.replace('_', '-')}" for name in options]
+        if extra := [*(name for name in tasks if Path(name) != file), *spelled]:
+            raise ConfigError(
+                f"{file} declares the whole suite: leave out {', '.join(extra)}, and write it into the file"
+            )
+        return read_suite(file)
+    if "lm" not in options:
         raise ConfigError("--lm says who runs the programs, e.g. --lm local/qwen2.5-coder-0.5b")
-    parts = None if sizes is None else _numbers("--sizes", sizes)
-    if parts is not None and len(parts) != 3:
-        raise ConfigError(f"--sizes {sizes}: three numbers are needed, train, val, and test")
-    return Suite(
-        tasks=tuple(tasks),
-        optimizers=tuple(optimizers or ["mipro"]),
-        lm=lm,
-        seeds=_numbers("--seeds", seeds),
-        evaluations=evaluations,
-        by_task={} if parts is None else {name: {"sizes": list(parts)} for name in tasks},
-        proposer_lm=proposer_lm,
-        teacher_lm=teacher_lm,
-    )
+    sizes = options.pop("sizes", None)
+    if sizes is not None:
+        options["by_task"] = {name: {"sizes": list(_numbers("--sizes", sizes))} for name in tasks}
+    optimizers, seeds = options.pop("optimizers", ["mipro"]), options.pop("seeds", "1")
+    return Suite(tasks=tuple(tasks), optimizers=tuple(optimizers), seeds=_numbers("--seeds", seeds), **options)
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
@@ -163,25 +188,94 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
         raise ConfigError(f"{option} {text}: whole numbers are needed, with commas between them") from error
 
 
-_REACHED = {"proposals": "instructions proposed, searching", "loop_end": "searched, testing"}
+def _run(suite: Suite, out: Path, launch: Launch) -> list[dict[str, Any]]:
+    """Run the suite's cases; return their results."""
+    from luthier.bench.running import run_case
+    from luthier.bench.suite import declare
+
+    def made(name: str, longest: int) -> Any:
+        return launch.made(name).with_settings(max_tokens=longest)
+
+    _check_lms(suite, launch)
+    declared = declare(suite, out)
+    wanted = [case for case in declared.cases() if case in set(suite.cases())]
+    say(f"{_studies(len(wanted))}, kept in {out}; you may stop at any time: the same command goes on.")
+    found: list[dict[str, Any]] = []
+    try:
+        for number, case in enumerate(wanted, 1):
+            progress = _Progress(f"{number} of {len(wanted)}  {case.task}, {case.optimizer}, seed {case.seed}")
+            found.append(run_case(case, out, made, budget=launch.budget(), on_event=progress))
+            progress.end(found[-1])
+    except (LuthierError, KeyboardInterrupt) as error:
+        error.add_note(f"{len(found)} of {_studies(len(wanted))} ended; the same command goes on from here.")
+        raise
+    return found
 
 
-def _phases(head: str) -> Callable[[Mapping[str, Any]], None]:
-    """Return a listener that says when a study enters its longer phases."""
+def _check_lms(suite: Suite, launch: Launch) -> None:
+    """Find whatever is wrong with an LM's name or key, before anything is kept that the corrected name would not fit.
 
-    def listen(event: Mapping[str, Any]) -> None:
-        if event.get("transient"):
+    Raises:
+        ConfigError: an LM cannot be asked.
+    """
+    for name in dict.fromkeys((suite.lm, suite.proposer_lm, suite.teacher_lm)):
+        if name is not None:
+            lm = launch.made(name)
+            lm.check(dollars=launch.budget_usd is not None)
+            _ = lm.identity  # only then is an embedded model looked for
+
+
+@dataclass
+class _Progress:
+    """Says when a study enters its longer phases, and what it came to."""
+
+    head: str
+    heard: bool = False
+    """Whether the study ran; one that is done is only read."""
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        self.heard = True
+        if not event.get("transient") and (reached := _reached(event)):
+            say(f"{self.head}: {reached}")
+
+    def end(self, result: Mapping[str, Any]) -> None:
+        """Say what the study came to."""
+        if result["status"] == "failed":
+            say(f"{self.head}: failed: {result['error'].partition(': ')[2]}", style="red")
             return
-        if event["event"] == "baseline":
-            say(f"{head}: original {100 * event['mean']:.1f} % on val")
-        elif event["event"] in _REACHED:
-            say(f"{head}: {_REACHED[event['event']]}")
-
-    return listen
+        before, after = (100 * sum(values) / max(1, len(values)) for values in map(result["test"].get, _WHEN))
+        said = {"adopt": "adopt the tuned", "keep": "keep the original"}.get(result["decision"], "undecided")
+        known = "" if self.heard else "done before: "
+        say(f"{self.head}: {known}on test {before:.1f} % with the original prompts, {after:.1f} % tuned: {said}")
 
 
-def _told(result: Mapping[str, Any]) -> str:
-    if result["status"] == "failed":
-        return f"failed: {result['error']}"
-    before, after = ((sum(result["test"][when]) / max(1, len(result["test"][when]))) for when in ("before", "after"))
-    return f"test {100 * before:.1f} % → {100 * after:.1f} %, {result['decision']}"
+_WHEN = ("before", "after")
+
+
+def _reached(event: Mapping[str, Any]) -> str | None:
+    """Return what a study does from this event on, where it is something longer."""
+    match event["event"]:
+        case "baseline":
+            return (
+                f"the original prompts score {100 * event['mean']:.1f} % on {event['n']} examples; preparing the search"
+            )
+        case "proposals":
+            return "instructions are proposed; searching"
+        case "loop_end":
+            return "searched; testing"
+    return None
+
+
+def _studies(n: int) -> str:
+    return f"{n} stud{'y' if n == 1 else 'ies'}"
+
+
+def _ended(n: int, failed: int, out: Path) -> str:
+    again = f", {failed} failed (why is said above; the same command tries again)" if failed else ""
+    return f"{n - failed} of {_studies(n)} done{again}. Compare them: luthier bench table {out}"
+
+
+def _code(failed: Mapping[str, Any]) -> Code:
+    """Return the code that the command would end with, had the failure ended it."""
+    kind = getattr(errors, failed["error"].partition(":")[0])
+    return code_of_error(kind.__new__(kind))
