@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from luthier.bench.comparing import Scores, difference
+from luthier.bench.claims import KEPT, ONE_SEED, Result, both_kept, by_optimizer, by_seed
+from luthier.bench.comparing import difference
 from luthier.bench.instrument import Found, compare
 from luthier.bench.page import markdown
 from luthier.bench.paper_results import paper_test
@@ -38,7 +39,9 @@ PAPER_TASKS = ("scone", "hotpotqa", "hover", "hotpotqa_conditional", "iris", "ir
 LEAD = f"""# Three lessons of the paper, held against our runs
 
 `python benchmarks/agreement.py`. Differences in points of test score, with 95 % intervals; *yes* and *no* where the
-interval lies on one side of zero, else *cannot tell*.
+interval lies on one side of zero, else *cannot tell*; *one seed* where the interval covers examples only, and so does
+not answer. B's intervals cover other cuts and searches of the same rows that each table has, not new examples. Nothing
+corrects for the number of intervals on this page.
 
 - A: the suite on tasks ([suite-a.md](suite-a.md)), qwen2.5-coder-0.5b: joint is `mipro`, demos
   `bootstrap-random-search`, instructions `mipro0`, grounding `opro` against `opro-g`; seeds and examples resampled.
@@ -83,20 +86,19 @@ def replayed(table: OutcomeTable) -> dict[str, Found]:
     }
 
 
-def on_task(results: Sequence[Mapping[str, object]], task: str, first: str, second: str) -> str:
+def on_task(results: Sequence[Result], task: str, first: str, second: str) -> str:
     """Return the difference of two optimizers on a task."""
-    found = difference(scores(results, task, first), scores(results, task, second))
-    return "–" if found is None else told(found.value, found.low, found.high) + f", {plural(found.seeds, 'seed')}"
-
-
-def scores(results: Sequence[Mapping[str, object]], task: str, optimizer: str) -> Scores:
-    """Return test scores by seed and example."""
-    found: dict[int, dict[str, float]] = {}
-    for result in results:
-        case, test = result["case"], result.get("test")
-        if isinstance(case, dict) and isinstance(test, dict) and (case["task"], case["optimizer"]) == (task, optimizer):
-            found[case["seed"]] = dict(zip(test["examples"], test["after"], strict=True))
-    return found
+    done = by_optimizer([result for result in results if result["case"]["task"] == task])
+    one, other = done.get(first, []), done.get(second, [])
+    found = difference(by_seed(one), by_seed(other))
+    if found is None:
+        return "–"
+    seeds = plural(found.seeds, "seed")
+    if both_kept(one, other):
+        return f"{KEPT}, {seeds}"
+    if found.p is None:
+        return f"{ONE_SEED}: {in_points(found.value, found.low, found.high)}"
+    return f"{told(found.value, found.low, found.high)}, {seeds}"
 
 
 def on_table(found: Mapping[str, Found], first: str, second: str) -> str:
@@ -118,7 +120,12 @@ def in_paper(first: str, second: str) -> str:
 def told(value: float, low: float, high: float) -> str:
     """Return a difference with its interval, and what it says."""
     says = "yes" if low > 0 else "no" if high < 0 else "cannot tell"
-    return f"{says}: {100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{says}: {in_points(value, low, high)}"
+
+
+def in_points(value: float, low: float, high: float) -> str:
+    """Return a difference with its interval."""
+    return f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 if __name__ == "__main__":

@@ -10,12 +10,18 @@ from typing import Any
 
 import luthier as lt
 from luthier.bench.suite import Case
-from luthier.errors import BudgetExhausted, LuthierError, StudyPaused
+from luthier.errors import BudgetExhausted, DataError, LuthierError, StudyPaused
+from luthier.optimizers.payloads import Choices
 from luthier.optimizers.registry import optimizer_named
+from luthier.program.candidate import Candidate
+from luthier.report.model import view
 from luthier.report.paid import STORE, answered, paid
 from luthier.report.phases import actuals
+from luthier.report.spending import Amounts
 from luthier.report.summary import unfolded
+from luthier.search.space import Point
 from luthier.tasks.registry import task
+from luthier.types import Role
 
 RESULTS = "results"
 STUDIES = "studies"
@@ -55,14 +61,36 @@ def run_case(
 
 
 def read_results(folders: Iterable[Path]) -> list[dict[str, Any]]:
-    """Return the results of all cases in folders of runs, or in folders that hold results alone."""
-    files = [
-        file
-        for folder in folders
-        for file in sorted((folder / RESULTS if (folder / RESULTS).is_dir() else folder).glob("*.json"))
-    ]
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    return [result for result in found if isinstance(result, dict) and "case" in result]
+    """Return the results of all cases in folders of runs, or in folders that hold results alone.
+
+    Raises:
+        DataError: as ``results_by_folder``.
+    """
+    return [result for own in results_by_folder(folders).values() for result in own]
+
+
+def results_by_folder(folders: Iterable[Path]) -> dict[Path, list[dict[str, Any]]]:
+    """Return the same by folder.
+
+    Raises:
+        DataError: a folder is missing, or two files hold results of one case.
+    """
+    found: dict[Path, list[dict[str, Any]]] = {}
+    known: dict[str, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"there is no folder {folder}")
+        own = found.setdefault(folder, [])
+        for file in sorted((folder / RESULTS if (folder / RESULTS).is_dir() else folder).glob("*.json")):
+            result = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(result, dict) or "case" not in result:
+                continue
+            first = known.setdefault(json.dumps(result["case"], sort_keys=True), file)
+            if first is file:
+                own.append(result)
+            elif not first.samefile(file):
+                raise DataError(f"{first} and {file} are results of the same case; which of them counts is not known")
+    return found
 
 
 def _tuned(
@@ -116,8 +144,16 @@ def _outcome(result: lt.Result[Any]) -> dict[str, Any]:
         },
         "curve": curve(events),
         "counts": counts(events, result.study_dir / STORE),
-        "insight": next((e for e in events if e["event"] == "insight"), {}),
+        "insight": _insight(events),
     }
+
+
+def _insight(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the insight, with a readable label beside each best level, which the journal has by its hash."""
+    event = next((e for e in events if e["event"] == "insight"), {})
+    labels = {row.name: row.best for row in view(events).variables}
+    variables = {name: {**found, "label": labels[name]} for name, found in event.get("variables", {}).items()}
+    return {**event, "variables": variables}
 
 
 def curve(events: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
@@ -144,34 +180,23 @@ def counts(events: Sequence[Mapping[str, Any]], store: Path) -> dict[str, Any]:
     """Return the four counts of what a study took, whole and by phase.
 
     ``rollouts``: program runs asked for, the paper's unit. ``new_rollouts``: those of a program on an example that had
-    not met before, which take at least one new call. ``calls_paid``, and the tokens, are what was charged.
+    not met before; where the program has one predictor, each takes a new call. ``calls_paid``, and the tokens, are what
+    was charged.
     """
     phases = {
         name: {"rollouts": took.rollouts, "calls_asked": took.amounts.calls, "tokens_asked": took.amounts.tokens}
         for name, took in actuals(events).items()
         if took.rollouts or took.amounts.calls
     }
-    seen: set[tuple[str, str]] = set()
-    space = next(event for event in events if event["event"] == "space")
-    original = {variable["name"]: variable["levels"][0] for variable in space["variables"]}
-    points: dict[int, Any] = {}
-    new = 0
-    for event in events:
-        if event["event"] == "ask":
-            points[event["trial"]] = event["point"]
-        if event["event"] in ("baseline", "tell"):
-            point = json.dumps(_prompts(points.get(event.get("trial", -1), original)), sort_keys=True)
-            cells = {(point, outcome["example"]) for outcome in event["outcomes"]}
-            new += len(cells - seen)
-            seen |= cells
     charged, billed = paid(store), answered(store)
-    bootstrapped = sum(took["rollouts"] for name, took in phases.items() if name == "bootstrap")
-    tested = sum(took["rollouts"] for name, took in phases.items() if name in ("verdict", "insight"))
-    search = sum(took["rollouts"] for name, took in phases.items() if name in ("search", "closing"))
+    # Demos come from runs of which the journal has the number alone. One that had been made before, be it in the
+    # baseline or for another teacher, pays for no call.
+    bootstrapped = sum(sum(e["attempts"].values()) for e in events if e["event"].partition("/")[0] == "bootstrap")
+    bootstrapped = min(bootstrapped, charged.get(Role.TEACHER.value, Amounts()).calls)
     return {
-        "search_rollouts": search,
+        "search_rollouts": sum(took["rollouts"] for name, took in phases.items() if name in ("search", "closing")),
         "rollouts": sum(took["rollouts"] for took in phases.values()),
-        "new_rollouts": new + bootstrapped + tested,
+        "new_rollouts": len(_cells(events)) + bootstrapped,
         "calls_paid": sum(amounts.calls for amounts in charged.values()),
         "tokens_cached": billed.cached_tokens,
         "tokens_uncached": billed.prompt_tokens - billed.cached_tokens,
@@ -180,8 +205,25 @@ def counts(events: Sequence[Mapping[str, Any]], store: Path) -> dict[str, Any]:
     }
 
 
-def _prompts(point: Mapping[str, str]) -> dict[str, str]:
-    return {name: level for name, level in point.items() if not name.startswith("proposer.")}
+def _cells(events: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    """Return (candidate, inputs) of all runs but the teacher's, each once."""
+    event = {e["event"]: e for e in events if e["event"] in ("space", "baseline", "choice", "verdict", "insight")}
+    choices, chosen = Choices.from_json(event["space"]), Candidate.from_json(event["choice"]["candidate"])
+    # What the space does not name, the chosen candidate has as the original has it.
+    original = choices.candidate(choices.space.original, chosen)
+    scored, verdict = event["baseline"]["outcomes"], event["verdict"]
+    runs = [(original, scored), (original, verdict["outcomes_before"]), (chosen, verdict["outcomes_after"])]
+    for name in event.get("insight", {}).get("predictors", ()):
+        runs.append((chosen.with_prompt(name, original.prompts[name]), scored))
+    points: dict[int, Point] = {}
+    for e in events:
+        if e["event"] == "ask":
+            points[e["trial"]] = Point(e["point"])
+        elif e["event"] == "tell":
+            runs.append((choices.candidate(points[e["trial"]], original), e["outcomes"]))
+    keyed = [(candidate.key, outcomes) for candidate, outcomes in runs]
+    # Rows with the same inputs, which are numbered, make the same calls.
+    return {(key, outcome["example"].partition("#")[0]) for key, outcomes in keyed for outcome in outcomes}
 
 
 def _case_json(case: Case) -> dict[str, Any]:

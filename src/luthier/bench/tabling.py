@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from luthier.bench.comparing import Difference, Scores, SignedRank, difference, holm, signed_rank
+from luthier.bench.claims import Claim, Conditions, Result, by_optimizer, declared_claims, undeclared_claims
 from luthier.bench.page import Curve, curves, markdown, page, section, table
 from luthier.bench.paper_results import paper_test
-from luthier.bench.running import read_results
-from luthier.bench.suite import DECLARED, read_suite
+from luthier.bench.running import results_by_folder
 from luthier.errors import DataError
+from luthier.optimizers.zero_shot_mipro_plus import SETTING
+from luthier.report.figures import plural
 from luthier.report.tables import CLEAR
 
 ORIGINAL = "original"
@@ -24,48 +26,27 @@ COUNTS = (
     *("calls paid", "cached", "uncached", "out"),
     *("baseline", "bootstrap", "proposals", "verdict"),
 )
-_COUNTED = "what it took, means: program runs (new: with a new call); calls and tokens paid; calls asked for, by phase"
+_COUNTED = (
+    "what it took, means: program runs (new: of a program on an example for the first time); calls and tokens paid; "
+    "calls asked for, by phase"
+)
 CLAIMS = ("first minus second", "points", "95 %", "p", "Holm", "seeds × examples", "Wilcoxon p (n ≠ 0)")
 MATTERED = ("optimizer", "variable", "share", "clearly, of seeds")
+BEST = "best by itself"
 _PARTS = (("baseline",), ("bootstrap",), ("propose",), ("verdict", "insight"))
 _POINTS = 40
 
-Result = Mapping[str, Any]
 Told = tuple[str, tuple[str, ...], list[list[str]]]
 """A title, a head, and rows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """One comparison on one task."""
-
-    first: str
-    second: str
-    declared: bool
-    found: Difference
-    parity: SignedRank | None
-    holm: float | None = None
-    """Corrected over all declared comparisons of the suite; None for those that were not declared."""
-
-    def row(self) -> list[str]:
-        """Return the table's row."""
-        parity = "–" if self.parity is None else f"{_chance(self.parity.p)} ({self.parity.nonzero})"
-        return [
-            f"{self.first} − {self.second}" + ("" if self.declared else " (not declared)"),
-            f"{100 * self.found.value:+.1f}",
-            f"{100 * self.found.low:+.1f} to {100 * self.found.high:+.1f}",
-            _chance(self.found.p),
-            "–" if self.holm is None else _chance(self.holm),
-            f"{self.found.seeds} × {self.found.examples}",
-            parity,
-        ]
-
-
-@dataclass(frozen=True, slots=True)
 class OfTask:
-    """What is told of one task."""
+    """What is told of one task, under the same conditions."""
 
     name: str
+    """The section's heading."""
+    task: str
     results: Mapping[str, Sequence[Result]]
     """Finished cases by optimizer, by seed."""
     failed: Sequence[Result]
@@ -79,7 +60,7 @@ class OfTask:
         if self.claims:
             told.append(("differences on test", CLAIMS, [claim.row() for claim in self.claims]))
         if mattered := self._mattered():
-            told.append(("what mattered, means over seeds", MATTERED, mattered))
+            told.append(("what mattered (shares: means over the seeds where it is clear)", *_with_best(mattered)))
         if self.failed:
             rows = [[_name(result), str(result["case"]["seed"]), result["error"]] for result in self.failed]
             told.append(("failed", ("optimizer", "seed", "why"), rows))
@@ -107,7 +88,7 @@ class OfTask:
                     _spread([_test(result, "after") for result in own]),
                     _spread(gains, signed=True),
                     f"{fmean(result['counts']['search_rollouts'] for result in own) / n:.1f}",
-                    _percent(paper_test(name, self.name)),
+                    _percent(paper_test(name, self.task)),
                 ]
             )
         # The original is the same program for every optimizer; of each seed one of its scores is told.
@@ -116,30 +97,32 @@ class OfTask:
             _spread([result["scoring"]["before"] for result in by_seed]),
             _spread([_test(result, "before") for result in by_seed]),
         ]
-        return [*rows, [ORIGINAL, str(len(by_seed)), *before, "", "0.0", _percent(paper_test(ORIGINAL, self.name))]]
+        return [*rows, [ORIGINAL, str(len(by_seed)), *before, "", "0.0", _percent(paper_test(ORIGINAL, self.task))]]
 
     def _mattered(self) -> list[list[str]]:
         """Return variables by share of what candidates differed by, and predictors by what swapping them back loses."""
         rows = []
         for name, own in self.results.items():
-            found: dict[str, list[Mapping[str, float]]] = {}
+            found: dict[str, list[Mapping[str, Any]]] = {}
             lost: dict[str, list[float]] = {}
             for result in own:
                 for variable, one in result["insight"].get("variables", {}).items():
                     found.setdefault(variable, []).append(one)
                 for predictor, one in result["insight"].get("predictors", {}).items():
                     lost.setdefault(predictor, []).append(one["difference"])
-            for variable, ones in sorted(found.items(), key=lambda item: -fmean(one["share"] for one in item[1])):
-                clear = sum(one["p"] <= CLEAR for one in ones)
-                rows.append(
-                    [name, variable, f"{100 * fmean(one['share'] for one in ones):.0f} %", f"{clear} of {len(ones)}"]
-                )
+            shares = {variable: [one["share"] for one in ones if one["p"] <= CLEAR] for variable, ones in found.items()}
+            for variable in sorted(found, key=lambda variable: -sum(shares[variable])):
+                clear, ones = shares[variable], found[variable]
+                share = f"{100 * fmean(clear):.0f} %" if clear else "not clear"
+                best = _best(ones) if variable.startswith(SETTING) else ""
+                rows.append([name, variable, share, f"{len(clear)} of {len(ones)}", best])
             rows += [
                 [
                     name,
                     f"{predictor}, swapped back",
                     f"{100 * fmean(values):+.1f} points",
                     f"{len(values)} of {len(own)}",
+                    "",
                 ]
                 for predictor, values in lost.items()
             ]
@@ -166,6 +149,8 @@ class Tables:
 
     tasks: Sequence[OfTask]
     lms: Sequence[str] = field(default=())
+    declared: int = 0
+    """How many comparisons were declared: pairs of optimizers on tasks."""
 
     def markdown(self) -> str:
         """Return the tables as Markdown."""
@@ -190,11 +175,19 @@ class Tables:
         return {"lms": list(self.lms), "tasks": {of.name: of.to_json() for of in self.tasks}}
 
     def _lead(self) -> str:
+        corrected = (
+            f"Holm's correction is over {plural(self.declared, 'comparison')} (pairs of optimizers, on each task) "
+            "declared before the first run; one that has no result yet, or one seed, counts in it as p = 1. Tasks and "
+            "seeds may have been added to a suite after looking at results."
+            if self.declared
+            else "No comparison was declared before the runs, so nothing is corrected for their number."
+        )
         return (
             f"LM: {', '.join(self.lms)}. Scores are mean ± standard deviation over seeds, each a split and a search; T "
-            "is program runs of the search in full evaluations. Intervals and p resample seeds and examples; Holm's "
-            "correction is over the comparisons declared before the runs. The paper's test (Wilcoxon, zeros by Pratt) "
-            "stands beside, for parity only; its scores are those of another LM."
+            "is program runs of the search in full evaluations. Intervals and p resample seeds and examples; with one "
+            f"seed the interval covers examples only, not how far runs differ, so there is no p. {corrected} The "
+            "paper's test (Wilcoxon, zeros by Pratt) stands beside, for parity only; its scores are of another LM "
+            "(Llama-3-8B) and, where our task's short form leaves out reasoning, another program."
         )
 
 
@@ -202,58 +195,42 @@ def tell(folders: Iterable[Path]) -> Tables:
     """Read the results in folders and tell them.
 
     Raises:
-        DataError: there are none.
+        DataError: a folder is missing, there are no results, or two of one case.
     """
     folders = list(folders)
-    results = read_results(folders)
+    by_folder = results_by_folder(folders)
+    results = [result for own in by_folder.values() for result in own]
     if not results:
         raise DataError(f"no results in {', '.join(map(str, folders))}; luthier bench run writes them")
-    declared = _declared(folders)
-    names = list(dict.fromkeys(result["case"]["task"] for result in results))
-    tasks = [_of_task(name, [r for r in results if r["case"]["task"] == name], declared) for name in names]
-    lms = list(dict.fromkeys(result["case"]["lm"] for result in results))
-    return Tables(_corrected(tasks), lms)
+    declared = declared_claims(by_folder)
+    conditions = list(dict.fromkeys(map(Conditions.of, results)))
+    tasks = []
+    for of in conditions:
+        own = [result for result in results if Conditions.of(result) == of]
+        claims = [claim for (where, _), claim in declared.items() if where == of]
+        tasks.append(
+            OfTask(
+                of.heading(conditions),
+                of.task,
+                by_optimizer(own),
+                [result for result in own if result["status"] == "failed"],
+                [claim for claim in claims if claim is not None] if claims else undeclared_claims(own),
+            )
+        )
+    return Tables(tasks, list(dict.fromkeys(of.lm for of in conditions)), len(declared))
 
 
-def _declared(folders: Iterable[Path]) -> list[tuple[str, str]]:
-    files = [folder / DECLARED for folder in folders if (folder / DECLARED).exists()]
-    return list(dict.fromkeys(pair for file in files for pair in read_suite(file).comparisons))
+def _best(ones: Sequence[Mapping[str, Any]]) -> str:
+    """Return the levels that did best by themselves, with how many seeds have each."""
+    counted = Counter(str(one.get("label", "?")) for one in ones).most_common()
+    return ", ".join(label if len(ones) == 1 else f"{label} ({n})" for label, n in counted)
 
 
-def _of_task(name: str, results: Sequence[Result], declared: Sequence[tuple[str, str]]) -> OfTask:
-    done: dict[str, list[Result]] = {}
-    for result in sorted(results, key=lambda result: int(result["case"]["seed"])):
-        if result["status"] == "done":
-            done.setdefault(_name(result), []).append(result)
-    best = sorted(done, key=lambda one: -fmean(_test(result, "after") for result in done[one]))
-    pairs = [(pair, True) for pair in declared] or [((best[0], other), False) for other in best[1:]]
-    claims = []
-    for (first, second), was_declared in pairs:
-        if first in done and second in done:
-            scores = [_by_seed(done[which]) for which in (first, second)]
-            found = difference(*scores)
-            if found is not None:
-                claims.append(Claim(first, second, was_declared, found, signed_rank(*scores)))
-    return OfTask(name, done, [result for result in results if result["status"] == "failed"], claims)
-
-
-def _corrected(tasks: Sequence[OfTask]) -> list[OfTask]:
-    corrected = iter(holm([claim.found.p for of in tasks for claim in of.claims if claim.declared]))
-    told = []
-    for of in tasks:
-        claims = [
-            Claim(c.first, c.second, c.declared, c.found, c.parity, next(corrected)) if c.declared else c
-            for c in of.claims
-        ]
-        told.append(OfTask(of.name, of.results, of.failed, claims))
-    return told
-
-
-def _by_seed(results: Sequence[Result]) -> Scores:
-    return {
-        int(result["case"]["seed"]): dict(zip(result["test"]["examples"], result["test"]["after"], strict=True))
-        for result in results
-    }
+def _with_best(rows: Sequence[list[str]]) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Return head and rows; the last column stands only where it has anything in it."""
+    if any(row[-1] for row in rows):
+        return (*MATTERED, BEST), list(rows)
+    return MATTERED, [row[:-1] for row in rows]
 
 
 def _curve(runs: Sequence[Sequence[tuple[int, float]]]) -> Curve:
@@ -279,10 +256,6 @@ def _name(result: Result) -> str:
 def _spread(values: Sequence[float], *, signed: bool = False) -> str:
     sd = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * fmean(values):{'+' if signed else ''}.1f}{sd}"
-
-
-def _chance(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _percent(value: float | None) -> str:
