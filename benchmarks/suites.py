@@ -22,23 +22,25 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--tables-only", action="store_true", help="tell what there is, and run nothing")
     given = parser.parse_args()
+    failed = 0
     for name in given.suites or SUITES:
         out = given.runs / f"suite-{name}"
         kept = ROOT / "benchmarks" / "results" / f"suite-{name}"
         if (kept / "results").exists():  # what another checkout has finished is not run again
             shutil.copytree(kept / "results", out / "results", dirs_exist_ok=True)
         if not given.tables_only:
-            luthier("bench", "run", f"{ROOT}/benchmarks/suites/{name}.toml", "--out", str(out))
+            failed |= luthier("bench", "run", f"{ROOT}/benchmarks/suites/{name}.toml", "--out", str(out))
         shutil.copytree(out / "results", kept / "results", dirs_exist_ok=True)
         if (out / "suite.json").exists():
             shutil.copy(out / "suite.json", kept / "suite.json")
         told = [f"--{form}={kept}.{form.replace('markdown', 'md')}" for form in ("markdown", "html")]
-        luthier("bench", "table", str(kept), *told)
+        failed |= luthier("bench", "table", str(kept), *told)
+    sys.exit(failed)  # after everything that was found has been kept
 
 
-def luthier(*arguments: str) -> None:
-    """Run the command line."""
-    subprocess.run([sys.executable, "-m", "luthier", *arguments], check=True)
+def luthier(*arguments: str) -> int:
+    """Run the command line; return its exit code."""
+    return subprocess.run([sys.executable, "-m", "luthier", *arguments], check=False).returncode
 
 
 if __name__ == "__main__":

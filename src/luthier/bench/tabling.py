@@ -187,7 +187,7 @@ class Tables:
             "is program runs of the search in full evaluations. Intervals and p resample seeds and examples; with one "
             f"seed the interval covers examples only, not how far runs differ, so there is no p. {corrected} The "
             "paper's test (Wilcoxon, zeros by Pratt) stands beside, for parity only; its scores are of another LM "
-            "(Llama-3-8B) and, where our task's short form leaves out reasoning, another program."
+            "(Llama-3-8B) and, where our task leaves out reasoning (as iris and iris_typo do), another program."
         )
 
 
