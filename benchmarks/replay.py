@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from luthier.bench import replaying
-from luthier.bench.instrument import Found, compare, variance_shares
+from luthier.bench.instrument import Found
 from luthier.bench.replay import Replayed
 from luthier.bench.strategies import STRATEGIES
-from luthier.bench.table import OutcomeTable
 from luthier.search.space import Point
 
 ROOT = Path(__file__).parent.parent
@@ -58,11 +57,7 @@ def replayed(source: str, evaluations: int, seeds: int, *, again: bool) -> repla
     if file.exists() and not again:
         return read(json.loads(file.read_text(encoding="utf-8")))
     begun = time.monotonic()
-    tables = replaying.tables_of(source, seeds)
-    first = tables[0]
-    found = compare(tables, STRATEGIES, evaluations=evaluations, seeds=seeds)
-    shares = variance_shares(first) if isinstance(first, OutcomeTable) else {}
-    compared = replaying.Compared(source, evaluations, seeds, found, shares)
+    compared = replaying.run(source, (), evaluations=evaluations, seeds=seeds)
     KEPT.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(asdict(compared), default=dict), encoding="utf-8")
     print(f"{source}, {evaluations}: {time.monotonic() - begun:.0f} s", flush=True)

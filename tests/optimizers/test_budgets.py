@@ -182,9 +182,9 @@ def test_a_budget_that_ended_too_early_is_raised_and_the_study_goes_on(tmp_path:
     spent = lm.calls
     assert spent <= 315
     assert "verdict" not in [found["event"] for found in journal(tmp_path / "s")]
-    result = tune(tmp_path / "s", "bootstrap-random-search", lm=lt.LM(lm), auto=None, budget=lt.Budget(lm_calls=900))
+    result = tune(tmp_path / "s", "bootstrap-random-search", lm=lt.LM(lm), auto=None, budget=lt.Budget(lm_calls=600))
     assert result.verdict.n == 40
-    assert lm.calls <= 900
+    assert lm.calls <= 600
 
 
 def test_a_raised_budget_changes_nothing_that_was_decided(tmp_path: Path) -> None:

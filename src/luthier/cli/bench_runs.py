@@ -12,7 +12,7 @@ import typer
 from luthier import errors
 from luthier.cli import options as o
 from luthier.cli.console import emit, people, say
-from luthier.cli.exits import Code, code_of_error, guarded
+from luthier.cli.exits import Code, code_of_kind, guarded
 from luthier.errors import ConfigError, LuthierError
 
 if TYPE_CHECKING:
@@ -243,13 +243,11 @@ class _Progress:
         if result["status"] == "failed":
             say(f"{self.head}: failed: {result['error'].partition(': ')[2]}", style="red")
             return
-        before, after = (100 * sum(values) / max(1, len(values)) for values in map(result["test"].get, _WHEN))
+        scores = (result["test"][when] for when in ("before", "after"))
+        before, after = (100 * sum(values) / max(1, len(values)) for values in scores)
         said = {"adopt": "adopt the tuned", "keep": "keep the original"}.get(result["decision"], "undecided")
         known = "" if self.heard else "done before: "
         say(f"{self.head}: {known}on test {before:.1f} % with the original prompts, {after:.1f} % tuned: {said}")
-
-
-_WHEN = ("before", "after")
 
 
 def _reached(event: Mapping[str, Any]) -> str | None:
@@ -277,5 +275,4 @@ def _ended(n: int, failed: int, out: Path) -> str:
 
 def _code(failed: Mapping[str, Any]) -> Code:
     """Return the code that the command would end with, had the failure ended it."""
-    kind = getattr(errors, failed["error"].partition(":")[0])
-    return code_of_error(kind.__new__(kind))
+    return code_of_kind(getattr(errors, failed["error"].partition(":")[0]))

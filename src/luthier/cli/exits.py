@@ -46,19 +46,23 @@ def code_of_decision(decision: str | None) -> Code:
 
 def code_of_error(error: BaseException) -> Code:
     """Return the exit code an error ends the command with."""
-    if isinstance(error, KeyboardInterrupt):
-        return Code.INTERRUPTED
-    if isinstance(error, UserError | JournalError | RequestRejected):
-        return Code.BAD_INPUT
-    if isinstance(error, BudgetExhausted):
-        return Code.BUDGET
-    if isinstance(error, ProgramFailed):
-        return Code.USER_CODE
-    if isinstance(error, LuthierError):
-        return Code.INFRASTRUCTURE
     if isinstance(error, OSError):
         return Code.INFRASTRUCTURE if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else Code.BAD_INPUT
-    return Code.UNEXPECTED
+    return code_of_kind(type(error))
+
+
+def code_of_kind(kind: type[BaseException]) -> Code:
+    """Return the exit code that errors of a kind end the command with, where the kind alone decides."""
+    codes = {
+        KeyboardInterrupt: Code.INTERRUPTED,
+        UserError: Code.BAD_INPUT,
+        JournalError: Code.BAD_INPUT,
+        RequestRejected: Code.BAD_INPUT,
+        BudgetExhausted: Code.BUDGET,
+        ProgramFailed: Code.USER_CODE,
+        LuthierError: Code.INFRASTRUCTURE,
+    }
+    return next((code for known, code in codes.items() if issubclass(kind, known)), Code.UNEXPECTED)
 
 
 def guarded(command: Callable[P, None]) -> Callable[P, None]:

@@ -168,6 +168,7 @@ async def bootstrap(
         return Bootstrapped((), (), {}, {}, {}, ())
     harvest = Harvest({row.id: row.stratum for row in rows})
     bare = labeled_demos(rows, signatures, hidden)
+    rolled = settings.rounds > 0 or not all(bare.values())
     if settings.max_bootstrapped is not None:
         prompts = labeled_teacher(candidate, bare, settings.labeled, seed)
         teaching = Teaching(evaluator, teacher, lambda example: without_example(prompts, example), settings.threshold)
@@ -181,13 +182,12 @@ async def bootstrap(
         pool = _pool(harvest, {}, teacher, signatures, hidden)
     else:
         teaching = Teaching(evaluator, teacher, lambda example: without_example(candidate, example), settings.threshold)
-        rolled = settings.rounds > 0 or not all(bare.values())
         if max(settings.sizes) > 0 and rolled:
             await _collect(teaching, harvest, rows, settings, seed)
         pool = _pool(harvest, {row.id: row for row in rows} if settings.completed else {}, teacher, signatures, hidden)
         made = _balanced(pool, bare, harvest, settings, seed)
     traces = [_shown_trace(rollout, signatures, hidden) for rollout in _sample(harvest)]
-    warnings = (*harvest.warnings(), *(_without_demos(pool, settings) if settings.rounds else ()), *made.warnings)
+    warnings = (*harvest.warnings(), *(_without_demos(pool, settings) if rolled else ()), *made.warnings)
     counts = {name: _by_source(demos) for name, demos in pool.items()}
     passes = harvest.passes() if harvest.attempts else {}
     attempts = dict(sorted(harvest.attempts.items()))
