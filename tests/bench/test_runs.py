@@ -280,6 +280,14 @@ def test_where_both_kept_the_original_that_is_said_in_place_of_a_difference(tmp_
             {"sizes": [9, 9, 9]},
             ["iris, 120 evaluations, LM a, the task's own sizes", "iris, 120 evaluations, LM a, sizes 9/9/9"],
         ),
+        (
+            {"temperature": 0.7},
+            ["iris, 120 evaluations, LM a, the LM's own temperature", "iris, 120 evaluations, LM a, at 0.7"],
+        ),
+        (
+            {"proposer_lm": "c"},
+            ["iris, 120 evaluations, LM a, proposer the same", "iris, 120 evaluations, LM a, proposer c"],
+        ),
         ({"task": "iris_typo"}, ["iris", "iris_typo"]),
     ],
 )
@@ -296,6 +304,12 @@ def test_two_results_of_one_case_are_refused_by_the_names_of_their_files(tmp_pat
     with pytest.raises(DataError, match=r"a/0\.json and .*b/0\.json are results of the same case"):
         tell(folders)
     assert len(read_results([folders[0], folders[0]])) == 1, "a folder that is named twice is one folder"
+
+
+def test_one_optimizer_with_different_n_is_not_told_as_one(tmp_path: Path) -> None:
+    folders = [write(tmp_path / "a", told_of()), write(tmp_path / "b", told_of(seed=2, candidates=9))]
+    with pytest.raises(DataError, match="its own and 9 candidates"):
+        tell(folders)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ PREDICTORS = {
     "iris_typo": {"iris_typo"},
     "heart_disease": {"opinion_0", "opinion_1", "opinion_2", "vote"},
     "scone_short": {"scone"},
+    "iris_short": {"iris"},
+    "iris_typo_short": {"iris_typo"},
     "heart_disease_short": {"opinion_0", "opinion_1", "opinion_2", "vote"},
 }
 

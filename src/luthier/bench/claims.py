@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from luthier.bench.comparing import Difference, Scores, SignedRank, difference, holm, signed_rank
-from luthier.bench.suite import DECLARED, read_suite
+from luthier.bench.suite import DECLARED, Case, read_suite
+from luthier.errors import DataError
 
 KEPT = "both kept the original"
 ONE_SEED = "one seed"
@@ -28,13 +29,15 @@ class Conditions:
     task: str
     lm: str
     evaluations: int | None
-    sizes: tuple[int, ...] | None
+    sizes: tuple[int, int, int] | None
+    temperature: float | None
+    proposer_lm: str | None
+    teacher_lm: str | None
 
     @staticmethod
-    def of(result: Result) -> Conditions:
-        """Return those of a result."""
-        case = result["case"]
-        return Conditions(case["task"], case["lm"], case["evaluations"], case["sizes"] and tuple(case["sizes"]))
+    def of(case: Case) -> Conditions:
+        """Return those of a case: all but optimizer, its N, and seed, which are what is compared."""
+        return Conditions(**{each.name: getattr(case, each.name) for each in fields(Conditions)})
 
     def heading(self, others: Iterable[Conditions]) -> str:
         """Return the task's name, with what it was run under where the task has others."""
@@ -42,10 +45,20 @@ class Conditions:
         if len(alike) < 2:
             return self.task
         budget = "the optimizers' own budgets" if self.evaluations is None else f"{self.evaluations:,} evaluations"
-        parts = [self.task, budget, f"LM {self.lm}"]
-        if len({other.sizes for other in alike}) > 1:
-            parts.append("the task's own sizes" if self.sizes is None else f"sizes {'/'.join(map(str, self.sizes))}")
-        return ", ".join(parts)
+        sizes = "the task's own sizes" if self.sizes is None else f"sizes {'/'.join(map(str, self.sizes))}"
+        told = {
+            "sizes": sizes,
+            "temperature": "the LM's own temperature" if self.temperature is None else f"at {self.temperature:g}",
+            "proposer_lm": f"proposer {self.proposer_lm or 'the same'}",
+            "teacher_lm": f"teacher {self.teacher_lm or 'the same'}",
+        }
+        differing = [told[name] for name in told if len({getattr(other, name) for other in alike}) > 1]
+        return ", ".join([self.task, budget, f"LM {self.lm}", *differing])
+
+
+def conditions_of(result: Result) -> Conditions:
+    """Return the conditions of a result."""
+    return Conditions.of(Case.from_json(result["case"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +102,9 @@ def declared_claims(by_folder: Mapping[Path, Sequence[Result]]) -> dict[tuple[Co
         if not (folder / DECLARED).exists():
             continue
         suite = read_suite(folder / DECLARED)
-        conditions = [Conditions(case.task, case.lm, case.evaluations, case.sizes) for case in suite.cases()]
+        conditions = map(Conditions.of, suite.cases())
         for of, pair in product(dict.fromkeys(conditions), suite.comparisons):
-            about.setdefault((of, pair), []).extend(result for result in results if Conditions.of(result) == of)
+            about.setdefault((of, pair), []).extend(result for result in results if conditions_of(result) == of)
     claims = [_claim(pair, results, declared=True) for (_, pair), results in about.items()]
     corrected = holm([1.0 if claim is None or claim.found.p is None else claim.found.p for claim in claims])
     told = [claim and replace(claim, holm=p) for claim, p in zip(claims, corrected, strict=True)]
@@ -132,11 +145,21 @@ def by_seed(results: Iterable[Result]) -> Scores:
 
 
 def by_optimizer(results: Sequence[Result]) -> dict[str, list[Result]]:
-    """Return finished cases by optimizer, by seed."""
+    """Return finished cases by optimizer, by seed.
+
+    Raises:
+        DataError: an optimizer was run with different N.
+    """
     done: dict[str, list[Result]] = {}
     for result in sorted(results, key=lambda result: int(result["case"]["seed"])):
         if result["status"] == "done":
             done.setdefault(str(result["case"]["optimizer"]), []).append(result)
+    for name, own in done.items():
+        if len(chosen := {result["case"].get("candidates") for result in own}) > 1:
+            told = " and ".join("its own" if n is None else str(n) for n in sorted(chosen, key=lambda n: n or 0))
+            raise DataError(
+                f"{name} was run on {own[0]['case']['task']} with {told} candidates: give one folder a time"
+            )
     return done
 
 

@@ -48,7 +48,7 @@ def run_case(
     file = folder / RESULTS / f"{case.slug}.json"
     if file.exists() and (known := json.loads(file.read_text(encoding="utf-8")))["status"] == "done":
         return dict(known)
-    found: dict[str, Any] = {"case": _case_json(case)}
+    found: dict[str, Any] = {"case": case.to_json()}
     try:
         found |= {"status": "done", **_outcome(_tuned(case, folder, make_lm, budget, on_event))}
     except StudyPaused:
@@ -76,7 +76,7 @@ def results_by_folder(folders: Iterable[Path]) -> dict[Path, list[dict[str, Any]
         DataError: a folder is missing, or two files hold results of one case.
     """
     found: dict[Path, list[dict[str, Any]]] = {}
-    known: dict[str, Path] = {}
+    known: dict[Case, Path] = {}
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"there is no folder {folder}")
@@ -85,7 +85,7 @@ def results_by_folder(folders: Iterable[Path]) -> dict[Path, list[dict[str, Any]
             result = json.loads(file.read_text(encoding="utf-8"))
             if not isinstance(result, dict) or "case" not in result:
                 continue
-            first = known.setdefault(json.dumps(result["case"], sort_keys=True), file)
+            first = known.setdefault(Case.from_json(result["case"]), file)
             if first is file:
                 own.append(result)
             elif not first.samefile(file):
@@ -224,16 +224,3 @@ def _cells(events: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
     keyed = [(candidate.key, outcomes) for candidate, outcomes in runs]
     # Rows with the same inputs, which are numbered, make the same calls.
     return {(key, outcome["example"].partition("#")[0]) for key, outcomes in keyed for outcome in outcomes}
-
-
-def _case_json(case: Case) -> dict[str, Any]:
-    return {
-        "task": case.task,
-        "optimizer": case.optimizer,
-        "lm": case.lm,
-        "seed": case.seed,
-        "evaluations": case.evaluations,
-        "sizes": None if case.sizes is None else list(case.sizes),
-        "candidates": case.candidates,
-        "temperature": case.temperature,
-    }

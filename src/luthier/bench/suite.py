@@ -49,6 +49,16 @@ class Case:
         """A name for files."""
         return re.sub(r"[^\w.+-]+", "-", f"{self.task}/{self.optimizer}/{self.seed}")
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the case as JSON."""
+        return {**asdict(self), "sizes": None if self.sizes is None else list(self.sizes)}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Case:
+        """Read a case back; settings that a result's file does not name were not given."""
+        sizes = data.get("sizes")
+        return Case(**{**data, "sizes": None if sizes is None else tuple(sizes)})
+
 
 @dataclass(frozen=True, slots=True)
 class Suite:

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from luthier.bench.claims import Claim, Conditions, Result, by_optimizer, declared_claims, undeclared_claims
+from luthier.bench.claims import Claim, Result, by_optimizer, conditions_of, declared_claims, undeclared_claims
 from luthier.bench.page import Curve, curves, markdown, page, section, table
 from luthier.bench.paper_results import paper_test
 from luthier.bench.running import results_by_folder
@@ -33,6 +33,8 @@ _COUNTED = (
 CLAIMS = ("first minus second", "points", "95 %", "p", "Holm", "seeds × examples", "Wilcoxon p (n ≠ 0)")
 MATTERED = ("optimizer", "variable", "share", "clearly, of seeds")
 BEST = "best by itself"
+SHORT = "_short"
+"""What the names of tasks end with that leave out the reasoning of the paper's."""
 _PARTS = (("baseline",), ("bootstrap",), ("propose",), ("verdict", "insight"))
 _POINTS = 40
 
@@ -88,7 +90,7 @@ class OfTask:
                     _spread([_test(result, "after") for result in own]),
                     _spread(gains, signed=True),
                     f"{fmean(result['counts']['search_rollouts'] for result in own) / n:.1f}",
-                    _percent(paper_test(name, self.task)),
+                    _paper(name, self.task),
                 ]
             )
         # The original is the same program for every optimizer; of each seed one of its scores is told.
@@ -97,7 +99,7 @@ class OfTask:
             _spread([result["scoring"]["before"] for result in by_seed]),
             _spread([_test(result, "before") for result in by_seed]),
         ]
-        return [*rows, [ORIGINAL, str(len(by_seed)), *before, "", "0.0", _percent(paper_test(ORIGINAL, self.task))]]
+        return [*rows, [ORIGINAL, str(len(by_seed)), *before, "", "0.0", _paper(ORIGINAL, self.task)]]
 
     def _mattered(self) -> list[list[str]]:
         """Return variables by share of what candidates differed by, and predictors by what swapping them back loses."""
@@ -187,7 +189,7 @@ class Tables:
             "is program runs of the search in full evaluations. Intervals and p resample seeds and examples; with one "
             f"seed the interval covers examples only, not how far runs differ, so there is no p. {corrected} The "
             "paper's test (Wilcoxon, zeros by Pratt) stands beside, for parity only; its scores are of another LM "
-            "(Llama-3-8B) and, where our task leaves out reasoning (as iris and iris_typo do), another program."
+            "(Llama-3-8B); those in brackets of another program, too: there, ours leaves out reasoning."
         )
 
 
@@ -195,7 +197,7 @@ def tell(folders: Iterable[Path]) -> Tables:
     """Read the results in folders and tell them.
 
     Raises:
-        DataError: a folder is missing, there are no results, or two of one case.
+        DataError: a folder is missing, there are no results, two of one case, or of one optimizer with different N.
     """
     folders = list(folders)
     by_folder = results_by_folder(folders)
@@ -203,10 +205,10 @@ def tell(folders: Iterable[Path]) -> Tables:
     if not results:
         raise DataError(f"no results in {', '.join(map(str, folders))}; luthier bench run writes them")
     declared = declared_claims(by_folder)
-    conditions = list(dict.fromkeys(map(Conditions.of, results)))
+    conditions = list(dict.fromkeys(map(conditions_of, results)))
     tasks = []
     for of in conditions:
-        own = [result for result in results if Conditions.of(result) == of]
+        own = [result for result in results if conditions_of(result) == of]
         claims = [claim for (where, _), claim in declared.items() if where == of]
         tasks.append(
             OfTask(
@@ -256,6 +258,13 @@ def _name(result: Result) -> str:
 def _spread(values: Sequence[float], *, signed: bool = False) -> str:
     sd = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * fmean(values):{'+' if signed else ''}.1f}{sd}"
+
+
+def _paper(optimizer: str, task: str) -> str:
+    """Return the paper's test score; of a task in short form that of the task it comes from, in brackets."""
+    of = task.removesuffix(SHORT)
+    told = _percent(paper_test(optimizer, of))
+    return told if of == task or told == "–" else f"({told})"
 
 
 def _percent(value: float | None) -> str:

@@ -1,28 +1,36 @@
-"""Iris and Iris-Typo as tasks of the benchmark; the programs and their traps are in ``luthier.tasks.iris``."""
+"""Iris and Iris-Typo as tasks of the benchmark, with reasoning as in the paper; traps are in ``luthier.tasks.iris``."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import luthier as lt
-from luthier.tasks.iris import iris, iris_typo, measurements
+from luthier.tasks import iris
 from luthier.tasks.task import PaperSettings, Task
+
+reasoned = lt.predictor(output="species", reasoning=True, name="iris")(cast("Callable[..., str]", iris.iris.function))
+reasoned_typo = lt.predictor(output="species", reasoning=True, name="iris_typo")(
+    cast("Callable[..., str]", iris.iris_typo.function)
+)
 
 _INPUTS = ("petal_length", "petal_width", "sepal_length", "sepal_width")
 _PAPER = PaperSettings(full_evaluations=30, joint=30, alone=50)
 
 IRIS = Task(
     name="iris",
-    program=iris,
+    program=reasoned,
     metric=lt.exact_match("species"),
-    examples=measurements,
+    examples=iris.measurements,
     sizes=(30, 45, 75),
     inputs=_INPUTS,
     paper=_PAPER,
 )
 IRIS_TYPO = Task(
     name="iris_typo",
-    program=iris_typo,
+    program=reasoned_typo,
     metric=lt.exact_match("species"),
-    examples=measurements,
+    examples=iris.measurements,
     sizes=(30, 45, 75),
     inputs=_INPUTS,
     paper=_PAPER,

@@ -16,6 +16,8 @@ _HOMES = {
     "iris_typo": "luthier.tasks.iris_task:IRIS_TYPO",
     "heart_disease": "luthier.tasks.heart_disease:TASK",
     "scone_short": "luthier.tasks.short:SCONE",
+    "iris_short": "luthier.tasks.short:IRIS",
+    "iris_typo_short": "luthier.tasks.short:IRIS_TYPO",
     "heart_disease_short": "luthier.tasks.short:HEART_DISEASE",
 }
 

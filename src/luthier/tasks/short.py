@@ -1,4 +1,4 @@
-"""ScoNe and Heart Disease without reasoning, for LMs so small that reasoning costs them the answer.
+"""ScoNe, Iris, and Heart Disease without reasoning, for LMs so small that reasoning costs them the answer.
 
 Everything else is the tasks' own: data, splits, metrics, traps, and the paper's budget and N. They are no tasks of the
 paper.
@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Annotated, cast
 
 import luthier as lt
-from luthier.tasks import heart_disease, scone
+from luthier.tasks import heart_disease, iris, iris_task, scone
 from luthier.tasks.heart_disease import INPUTS, Answer
 
 MAX_TOKENS = 16
@@ -69,6 +69,8 @@ def heart_disease_short(  # noqa: PLR0913 - the attributes of the data
 
 
 SCONE = replace(scone.TASK, name="scone_short", program=scone_short, max_tokens=MAX_TOKENS)
+IRIS = replace(iris_task.IRIS, name="iris_short", program=iris.iris)
+IRIS_TYPO = replace(iris_task.IRIS_TYPO, name="iris_typo_short", program=iris.iris_typo)
 HEART_DISEASE = replace(
     heart_disease.TASK, name="heart_disease_short", program=heart_disease_short, max_tokens=MAX_TOKENS
 )
