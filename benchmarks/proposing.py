@@ -11,13 +11,16 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
 from statistics import NormalDist, fmean
-from typing import Any, Literal
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import luthier as lt
 from luthier.bench.instrument import interval
@@ -27,6 +30,7 @@ from luthier.lm.doubles import ScriptedLM
 from luthier.lm.request import Request
 from luthier.program.candidate import Candidate
 from luthier.report.tables import CLEAR
+from tests.integration import world
 
 RESULTS = Path(__file__).parent / "results"
 OPTIMIZERS = (
@@ -52,43 +56,6 @@ TIPS = {"creative": 0.10, "persona": -0.15, "high-stakes": -0.10}
 _CARE = re.compile(r"with (\d\.\d+) care")
 
 
-@lt.predictor(stop=["#parity"])
-def parity(number: str) -> Literal["even", "odd"]:
-    """Say whether the number is even."""
-    return lt.predict()
-
-
-@lt.predictor(stop=["#size"])
-def size(number: str) -> Literal["small", "large"]:
-    """Say whether the number is small."""
-    return lt.predict()
-
-
-def describe(number: str) -> str:
-    """Describe a number in two words."""
-    return f"{parity(number=number)} {size(number=number)}"
-
-
-PREDICTORS: Mapping[str, tuple[str, str]] = {"parity": ("even", "odd"), "size": ("small", "large")}
-
-
-def truth(predictor: str, number: int) -> str:
-    """Return a predictor's right answer."""
-    return PREDICTORS[predictor][uniform_order(predictor, str(number)) % 2]
-
-
-def rows(n: int) -> list[dict[str, str]]:
-    """Return numbers with their descriptions, in whole and in parts."""
-    return [
-        {
-            "number": str(i),
-            **{name: truth(name, i) for name in PREDICTORS},
-            "answer": " ".join(truth(name, i) for name in PREDICTORS),
-        }
-        for i in range(n)
-    ]
-
-
 def share(instruction: str, demos: int) -> float:
     """Return how often a predictor is right."""
     return LEAST + BY_CARE * care_of(instruction) + BY_DEMOS * min(demos, MOST_DEMOS) / MOST_DEMOS
@@ -107,23 +74,24 @@ def care_of(text: str) -> float:
 
 def answer(request: Request) -> str:
     """Answer a predictor, or the proposer's request."""
-    asked = next((stop[1:] for stop in request.stop if stop.startswith("#")), None)
+    asked = world.asked_for(request)
     if asked is None:
         return proposal("\n".join(message.text for message in request.messages), request)
     number = int(re.findall(r"\d+", request.messages[-1].text)[-1])
     demos = sum(message.role == "assistant" for message in request.messages)
-    right = truth(asked, number)
-    if uniform_order(f"{asked}/{request.messages[0].text}/{demos}", str(number)) / 2**64 < share(
-        request.messages[0].text, demos
-    ):
+    system = request.messages[0].text
+    right = world.truth(asked, number)
+    if uniform_order(f"{asked}/{system}/{demos}", str(number)) / 2**64 < share(system, demos):
         return right
-    return next(other for other in PREDICTORS[asked] if other != right)
+    return world.OTHER[right]
 
 
 def proposal(text: str, request: Request) -> str:
     """Write an instruction, or one for each predictor, or a summary, whatever is asked for."""
     if "one JSON object" in text:
-        return json.dumps({name: instruction(f"{text}/{name}", request, mentioned(text, name)) for name in PREDICTORS})
+        return json.dumps(
+            {name: instruction(f"{text}/{name}", request, mentioned(text, name)) for name in world.PREDICTORS}
+        )
     if "proposed instruction" not in text:
         return "Numbers, each with two words on what it is."
     return instruction(text, request, care_of(text.partition("PREVIOUS INSTRUCTIONS")[2]))
@@ -152,8 +120,8 @@ def study(optimizer: str, seed: int) -> dict[str, Any]:
     """Run one study; return what its choice is worth, and what it learned about proposing."""
     with tempfile.TemporaryDirectory() as folder:
         result = lt.optimize(
-            describe,
-            rows(sum(SIZES)),
+            world.describe,
+            world.rows(sum(SIZES)),
             lt.exact_match("answer"),
             lm=lt.LM(ScriptedLM(answer)),
             optimizer=optimizer,

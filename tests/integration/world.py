@@ -16,6 +16,8 @@ from luthier.lm.request import Request
 
 CAREFUL = "carefully"
 PREDICTORS = ("parity", "size")
+OTHER = {"even": "odd", "odd": "even", "small": "large", "large": "small"}
+"""The wrong answer in place of a right one."""
 
 
 @lt.predictor(stop=["#parity"])
@@ -66,7 +68,7 @@ def answer(request: Request) -> str:
     right = truth(asked, number)
     if uniform_order(f"{asked}/{request.sample}", str(number)) / 2**64 < share:
         return right
-    return {"even": "odd", "odd": "even", "small": "large", "large": "small"}[right]
+    return OTHER[right]
 
 
 def asked_for(request: Request) -> str | None:
