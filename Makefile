@@ -71,6 +71,8 @@ bench: setup
 	@$(BIN)/python benchmarks/speed.py --peer-python "$(PEER_PYTHON)"
 
 proof: weights
+	@$(MAKE) --no-print-directory weights MODEL=smollm2-135m
+	@$(BIN)/python -m pytest -m weights
 	@$(BIN)/python benchmarks/proof.py
 	@$(BIN)/python benchmarks/suites.py
 	@for table in iris-two-stage iris-one-predictor iris-one-predictor-warm; do \

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 from statistics import pvariance
 
@@ -76,7 +75,6 @@ def test_a_variable_whose_levels_were_met_once_is_left_out() -> None:
     assert set(importances(trials)) == {"a", "b", "c"}
 
 
-@pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="optuna's fANOVA needs scikit-learn")
 def test_optunas_fanova_names_the_same_variable_first() -> None:
     import optuna
 
