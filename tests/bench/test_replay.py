@@ -222,6 +222,10 @@ def test_a_live_table_runs_each_cell_once_and_remembers_it(tmp_path: Path) -> No
     assert len(set(ran)) == len(ran) < truth.space.size * len(truth.examples)
     paid = len(ran)
     assert replay(live(), make, seed=1) == found and len(ran) == paid  # type: ignore[arg-type]
+    silent = LiveTable("silent", truth.space, truth.examples, lambda point, examples: {}, tmp_path / "none.jsonl")
+    with pytest.raises(DataError, match="no outcome for example 'e0'"):
+        silent.mean(truth.space.original, truth.examples)
+    assert not (tmp_path / "none.jsonl").exists(), "nothing is kept of what was not told"
     (tmp_path / "cells.jsonl").write_text("{}\n")
     with pytest.raises(DataError, match=r"cells\.jsonl, line 1"):
         live().mean(truth.space.original, truth.examples)

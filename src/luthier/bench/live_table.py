@@ -78,6 +78,8 @@ class LiveTable:
         cells = self.cells.setdefault(point, {})
         if missing := [example for example in dict.fromkeys(examples) if example not in cells]:
             outcomes = dict(self.run(point, missing))
+            if lacking := [example for example in missing if example not in outcomes]:
+                raise DataError(f"table {self.name!r}: the run gave no outcome for example {lacking[0]!r}")
             with self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"point": dict(point), "outcomes": outcomes}) + "\n")
             cells.update(outcomes)
