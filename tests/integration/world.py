@@ -61,6 +61,11 @@ def answer(request: Request) -> str:
     asked = asked_for(request)
     if asked is None:
         return proposal("\n".join(message.text for message in request.messages), request.sample)
+    return judged(asked, request)
+
+
+def judged(asked: str, request: Request) -> str:
+    """Answer as the predictor that was asked."""
     instruction = request.messages[0].text
     demos = sum(message.role == "assistant" for message in request.messages)
     number = int(re.findall(r"\d+", request.messages[-1].text)[-1])

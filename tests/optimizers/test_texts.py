@@ -18,7 +18,7 @@ from tests.integration import world
 from tests.optimizers.studies import event, tune
 
 MANNER = Text("judge.manner", Kind.REGION, "Judge the number.", facts="opens a prompt that goes on with the number.")
-SEARCH = lt.MIPRO(candidates=4, demo_sizes=(0, 3, 6), instructions=4, trials=16, minibatch=9, closing=2)
+SEARCH = lt.MIPRO(candidates=4, demo_sizes=(0, 3, 6), instructions=8, trials=16, minibatch=9, closing=2)
 
 
 class Holder:
@@ -33,10 +33,9 @@ HELD = Holder(MANNER)
 
 def own_call(number: str) -> str:
     """Ask a client of one's own, which luthier cannot see."""
-    request = lt.Request(
-        messages=(lt.Message("system", MANNER.current()), lt.Message("user", number)), stop=("#parity",)
+    return world.judged(
+        "parity", lt.Request(messages=(lt.Message("system", MANNER.current()), lt.Message("user", number)))
     )
-    return world.answer(request)
 
 
 def texts_only(number: str) -> str:
