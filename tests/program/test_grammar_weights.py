@@ -49,6 +49,7 @@ def returning(annotation: Any, *, reasoning: bool = False) -> Predictor[..., Any
     [
         returning(Literal["small", "large"]),
         returning(bool, reasoning=True),
+        returning(str, reasoning=True),
         returning(int | None),
         returning(Order),
         returning(list[Item]),

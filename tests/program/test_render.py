@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,11 @@ def classify(length: float, colour: str) -> Literal["setosa", "virginica"]:
 @lt.predictor(reasoning=True)
 def answer(context: list[str], question: Annotated[str, "what to answer"]) -> str:
     """Answer the question."""
+
+
+@lt.predictor
+def rephrase(line: str) -> str:
+    """Say it otherwise."""
 
 
 @dataclass
@@ -202,10 +208,21 @@ def test_a_choice_gets_a_grammar_and_room_for_its_longest_value() -> None:
 
 
 def test_free_text_gets_no_grammar_and_sections_one_that_keeps_their_order() -> None:
-    assert request_of(answer, {"context": [], "question": ""}, plain(GrammarLM)).grammar is None
+    assert request_of(rephrase, {"line": "c"}, plain(GrammarLM)).grammar is None
+    assert request_of(answer, {"context": [], "question": ""}, chat(GrammarLM)).grammar is None
     request = request_of(verdict, {"claim": "c", "secret": ""}, plain(GrammarLM))
     assert request.grammar is not None
-    assert request.grammar.startswith('root ::= " " [^\\n] [^\\n]* "\\nholds: " ("true" | "false") "\\nscore: "')
+    order = re.findall(r"\w+(?=: \")", request.grammar)
+    assert order == ["nholds", "nholds", "nscore", "nscore"], "each after one line end or a blank line"
+
+
+def test_a_completion_of_several_texts_must_go_on_to_the_next_and_may_leave_a_blank_line_before_it() -> None:
+    inputs = {"context": [], "question": ""}
+    request = request_of(answer, inputs, plain(GrammarLM))
+    assert request.grammar is not None and '("\\nanswer:" | "\\n\\nanswer:")' in request.grammar
+    assert request.stop == ("\ncontext:",), "a blank line would end it where the answer should begin"
+    assert request_of(answer, inputs, plain()).stop == ("\n\n", "\ncontext:")
+    assert request_of(rephrase, {"line": "c"}, plain(GrammarLM)).stop == ("\n\n", "\nline:")
 
 
 def test_a_server_with_schemas_is_sent_one_and_asked_for_json() -> None:

@@ -15,6 +15,9 @@ from luthier.program.values import output_shapes
 _INTEGER = '"-"? [0-9] [0-9]{0,17}'
 _NUMBER = '"-"? [0-9] [0-9]{0,17} ("." [0-9] [0-9]{0,17})?'
 _LINE = r"[^\n] [^\n]*"
+# In the completion form, as demos show it: on the name's own line, or below it and indented.
+_TEXT = rf'(" " {_LINE} | ("\n  " {_LINE})+)'
+_LAST_TEXT = r'(" " | "\n") [^\n] ([^\n] | "\n" [^\n])* "\n\n"?'
 _JSON_RULES = {
     "string": r'"\"" ([^"\\\x00-\x1F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4}))* "\""',
     "integer": _INTEGER,
@@ -28,9 +31,13 @@ _INTEGER_TOKENS = 24
 
 
 def output_grammar(signature: Signature, *, completions: bool, json_form: bool) -> str | None:
-    """Return the GBNF grammar of an answer, None where every output is free text."""
+    """Return the GBNF grammar of an answer, None where free text is all that is asked for.
+
+    A completion of several texts has one, too: a model often ends its answer where it should write the next name.
+    """
     shapes = output_shapes(signature)
-    if all(shape.kind is Kind.TEXT for shape in shapes.values()) and not json_form:
+    free = all(shape.kind is Kind.TEXT for shape in shapes.values())
+    if free and not json_form and not (completions and len(shapes) + signature.reasoning > 1):
         return None
     rules = _Rules()
     if json_form:
@@ -159,16 +166,19 @@ class _Rules:
 
 def _sections(signature: Signature, shapes: dict[str, Shape], rules: _Rules, completions: bool) -> str:
     names = [*([REASONING] if signature.reasoning else []), *shapes]
-    between = "\n" if completions else "\n\n"
+    between = ["\n", "\n\n"] if completions else ["\n\n"]
     parts = []
     for position, name in enumerate(names):
-        label = f"{name}: " if len(names) > 1 else ""
+        label = f"{name}:" if len(names) > 1 else ""
         # In the completion form the prompt ends with the first name and its colon.
-        first = " " if completions else label
-        lead = first if position == 0 else between + label
-        if lead:
-            parts.append(_quoted(lead))
-        parts.append(_section_value(shapes.get(name), rules))
+        leads = ["" if completions else label] if position == 0 else [f"{gap}{label}" for gap in between]
+        shape = shapes.get(name)
+        if completions and (shape is None or shape.kind is Kind.TEXT):
+            body = _LAST_TEXT if name == names[-1] else _TEXT
+        else:
+            leads = [lead + " " * (completions or bool(label)) for lead in leads]
+            body = _section_value(shape, rules)
+        parts += [*([_any(leads)] if any(leads) else []), body]
     return " ".join(parts)
 
 
@@ -181,6 +191,10 @@ def _section_value(shape: Shape | None, rules: _Rules) -> str:
         return f"({' | '.join(map(_quoted, _choice_texts(shape)))})"
     nothing = ' | "none"' if shape.optional else ""
     return f"({_INTEGER if shape.kind is Kind.INTEGER else _NUMBER}{nothing})"
+
+
+def _any(texts: list[str]) -> str:
+    return _quoted(texts[0]) if len(texts) == 1 else f"({' | '.join(map(_quoted, texts))})"
 
 
 def _choice_texts(shape: Shape) -> list[str]:

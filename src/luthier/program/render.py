@@ -80,7 +80,7 @@ def render(
         temperature=lm.temperature if settings.temperature is None else settings.temperature,
         top_p=lm.top_p if settings.top_p is None else settings.top_p,
         max_tokens=max_tokens,
-        stop=(*_stops(signature), *settings.stop) if completions else settings.stop,
+        stop=(*_stops(signature, guided=grammar is not None), *settings.stop) if completions else settings.stop,
         schema=schema,
         grammar=grammar,
         choices=possible_answers(signature, completions=completions) if grammar and not json_form else (),
@@ -315,11 +315,11 @@ def _line(name: str, value: str) -> str:
     return f"{name}: {value}" if value else f"{name}:"
 
 
-def _stops(signature: Signature) -> tuple[str, ...]:
-    # A blank line ends a block; a model that forgets it starts the next block with its first input.
-    if not signature.inputs:
-        return ("\n\n",)
-    return ("\n\n", f"\n{signature.inputs[0].name}:")
+def _stops(signature: Signature, *, guided: bool) -> tuple[str, ...]:
+    # A blank line ends a block; a model that forgets it starts the next block with its first input. Where a grammar
+    # makes the model go on to the next name, it may write a blank line before that.
+    blank = () if guided and len(signature.outputs) + signature.reasoning > 1 else ("\n\n",)
+    return (*blank, *(f"\n{field.name}:" for field in signature.inputs[:1]))
 
 
 def _schema_name(name: str) -> str:
