@@ -193,11 +193,10 @@ def test_an_lm_that_cannot_be_asked_is_found_out_before_anything_is_kept(desk: P
     assert "1 of 1  iris, labeled-few-shot, seed 1: done before" in luthier(desk, *RUN, "--lm", "python:lms:lm").stderr
 
 
-def test_a_failed_study_does_not_end_in_success(desk: Path) -> None:
+def test_a_search_too_small_to_score_one_candidate_is_refused_before_anything_is_kept(desk: Path) -> None:
     done = luthier(desk, *RUN[:-1], "5", "--lm", "python:lms:lm")
-    assert done.returncode == 2, "as `optimize` ends with such a number"
-    assert "failed: auto=5: a search on 10 examples takes two full evaluations" in done.stderr
-    assert "0 of 1 study done, 1 failed" in done.stderr
+    assert done.returncode == 2 and not (desk / "runs").exists()
+    assert "evaluations = 5: labeled-few-shot on iris scores on 10 examples, and takes 20" in done.stderr
 
 
 @pytest.mark.parametrize(("kind", "code"), [("BudgetExhausted", 3), ("ProgramFailed", 5), ("Unparseable", 4)])

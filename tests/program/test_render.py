@@ -221,7 +221,9 @@ def test_a_completion_of_several_texts_must_go_on_to_the_next_and_may_leave_a_bl
     request = request_of(answer, inputs, plain(GrammarLM))
     assert request.grammar is not None and '("\\nanswer:" | "\\n\\nanswer:")' in request.grammar
     assert request.stop == ("\ncontext:",), "a blank line would end it where the answer should begin"
-    assert request_of(answer, inputs, plain()).stop == ("\n\n", "\ncontext:")
+    assert request_of(answer, inputs, plain()).stop == ("\ncontext:",), "no demo shows where the answer stands"
+    shown = (Demo(inputs, {"answer": "a"}, reasoning="r"),)
+    assert request_of(answer, inputs, plain(), shown).stop == ("\n\n", "\ncontext:")
     assert request_of(rephrase, {"line": "c"}, plain(GrammarLM)).stop == ("\n\n", "\nline:")
 
 

@@ -113,7 +113,20 @@ class Suite:
         given = [self.candidates, *(own.get("candidates") for own in self.by_task.values())]
         if any(given) and not any(map(_has_candidates, self.optimizers)):
             raise ConfigError(f"candidates: none of {', '.join(self.optimizers)} has an N to set")
+        self._check_evaluations()
         self._check_comparisons()
+
+    def _check_evaluations(self) -> None:
+        """Refuse searches that cannot score even one candidate beside the original."""
+        for case in self.cases():
+            train, val, _ = case.sizes or task(case.task).sizes
+            made: Any = optimizer_named(case.optimizer)
+            scoring = train + val if made.scores_on_train else val
+            if case.evaluations is not None and case.evaluations < 2 * scoring:
+                raise ConfigError(
+                    f"evaluations = {case.evaluations}: {case.optimizer} on {case.task} scores on {scoring} examples, "
+                    f"and takes {2 * scoring} program runs at least; give more evaluations, or smaller sizes"
+                )
 
     def _check_comparisons(self) -> None:
         """Refuse to claim anything of optimizers one of which the paper's settings give more."""

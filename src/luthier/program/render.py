@@ -80,7 +80,9 @@ def render(
         temperature=lm.temperature if settings.temperature is None else settings.temperature,
         top_p=lm.top_p if settings.top_p is None else settings.top_p,
         max_tokens=max_tokens,
-        stop=(*_stops(signature, guided=grammar is not None), *settings.stop) if completions else settings.stop,
+        stop=(*_stops(signature, taught=bool(prompt.demos), guided=bool(grammar)), *settings.stop)
+        if completions
+        else settings.stop,
         schema=schema,
         grammar=grammar,
         choices=possible_answers(signature, completions=completions) if grammar and not json_form else (),
@@ -315,10 +317,11 @@ def _line(name: str, value: str) -> str:
     return f"{name}: {value}" if value else f"{name}:"
 
 
-def _stops(signature: Signature, *, guided: bool) -> tuple[str, ...]:
-    # A blank line ends a block; a model that forgets it starts the next block with its first input. Where a grammar
-    # makes the model go on to the next name, it may write a blank line before that.
-    blank = () if guided and len(signature.outputs) + signature.reasoning > 1 else ("\n\n",)
+def _stops(signature: Signature, *, taught: bool, guided: bool) -> tuple[str, ...]:
+    # A blank line ends a block; a model that forgets it starts the next block with its first input. Where no demo shows
+    # that the next name stands right below, or a grammar makes the model go on to it, a blank line may stand before it.
+    several = len(signature.outputs) + signature.reasoning > 1
+    blank = ("\n\n",) if not several or (taught and not guided) else ()
     return (*blank, *(f"\n{field.name}:" for field in signature.inputs[:1]))
 
 
