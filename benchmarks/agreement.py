@@ -40,8 +40,9 @@ LEAD = f"""# Three lessons of the paper, held against our runs
 
 `python benchmarks/agreement.py`. Differences in points of test score, with 95 % intervals; *yes* and *no* where the
 interval lies on one side of zero, else *cannot tell*; *one seed* where the interval covers examples only, and so does
-not answer. B's intervals cover other cuts and searches of the same rows that each table has, not new examples. Nothing
-corrects for the number of intervals on this page.
+not answer. B's intervals cover other cuts and searches of the same rows that each table has, not new examples, and not
+other draws: `warm-1` to `warm-3` are the same nine programs drawn three times at temperature 0.7, and where they
+disagree, the draw decides. Nothing corrects for the number of intervals on this page.
 
 - A: the suite on tasks ([suite-a.md](suite-a.md)), qwen2.5-coder-0.5b: joint is `mipro`, demos
   `bootstrap-random-search`, instructions `mipro0`, grounding `opro` against `opro-g`; seeds and examples resampled.
