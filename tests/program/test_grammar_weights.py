@@ -8,7 +8,9 @@ from typing import Any, Literal
 import pytest
 
 import luthier as lt
+from luthier.program.grammar import output_grammar
 from luthier.program.predictor import Predictor
+from luthier.program.render import uses_json
 from luthier.program.signature import Signature
 
 pytestmark = pytest.mark.weights
@@ -60,6 +62,9 @@ def returning(annotation: Any, *, reasoning: bool = False) -> Predictor[..., Any
 def test_the_embedded_engine_accepts_the_grammar(predictor: Predictor[..., Any], endpoint: Any) -> None:
     lm = lt.LM("local/smollm2-135m", endpoint=endpoint, slots=2)
     signature: Signature = predictor.signature
+    json_form = endpoint == "chat" and uses_json(signature)
+    if output_grammar(signature, completions=endpoint == "completions", json_form=json_form) is None:
+        return  # in a chat, texts are held to nothing
     with lt.use(lm):
         try:
             predictor("Two small boxes, paid.")
