@@ -91,7 +91,7 @@ def test_a_study_is_run_with_the_n_and_the_temperature_of_its_case(
     )
     monkeypatch.setattr(running, "task", lambda name: numbers)
     lm = ScriptedLM(world.answer)
-    case = Case("iris", "mipro/paper", "openai/scripted", 1, 160, candidates=3, temperature=0.6)
+    case = Case("iris", "mipro/paper", "openai/scripted", 1, 160, candidates=3, temperature=0.6, endpoint="chat")
     result = run_case(case, tmp_path, lambda name, longest: lt.LM(lm, max_tokens=longest))
     assert result["status"] == "done" and result["scoring"]["n"] == 40, "train and val are scored on"
     assert (result["case"]["candidates"], result["case"]["temperature"]) == (3, 0.6)
@@ -138,6 +138,7 @@ def test_nothing_is_claimed_of_optimizers_that_have_different_budgets_or_tempera
         ({"evaluations": 0}, "evaluations = 0: a whole number, at least 1"),
         ({"evaluations": "many"}, "evaluations = 'many'"),
         ({"temperature": -1}, "temperature = -1"),
+        ({"endpoint": "chats"}, "endpoint = 'chats': must be one of chat, completions"),
         ({"candidates": 1}, "candidates = 1"),
         ({"optimizers": ["opro"], "candidates": 5}, "none of opro has an N"),
     ],
@@ -151,7 +152,7 @@ def test_what_a_file_says_wrongly_is_refused_by_name(changed: Mapping[str, Any],
 
 def test_runs_with_another_temperature_or_n_are_another_suite(tmp_path: Path) -> None:
     declare(suite("mipro/paper"), tmp_path)
-    for more in ({"temperature": 0.0}, {"candidates": 7}):
+    for more in ({"temperature": 0.0}, {"candidates": 7}, {"endpoint": "chat"}):
         with pytest.raises(ConfigError, match=f"another {next(iter(more))}"):
             declare(suite("mipro/paper", **more), tmp_path)
 
@@ -196,7 +197,13 @@ def test_an_lm_that_cannot_be_asked_is_found_out_before_anything_is_kept(desk: P
 def test_a_search_too_small_to_score_one_candidate_is_refused_before_anything_is_kept(desk: Path) -> None:
     done = luthier(desk, *RUN[:-1], "5", "--lm", "python:lms:lm")
     assert done.returncode == 2 and not (desk / "runs").exists()
-    assert "evaluations = 5: labeled-few-shot on iris scores on 10 examples, and takes 20" in done.stderr
+    assert "labeled-few-shot on iris: auto=5: a search on 10 examples takes two full evaluations" in done.stderr
+
+
+def test_a_failed_study_does_not_end_in_success(desk: Path) -> None:
+    done = luthier(desk, *RUN, "--lm", "python:lms:lm", "--budget-calls", "3")
+    assert done.returncode == 2, done.stderr
+    assert "failed: " in done.stderr and "0 of 1 study done, 1 failed" in done.stderr
 
 
 @pytest.mark.parametrize(("kind", "code"), [("BudgetExhausted", 3), ("ProgramFailed", 5), ("Unparseable", 4)])

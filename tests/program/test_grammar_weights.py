@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
 import pytest
 
 import luthier as lt
-from luthier.program.grammar import output_grammar
 from luthier.program.predictor import Predictor
-from luthier.program.render import uses_json
 from luthier.program.signature import Signature
 
 pytestmark = pytest.mark.weights
@@ -45,26 +44,26 @@ def returning(annotation: Any, *, reasoning: bool = False) -> Predictor[..., Any
     return lt.predictor(reasoning=reasoning, output="answer", max_tokens=200)(answer)
 
 
-@pytest.mark.parametrize("endpoint", ["chat", "completions"])
+TYPED = (
+    returning(Literal["small", "large"]),
+    returning(bool, reasoning=True),
+    returning(int | None),
+    returning(Order),
+    returning(list[Item]),
+    returning(Basket),
+)
+TEXTS = returning(str, reasoning=True)
+"""Held to a grammar as a completion only."""
+
+
 @pytest.mark.parametrize(
-    "predictor",
-    [
-        returning(Literal["small", "large"]),
-        returning(bool, reasoning=True),
-        returning(str, reasoning=True),
-        returning(int | None),
-        returning(Order),
-        returning(list[Item]),
-        returning(Basket),
-    ],
-    ids=lambda predictor: predictor.signature.outputs[0].type_text,
+    ("endpoint", "predictor"),
+    [*product(("chat", "completions"), TYPED), ("completions", TEXTS)],
+    ids=lambda one: one if isinstance(one, str) else one.signature.outputs[0].type_text,
 )
 def test_the_embedded_engine_accepts_the_grammar(predictor: Predictor[..., Any], endpoint: Any) -> None:
     lm = lt.LM("local/smollm2-135m", endpoint=endpoint, slots=2)
     signature: Signature = predictor.signature
-    json_form = endpoint == "chat" and uses_json(signature)
-    if output_grammar(signature, completions=endpoint == "completions", json_form=json_form) is None:
-        return  # in a chat, texts are held to nothing
     with lt.use(lm):
         try:
             predictor("Two small boxes, paid.")

@@ -31,6 +31,7 @@ class Conditions:
     evaluations: int | None
     sizes: tuple[int, int, int] | None
     temperature: float | None
+    endpoint: str | None
     proposer_lm: str | None
     teacher_lm: str | None
 
@@ -49,6 +50,7 @@ class Conditions:
         told = {
             "sizes": sizes,
             "temperature": "the LM's own temperature" if self.temperature is None else f"at {self.temperature:g}",
+            "endpoint": "the LM's own endpoint" if self.endpoint is None else f"by {self.endpoint}",
             "proposer_lm": f"proposer {self.proposer_lm or 'the same'}",
             "teacher_lm": f"teacher {self.teacher_lm or 'the same'}",
         }

@@ -92,6 +92,8 @@ def curves(lines: Mapping[str, Curve]) -> Markup:
 
 def _steps(curve: Curve) -> Curve:
     """Return a curve that keeps each value until the next: nothing is known in between."""
+    # A place that changes nothing needs no drawing, but for the last.
+    curve = [*curve[:1], *(place for before, place in pairwise(curve) if place[1:] != before[1:]), *curve[-1:]]
     held = [(at, *before[1:]) for before, (at, *_) in pairwise(curve)]
     return [place for pair in zip_longest(curve, held) for place in pair if place is not None]
 

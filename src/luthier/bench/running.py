@@ -101,12 +101,13 @@ def _tuned(
     on_event: Callable[[Mapping[str, Any]], None] | None,
 ) -> lt.Result[Any]:
     of = task(case.task)
-    lm = make_lm(case.lm, of.max_tokens)
+    own = {"temperature": case.temperature, "endpoint": case.endpoint}
+    lm = make_lm(case.lm, of.max_tokens).with_settings(**{name: set_ for name, set_ in own.items() if set_ is not None})
     return lt.optimize(
         of.program,
         of.splits(case.seed, case.sizes),
         of.metric,
-        lm=lm if case.temperature is None else lm.with_settings(temperature=case.temperature),
+        lm=lm,
         proposer_lm=None if case.proposer_lm is None else make_lm(case.proposer_lm, of.max_tokens),
         teacher_lm=None if case.teacher_lm is None else make_lm(case.teacher_lm, of.max_tokens),
         optimizer=_optimizer(case),

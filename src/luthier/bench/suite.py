@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 
 from luthier.errors import ConfigError, DataError
 from luthier.optimizers.registry import optimizer_named
+from luthier.optimizers.setup import check_auto
 from luthier.tasks.registry import task
 from luthier.tasks.task import PAPER
+from luthier.types import Endpoint
 
 T = TypeVar("T")
 
@@ -43,6 +45,8 @@ class Case:
     """N; None: what the optimizer takes by itself."""
     temperature: float | None = None
     """Of the LM that runs the programs; None: its own."""
+    endpoint: str | None = None
+    """The same: where it takes requests."""
 
     @property
     def slug(self) -> str:
@@ -79,6 +83,7 @@ class Suite:
         teacher_lm: makes demos; None: ``lm``.
         candidates: N, for the optimizers that have one.
         temperature: of the LM that runs the programs.
+        endpoint: where that LM takes requests, ``chat`` or ``completions``.
 
     Raises:
         ConfigError: a name is unknown, a setting is out of range, nothing is left to run, or a comparison is unfair.
@@ -95,6 +100,7 @@ class Suite:
     teacher_lm: str | None = None
     candidates: int | None = None
     temperature: float | None = None
+    endpoint: str | None = None
 
     def __post_init__(self) -> None:
         for name in self.tasks:
@@ -110,6 +116,8 @@ class Suite:
         _check_settings("", {name: getattr(self, name) for name in BY_TASK if name != "sizes"})
         for name, own in self.by_task.items():
             _check_settings(f"by_task.{name}: ", own)
+        if self.endpoint is not None and self.endpoint not in set(Endpoint):
+            raise ConfigError(f"endpoint = {self.endpoint!r}: must be one of {', '.join(Endpoint)}")
         given = [self.candidates, *(own.get("candidates") for own in self.by_task.values())]
         if any(given) and not any(map(_has_candidates, self.optimizers)):
             raise ConfigError(f"candidates: none of {', '.join(self.optimizers)} has an N to set")
@@ -118,15 +126,13 @@ class Suite:
 
     def _check_evaluations(self) -> None:
         """Refuse searches that cannot score even one candidate beside the original."""
-        for case in self.cases():
-            train, val, _ = case.sizes or task(case.task).sizes
-            made: Any = optimizer_named(case.optimizer)
-            scoring = train + val if made.scores_on_train else val
-            if case.evaluations is not None and case.evaluations < 2 * scoring:
-                raise ConfigError(
-                    f"evaluations = {case.evaluations}: {case.optimizer} on {case.task} scores on {scoring} examples, "
-                    f"and takes {2 * scoring} program runs at least; give more evaluations, or smaller sizes"
-                )
+        for name, optimizer in product(self.tasks, self.optimizers):
+            case = self._case(self.seeds[0], name, optimizer)
+            train, val, _ = case.sizes or task(name).sizes
+            try:
+                check_auto(case.evaluations, optimizer_named(optimizer), train, val)
+            except ConfigError as error:
+                raise ConfigError(f"{optimizer} on {name}: {error}; give more evaluations, or smaller sizes") from error
 
     def _check_comparisons(self) -> None:
         """Refuse to claim anything of optimizers one of which the paper's settings give more."""
@@ -167,6 +173,7 @@ class Suite:
             teacher_lm=self.teacher_lm,
             candidates=candidates,
             temperature=temperature,
+            endpoint=self.endpoint,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -193,6 +200,7 @@ class Suite:
             "teacher_lm": lambda name: None if name is None else _name(name),
             "candidates": lambda number: number,
             "temperature": lambda number: number,
+            "endpoint": lambda name: None if name is None else _name(name),
         }
         if unknown := [key for key in data if key not in readers]:
             raise ConfigError(f"a suite has no {unknown[0]!r}; it has {', '.join(readers)}")

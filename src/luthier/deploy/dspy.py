@@ -11,9 +11,8 @@ import re
 from typing import Any
 
 from luthier.deploy.parts import Part, Parts
-from luthier.program.inspect_signature import REASONING
 from luthier.program.prompt import Demo, DemoSource
-from luthier.program.signature import Field
+from luthier.program.signature import REASONING, Field
 
 _INNER = ".predict"
 """Where ``dspy.ChainOfThought`` keeps its one predictor."""

@@ -16,7 +16,6 @@ from luthier.deploy.frame import before
 from luthier.deploy.lift import lift
 from luthier.deploy.literals import block, literal
 from luthier.deploy.parts import Part, Parts
-from luthier.program.inspect_signature import REASONING
 from luthier.program.render import text
 from luthier.program.shape import Choice, Kind, Member, Shape, is_pydantic_model, shape_of, split_annotated
 from luthier.program.values import output_shapes, result_shape, value_to_json
@@ -66,7 +65,7 @@ def texts(parts: Parts) -> str:
 
 def _constant(part: Part) -> dict[str, Any]:
     completions = part.lm is not None and part.lm.endpoint is Endpoint.COMPLETIONS
-    first = REASONING if part.signature.reasoning else part.signature.outputs[0].name
+    first = part.signature.answer_names[0]
     return {
         "messages": before(part),
         "text": text(part.signature, part.prompt, {}).removesuffix(f"{first}:") if completions else None,

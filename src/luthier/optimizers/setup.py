@@ -257,7 +257,7 @@ def prepare(
     task, teacher, proposer = _lms(lms, program)
     for lm in (task, teacher, proposer):
         lm.check(dollars=dollars)
-    _check_auto(settings.auto, len(rows.train) + len(rows.val) if recipe.scores_on_train else len(rows.val))
+    check_auto(settings.auto, recipe, len(rows.train), len(rows.val))
     if settings.concurrency < 1:
         raise ConfigError(f"concurrency={settings.concurrency}: must be at least 1")
     plain = {
@@ -314,7 +314,13 @@ def _lms(lms: Mapping[str, LMChoice | None], program: Program) -> tuple[LMs, LMs
     )
 
 
-def _check_auto(auto: Auto | int | None, scoring: int) -> None:
+def check_auto(auto: Auto | int | None, optimizer: Optimizer, train: int, val: int) -> None:
+    """Refuse a search that could not score one candidate beside the original on so many examples.
+
+    Raises:
+        ConfigError: it is too small, or no size of a search.
+    """
+    scoring = train + val if optimizer.scores_on_train else val
     if auto is None or auto in EVALUATIONS:
         return
     if isinstance(auto, (str, bool)) or not isinstance(auto, int):

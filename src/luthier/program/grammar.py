@@ -6,9 +6,8 @@ import functools
 import json
 from typing import Any
 
-from luthier.program.inspect_signature import REASONING
 from luthier.program.shape import Kind, Shape
-from luthier.program.signature import Signature
+from luthier.program.signature import REASONING, Signature
 from luthier.program.values import output_shapes
 
 # Bounded, so that a model that has lost its way cannot fill the whole answer with one number.
@@ -37,7 +36,7 @@ def output_grammar(signature: Signature, *, completions: bool, json_form: bool) 
     """
     shapes = output_shapes(signature)
     free = all(shape.kind is Kind.TEXT for shape in shapes.values())
-    if free and not json_form and not (completions and len(shapes) + signature.reasoning > 1):
+    if free and not json_form and not (completions and len(signature.answer_names) > 1):
         return None
     rules = _Rules()
     if json_form:
@@ -165,20 +164,19 @@ class _Rules:
 
 
 def _sections(signature: Signature, shapes: dict[str, Shape], rules: _Rules, completions: bool) -> str:
-    names = [*([REASONING] if signature.reasoning else []), *shapes]
-    between = ["\n", "\n\n"] if completions else ["\n\n"]
+    names = signature.answer_names
+    gap = r'"\n" "\n"?' if completions else r'"\n\n"'
     parts = []
     for position, name in enumerate(names):
-        label = f"{name}:" if len(names) > 1 else ""
         # In the completion form the prompt ends with the first name and its colon.
-        leads = ["" if completions else label] if position == 0 else [f"{gap}{label}" for gap in between]
-        shape = shapes.get(name)
+        named = len(names) > 1 and (position > 0 or not completions)
+        label, shape = f"{name}:" * named, shapes.get(name)
         if completions and (shape is None or shape.kind is Kind.TEXT):
             body = _LAST_TEXT if name == names[-1] else _TEXT
         else:
-            leads = [lead + " " * (completions or bool(label)) for lead in leads]
+            label += " " * (completions or named)
             body = _section_value(shape, rules)
-        parts += [*([_any(leads)] if any(leads) else []), body]
+        parts += [*([gap] if position else []), *([_quoted(label)] if label else []), body]
     return " ".join(parts)
 
 
@@ -191,10 +189,6 @@ def _section_value(shape: Shape | None, rules: _Rules) -> str:
         return f"({' | '.join(map(_quoted, _choice_texts(shape)))})"
     nothing = ' | "none"' if shape.optional else ""
     return f"({_INTEGER if shape.kind is Kind.INTEGER else _NUMBER}{nothing})"
-
-
-def _any(texts: list[str]) -> str:
-    return _quoted(texts[0]) if len(texts) == 1 else f"({' | '.join(map(_quoted, texts))})"
 
 
 def _choice_texts(shape: Shape) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from luthier.errors import SignatureError
 from luthier.program.shape import Kind, Shape, description_of, shape_of, split_annotated, type_text
-from luthier.program.signature import Field, Private, Signature
+from luthier.program.signature import REASONING, Field, Private, Signature
 from luthier.program.tools import Reply
 
 
@@ -24,9 +24,6 @@ class Auto(enum.Enum):
 
 AUTO: Final = Auto.AUTO
 """As ``instruction=``: derive the instruction from the names of the fields."""
-
-REASONING = "reasoning"
-"""The name of the field that holds what the LM thought before it answered."""
 
 
 def signature_of(

@@ -10,9 +10,8 @@ from typing import Any
 
 from luthier.errors import Unparseable
 from luthier.lm.request import Completion
-from luthier.program.inspect_signature import REASONING
 from luthier.program.shape import Kind, Shape
-from luthier.program.signature import Signature
+from luthier.program.signature import REASONING, Signature
 from luthier.program.values import output_shapes, record_of, result_shape, value_of, value_to_json
 
 

@@ -27,9 +27,8 @@ from luthier.lm.images import Image
 from luthier.lm.request import Message, OutputSchema, Part, Request, TextPart
 from luthier.lm.turns import turn_of
 from luthier.program.candidate import Demo, Prompt
-from luthier.program.inspect_signature import REASONING
 from luthier.program.shape import Kind, Shape
-from luthier.program.signature import Field, Form, Signature
+from luthier.program.signature import REASONING, Field, Form, Signature
 from luthier.program.values import input_text, output_shapes, output_text, result_shape, value_to_json
 from luthier.program.wording import Shown, Wording
 from luthier.types import Endpoint
@@ -123,9 +122,8 @@ def text(signature: Signature, prompt: Prompt, inputs: Mapping[str, Any], *, wor
         return wording.written(inputs, Shown(signature, prompt.demos))
     blocks = [block for block in (prompt.instruction, _descriptions(signature)) if block]
     blocks += demo_blocks(signature, prompt.demos)
-    first = REASONING if signature.reasoning else signature.outputs[0].name
     # The space after the colon is left to the model: with it, most tokenizers split words as they never do in text.
-    blocks.append("\n".join([*(_line(*pair) for pair in _as_text(signature, inputs)), f"{first}:"]))
+    blocks.append("\n".join([*(_line(*pair) for pair in _as_text(signature, inputs)), f"{signature.answer_names[0]}:"]))
     return "\n\n".join(blocks)
 
 
@@ -237,7 +235,7 @@ def _form_of(field: Field, shape: Shape) -> str:
 def _directions(signature: Signature, json_form: bool) -> str:
     if signature.is_free:
         return ""
-    names = [*([REASONING] if signature.reasoning else []), *(field.name for field in signature.outputs)]
+    names = signature.answer_names
     if json_form:
         keys = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
         return (
@@ -320,8 +318,7 @@ def _line(name: str, value: str) -> str:
 def _stops(signature: Signature, *, taught: bool, guided: bool) -> tuple[str, ...]:
     # A blank line ends a block; a model that forgets it starts the next block with its first input. Where no demo shows
     # that the next name stands right below, or a grammar makes the model go on to it, a blank line may stand before it.
-    several = len(signature.outputs) + signature.reasoning > 1
-    blank = ("\n\n",) if not several or (taught and not guided) else ()
+    blank = ("\n\n",) if len(signature.answer_names) == 1 or (taught and not guided) else ()
     return (*blank, *(f"\n{field.name}:" for field in signature.inputs[:1]))
 
 

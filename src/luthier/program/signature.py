@@ -14,6 +14,9 @@ from luthier.lm.images import Image
 from luthier.lm.request import Message
 from luthier.program.tools import Reply
 
+REASONING = "reasoning"
+"""The name of the field that holds what the LM thought before it answered."""
+
 
 class Private:
     """Marks a field, as in ``Annotated[str, lt.Private]``: never in demos, proposals, or reports."""
@@ -65,6 +68,11 @@ class Signature:
     reasoning: bool = False
     result: Any = None
     """The return annotation: how outputs become the value that the predictor returns."""
+
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """Names of what the LM writes, in order."""
+        return (*((REASONING,) if self.reasoning else ()), *(field.name for field in self.outputs))
 
     @property
     def is_free(self) -> bool:

@@ -15,9 +15,8 @@ from luthier.adapters.dspy.engine import run_here
 from luthier.adapters.foreign import ForeignPredictor, Noted, calling
 from luthier.lm.lm import LM
 from luthier.program.candidate import Candidate, Demo, DemoSource, Prompt, Provenance
-from luthier.program.inspect_signature import REASONING
 from luthier.program.shape import shape_of, type_text
-from luthier.program.signature import Field, Signature
+from luthier.program.signature import REASONING, Field, Signature
 from luthier.program.values import value_to_json
 
 _BINDING = "_luthier_predictor"
