@@ -266,6 +266,8 @@ def test_with_one_seed_there_is_no_p_and_the_interval_is_said_to_cover_examples_
 def test_where_both_kept_the_original_that_is_said_in_place_of_a_difference(tmp_path: Path) -> None:
     kept = [told_of(optimizer=name, seed=seed) for name in ("mipro", "mipro0") for seed in (1, 2)]
     assert differences([write(tmp_path, *kept, suite=PAIR)])["iris"]["mipro − mipro0"][1:3] == [KEPT, "–"]
+    kept[0]["prompts"]["q"] = {"instruction": "Of a predictor that the others left out.", "demos": 0}
+    assert differences([write(tmp_path, *kept, suite=PAIR)])["iris"]["mipro − mipro0"][1:3] == [KEPT, "–"]
     kept[-1]["prompts"]["p"]["instruction"] = "Another one, which changes no score."
     assert differences([write(tmp_path, *kept)])["iris"]["mipro − mipro0"][1] == "+0.0"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -145,6 +145,30 @@ def test_a_predictor_that_is_never_called_is_left_out_with_a_warning(tmp_path: P
     assert any("'word' was never called on 35 examples" in text for text in baseline["warnings"])
     assert {v["name"].split(".")[0] for v in event(tmp_path / "s", "space")["variables"]} == {"parity", "size"}
     assert result.program("12")
+
+
+def test_a_predictor_behind_one_that_always_fails_is_tuned_all_the_same(tmp_path: Path) -> None:
+    result = tune(tmp_path / "s", SEARCH, program=stepwise, lm=lt.LM(ScriptedLM(reserved)), anyway=True)
+    baseline = event(tmp_path / "s", "baseline")
+    assert baseline["counts"]["unparseable"] == baseline["n"] == 35
+    assert baseline["predictors"]["never_called"] == []
+    assert {v["name"].split(".")[0] for v in event(tmp_path / "s", "space")["variables"]} == {"judged", "size"}
+    assert {"judged", "size"} == result.best.prompts.keys()
+
+
+@lt.predictor(stop=["#judged"])
+def judged(number: str) -> Literal["even", "odd"]:
+    """Name the parity."""
+    return lt.predict()
+
+
+def stepwise(number: str) -> str:
+    """Describe a number, one step after the other."""
+    return f"{judged(number=number)} {world.size(number=number)}"
+
+
+def reserved(request: lt.Request) -> str:
+    return "cannot say" if world.asked_for(request) == "judged" else world.answer(request)
 
 
 def cautious(number: str) -> str:

@@ -125,14 +125,14 @@ def undeclared_claims(results: Sequence[Result]) -> list[Claim]:
 def both_kept(first: Sequence[Result], second: Sequence[Result]) -> bool:
     """Whether neither of two optimizers left the original, on any seed that both have.
 
-    Results do not hold the original's prompts, so it is told by all prompts being one and the same, without demos, and
-    by no test example that scores otherwise.
+    Results do not hold the original's prompts, so it is told by every predictor having one and the same prompt in all
+    (where it was tuned at all), without demos, and by no test example that scores otherwise.
     """
     shared = {result["case"]["seed"] for result in first} & {result["case"]["seed"] for result in second}
     own = [result for result in (*first, *second) if result["case"]["seed"] in shared]
+    shown: dict[str, Any] = {}
     return bool(own) and all(
-        result["prompts"] == own[0]["prompts"]
-        and not any(prompt["demos"] for prompt in result["prompts"].values())
+        not any(prompt["demos"] or prompt != shown.setdefault(n, prompt) for n, prompt in result["prompts"].items())
         and result["test"]["before"] == result["test"]["after"]
         for result in own
     )

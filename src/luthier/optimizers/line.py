@@ -183,7 +183,9 @@ class Line:
         program = self.setup.program
         known = {component.name for component in program.components}
         words = {text.name: ("text", "read") for text in program.texts}
-        never, others = sorted(known - showed.keys()), sorted(showed.keys() - known)
+        # Where no run came to its end, those behind the call that failed were not passed over: they stay (ADR 0022).
+        ended = any(rollout.outcome is Outcome.SCORED for rollout in rollouts)
+        never, others = sorted(known - showed.keys() if ended else ()), sorted(showed.keys() - known)
         warnings = [
             f"{what} {name!r} was never {done} on {len(rollouts)} examples: not tuned"
             for name in never
