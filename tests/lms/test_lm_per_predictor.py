@@ -113,6 +113,14 @@ def test_an_embedded_lm_keeps_a_slot_for_each_predictor_that_it_answers() -> Non
     assert apart.is_local
 
 
+def test_on_an_embedded_lm_one_program_runs_at_a_time_unless_its_max_in_flight_says_otherwise() -> None:
+    predictors = discover(world.describe).predictors
+    assert resolve("local/smollm2-135m", predictors).max_abreast == 1
+    four = lt.LM("local/smollm2-135m", max_in_flight=4)
+    assert resolve({"*": four, "size": lt.LM("openai/gpt-4.1", api_key="k")}, predictors).max_abreast == 4
+    assert resolve(lt.LM("openai/gpt-4.1", api_key="k"), predictors).max_abreast is None
+
+
 def test_a_dollar_budget_needs_the_price_of_every_lm_also_of_one_that_user_code_brings() -> None:
     _, priced = scripted("priced")
     priced = priced.with_settings(price=lt.Price(1, 1))

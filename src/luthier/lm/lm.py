@@ -157,7 +157,7 @@ class LM:
         given: int | None = self._settings["max_in_flight"]
         if given is not None:
             return given
-        # Slots keep prefixes warm; several requests at once are no faster on processors, and share one context.
+        # Slots keep prefixes warm. Several requests at once share one context, and answers depend on their neighbours.
         return 1 if self.is_local else _SERVER_IN_FLIGHT
 
     @property

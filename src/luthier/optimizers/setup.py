@@ -109,8 +109,9 @@ class Setup:
 
     @property
     def concurrency(self) -> int:
-        """Rollouts in flight: one on an embedded LM, whose slots keep prefixes and not parallel runs."""
-        return 1 if self.task.is_local else self.settings.concurrency
+        """Rollouts in flight: on an embedded LM one, unless its ``max_in_flight`` says otherwise."""
+        most, given = self.task.max_abreast, self.settings.concurrency
+        return given if most is None else min(most, given)
 
     def facts(self, cost: RolloutCost) -> Facts:
         """Return what the optimizer decides its numbers by."""

@@ -78,8 +78,13 @@ class LMs:
 
     @property
     def is_local(self) -> bool:
-        """Whether an embedded model is among them, which runs one program at a time."""
-        return any(lm.is_local for lm in self.all)
+        """Whether an embedded model is among them."""
+        return self.max_abreast is not None
+
+    @property
+    def max_abreast(self) -> int | None:
+        """How many programs may run at a time: as many as an embedded model takes requests; None without one."""
+        return min((lm.max_in_flight for lm in self.all if lm.is_local), default=None)
 
     @property
     def price(self) -> Price | None:
