@@ -272,6 +272,13 @@ def test_where_both_kept_the_original_that_is_said_in_place_of_a_difference(tmp_
     assert differences([write(tmp_path, *kept)])["iris"]["mipro − mipro0"][1] == "+0.0"
 
 
+def test_the_original_is_told_with_the_mean_of_what_every_optimizer_measured_of_it(tmp_path: Path) -> None:
+    results = [told_of(), told_of(optimizer="mipro0"), told_of(seed=2)]
+    results[0]["scoring"]["before"], results[0]["test"]["before"] = 0.9, [1.0] * 40
+    scores = tell([write(tmp_path, *results)]).tasks[0].tables()[0][2]
+    assert scores[-1][:4] == ["original", "2", "60.0 ± 14.1", "62.5 ± 17.7"]
+
+
 @pytest.mark.parametrize(
     ("other", "headings"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -93,11 +94,13 @@ class OfTask:
                     _paper(name, self.task),
                 ]
             )
-        # The original is the same program for every optimizer; of each seed one of its scores is told.
-        by_seed = {result["case"]["seed"]: result for own in self.results.values() for result in own}.values()
+        # The original is the same program for every optimizer; an engine may answer it differently all the same.
+        by_seed: dict[int, list[Result]] = {}
+        for result in chain.from_iterable(self.results.values()):
+            by_seed.setdefault(result["case"]["seed"], []).append(result)
         before = [
-            _spread([result["scoring"]["before"] for result in by_seed]),
-            _spread([_test(result, "before") for result in by_seed]),
+            _spread([fmean(result["scoring"]["before"] for result in own) for own in by_seed.values()]),
+            _spread([fmean(_test(result, "before") for result in own) for own in by_seed.values()]),
         ]
         return [*rows, [ORIGINAL, str(len(by_seed)), *before, "", "0.0", _paper(ORIGINAL, self.task)]]
 

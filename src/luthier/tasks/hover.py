@@ -4,6 +4,7 @@ One example: ``{"claim": "…", "titles": ["…", "…", "…"]}``; right is whe
 
 Traps:
     - Many claims are rewordings of one another with the same articles: they share ``source``; split by it.
+      15 of the covered ones stand twice in the file, word for word, and count twice.
     - The paper keeps claims with three supporting facts; its released code, those with three articles, as here.
     - The paper's text says ten passages, its program retrieves seven in each of three hops.
     - The official train set is nearly uncovered by the local corpus, so all parts are cut from the covered dev claims.
