@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import luthier as lt
 from luthier.bench import running, suite
 from luthier.bench.claims import KEPT
+from luthier.bench.page import curves
 from luthier.bench.paper_results import paper_test
 from luthier.bench.running import read_results, run_case
 from luthier.bench.suite import DECLARED, Case, Suite, declare, read_suite
@@ -277,6 +279,16 @@ def test_the_original_is_told_with_the_mean_of_what_every_optimizer_measured_of_
     results[0]["scoring"]["before"], results[0]["test"]["before"] = 0.9, [1.0] * 40
     scores = tell([write(tmp_path, *results)]).tasks[0].tables()[0][2]
     assert scores[-1][:4] == ["original", "2", "60.0 ± 14.1", "62.5 ± 17.7"]
+
+
+@pytest.mark.parametrize("score", [0.0, 0.5, 1.0])
+def test_curves_that_never_rise_stay_within_their_chart(score: float) -> None:
+    chart = curves({"mipro": [(0.0, score, score, score), (40.0, score, score, score)]})
+    heights = [float(found) for found in re.findall(r'y\d?="([-\d.]+)"', chart)]
+    heights += [float(place.split(",")[1]) for place in re.findall(r'points="([^"]+)"', chart)[0].split()]
+    assert len(set(heights)) > 6 and min(heights) >= 0 and max(heights) <= 420
+    written = [int(found) for found in re.findall(r">(\d+) %</text>", chart)]
+    assert min(written) <= 100 * score <= max(written) <= 100
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ _COLOURS = (
     "#6b8e23", "#555555",
 )  # fmt: skip
 _WIDTH, _HEIGHT, _LEFT, _TOP, _FOOT = 1000, 420, 56, 12, 34
+_LEAST_SPAN = 0.05
+"""Of the score, from the chart's foot to its top: smaller differences are not blown up."""
 _STYLE = Markup(
     ".curves{width:100%;height:auto}.curves .line{fill:none;stroke-width:2.25}.curves .band{opacity:.10}"
     ".legend{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13px;margin:6px 0 18px}"
@@ -53,7 +55,9 @@ def curves(lines: Mapping[str, Curve]) -> Markup:
     lows = [low for curve in lines.values() for _, _, low, _ in curve]
     highs = [high for curve in lines.values() for *_, high in curve]
     bottom, top = min(lows, default=0.0), max(highs, default=1.0)
-    span = max(top - bottom, 1e-6)
+    span = max(top - bottom, _LEAST_SPAN)
+    bottom = max(min(bottom, 0.0), top - span)
+    top = bottom + span
 
     def x(at: float) -> float:
         return _LEFT + (_WIDTH - _LEFT - 8) * at / most
