@@ -56,12 +56,15 @@ def test_a_limit_in_dollars_holds(tmp_path: Path, usd: float) -> None:
 
 
 def test_a_limit_on_seconds_ends_the_search_in_time_for_the_verdict(tmp_path: Path) -> None:
-    metered = Metered(wait=0.01)
-    result = tune(tmp_path / "s", lm=metered.lm(), concurrency=8, auto="heavy", budget=lt.Budget(seconds=2.5))
+    # The whole plan is 3,200 calls of 20 ms, eight at a time: no machine makes it in five seconds.
+    metered = Metered(wait=0.02)
+    result = tune(tmp_path / "s", lm=metered.lm(), concurrency=8, auto="heavy", budget=lt.Budget(seconds=5))
     assert result.verdict.n == 40
     times = [found["time"] for found in result.events]
-    assert seconds_between(times[0], times[-1]) < 6  # room for a busy machine
-    assert next(e for e in result.events if e["event"] == "loop_end")["reason"] == "budget"
+    assert seconds_between(times[0], times[-1]) < 10  # room for a busy machine
+    planned = next(found["trials"] for found in result.events if found["event"] == "plan")
+    # A slow baseline cuts the plan to what there is time for; otherwise the clock ends the search.
+    assert event(tmp_path / "s", "loop_end")["trials"] < planned
 
 
 def seconds_between(begin: str, end: str) -> float:
