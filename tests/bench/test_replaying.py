@@ -10,7 +10,7 @@ import pytest
 from luthier.bench.replaying import as_markdown, kinds, nulls, run
 from luthier.bench.strategies import STRATEGIES
 from luthier.bench.synthetic import synthetic
-from luthier.errors import ConfigError
+from luthier.errors import ConfigError, DataError
 from tests.cli.project import luthier
 from tests.repository.sources import ROOT
 
@@ -46,6 +46,11 @@ def test_the_command_refuses_before_anything_is_replayed(tmp_path: Path) -> None
     )  # fmt: skip
     assert done.returncode == 2
     assert "null tables" in done.stderr and "145" in done.stderr and "evaluations  " not in done.stderr
+
+
+def test_what_is_no_file_is_answered_with_the_tables_that_need_none() -> None:
+    with pytest.raises(DataError, match="there is no file addditive: .*one of synthetic:additive, "):
+        run("addditive", [], evaluations=300, seeds=1)
 
 
 def test_names_of_strategies_are_quoted_as_they_have_commas() -> None:

@@ -16,7 +16,7 @@ from luthier.bench.replay import Problem, cut
 from luthier.bench.strategies import CLOSING, STRATEGIES, Make, Race
 from luthier.bench.synthetic import KINDS, NULLS, null_table, synthetic
 from luthier.bench.table import OutcomeTable, Table
-from luthier.errors import ConfigError
+from luthier.errors import ConfigError, DataError
 from luthier.search.halving import SuccessiveHalving
 from luthier.search.schedule import MinibatchSchedule
 from luthier.search.space import Space
@@ -109,6 +109,9 @@ def tables_of(source: str, seeds: int) -> Sequence[Table]:
         DataError: the file is not a table.
     """
     if not source.startswith(SYNTHETIC):
+        if not Path(source).is_file():
+            known = ", ".join(f"{SYNTHETIC}{kind}" for kind in kinds())
+            raise DataError(f"there is no file {source}: give a recorded table's file, or one of {known}")
         return [OutcomeTable.load(Path(source))]
     kind = source.removeprefix(SYNTHETIC)
     if kind not in kinds():
