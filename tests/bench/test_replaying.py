@@ -49,7 +49,7 @@ def test_the_command_refuses_before_anything_is_replayed(tmp_path: Path) -> None
 
 
 def test_what_is_no_file_is_answered_with_the_tables_that_need_none() -> None:
-    with pytest.raises(DataError, match="there is no file addditive: .*one of synthetic:additive, "):
+    with pytest.raises(DataError, match=r"there is no file addditive: .*one of synthetic:additive, "):
         run("addditive", [], evaluations=300, seeds=1)
 
 
