@@ -109,6 +109,26 @@ def test_a_number_for_auto_is_the_searchs_program_runs_and_the_plan_tells_it_in_
     assert unit["minibatch_trials"] == unit["program_runs"] * 10 // (25 * 10 + 35)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"closing": 0}, "closing=0: must be a whole number from 1 on"),
+        ({"minibatch": 2.5}, "minibatch=2.5"),
+        ({"trials": "5"}, "trials='5'"),
+        ({"frozen": "parity.demos"}, r"frozen='parity.demos': must be a tuple of names, \('parity.demos',\)"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        lt.MIPRO(**wrong)
+
+
+def test_what_is_frozen_must_be_there_before_anything_is_spent(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no variable 'parity.demo'; there are parity.instruction, parity.demos, si"):
+        tune(tmp_path / "study", lt.MIPRO(frozen=("parity.demo",)))
+    assert not (tmp_path / "study").exists()
+
+
 @pytest.mark.parametrize("auto", [True, 1.5, "huge", 69])
 def test_a_size_of_the_search_that_makes_no_sense_is_refused_before_anything_is_spent(
     auto: object, tmp_path: Path

@@ -8,12 +8,13 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
+from luthier.optimizers.registry import OPTIMIZERS
 from tests.repository.sources import PACKAGE, python_files, shown, tree
 
 FILE_LINES = 400
 FUNCTION_LINES = 80
-CORE_LINES = 14_000
-"""Of code: no blank lines, comments, or docstrings (docs/adr/0010, 0012 to 0014, 0018, 0021)."""
+CORE_LINES = 13_400
+"""Of code: no blank lines, comments, or docstrings, without optimizers' own files (docs/adr/0010, …, 0021, 0023)."""
 NOT_CORE = ("tasks", "report", "cli", "bench", "adapters", "deploy", "weigh")
 
 _NO_CODE = {
@@ -48,7 +49,13 @@ def test_no_function_is_longer_than_80_lines() -> None:
 
 
 def test_the_core_stays_under_its_ceiling() -> None:
-    core = [path for path in python_files("src/luthier") if path.relative_to(PACKAGE).parts[0] not in NOT_CORE]
+    recipes = {f"{type(make()).__module__.replace('.', '/')}.py" for make in OPTIMIZERS.values()}
+    core = [
+        path
+        for path in python_files("src/luthier")
+        if path.relative_to(PACKAGE).parts[0] not in NOT_CORE
+        and path.relative_to(PACKAGE.parent).as_posix() not in recipes
+    ]
     code = sum(_code_lines(path) for path in core)
     assert code < CORE_LINES, f"the core has {code} lines of code; take something away (docs/adr/0010)"
 

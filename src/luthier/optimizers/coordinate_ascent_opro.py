@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from luthier.errors import ConfigError
 from luthier.optimizers.opro import (
     OPROSettings,
     best_full,
@@ -18,6 +17,7 @@ from luthier.optimizers.opro import (
 )
 from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.payloads import Choices
+from luthier.optimizers.shape import check_counts
 from luthier.optimizers.workbench import Workbench
 from luthier.search.arrivals import Arrivals
 from luthier.search.schedule import FullSchedule
@@ -55,10 +55,7 @@ class CoordinateAscentOPRO(OPROSettings):
 
     def __post_init__(self) -> None:
         OPROSettings.__post_init__(self)  # super() without arguments does not work in a dataclass with slots
-        for name in ("breadth", "depth"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name}={value}: must be at least 1, or None to have it chosen")
+        check_counts(self, "breadth", "depth")
 
     @staticmethod
     def paper() -> CoordinateAscentOPRO:

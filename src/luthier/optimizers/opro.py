@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from luthier.errors import ConfigError
 from luthier.optimizers.optimizer import Facts, SearchPlan
 from luthier.optimizers.payloads import Choices
+from luthier.optimizers.shape import check_counts
 from luthier.propose.bootstrap import BootstrapSettings
 from luthier.propose.grounding import GroundingSettings
 from luthier.propose.history import ScoredInstruction
@@ -41,8 +42,7 @@ class OPROSettings:
     label: ClassVar[str] = "opro-family"
 
     def __post_init__(self) -> None:
-        if self.rounds is not None and self.rounds < 1:
-            raise ConfigError(f"rounds={self.rounds}: must be at least 1, or None to have it chosen")
+        check_counts(self, "rounds")
         if self.preset not in ("ours", "paper"):
             raise ConfigError(f"preset={self.preset!r}: must be 'ours' or 'paper'")
 

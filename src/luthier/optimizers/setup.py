@@ -24,6 +24,7 @@ from luthier.optimizers.plan import ANSWER_TOKENS, CHARACTERS_PER_TOKEN, Rollout
 from luthier.optimizers.registry import optimizer_named
 from luthier.optimizers.shape import EVALUATIONS, auto_for, evaluations_in, room_for_demos
 from luthier.optimizers.starts import Start, starting_from, without_shown
+from luthier.optimizers.surrogate import SurrogateSettings
 from luthier.program.body import reads_demos
 from luthier.program.candidate import Candidate
 from luthier.program.lms import LMChoice, LMs, resolve
@@ -259,6 +260,7 @@ def prepare(
     for lm in (task, teacher, proposer):
         lm.check(dollars=dollars)
     check_auto(settings.auto, recipe, len(rows.train), len(rows.val))
+    _check_frozen(recipe, program)
     if settings.concurrency < 1:
         raise ConfigError(f"concurrency={settings.concurrency}: must be at least 1")
     plain = {
@@ -330,6 +332,13 @@ def check_auto(auto: Auto | int | None, optimizer: Optimizer, train: int, val: i
         raise ConfigError(
             f"auto={auto}: a search on {scoring} examples takes two full evaluations at least, {2 * scoring} runs"
         )
+
+
+def _check_frozen(optimizer: Optimizer, program: Program) -> None:
+    known = [f"{name}.{part}" for name in sorted(program.original.prompts) for part in ("instruction", "demos")]
+    frozen = optimizer.frozen if isinstance(optimizer, SurrogateSettings) else ()
+    if unknown := [name for name in frozen if name not in known]:
+        raise ConfigError(f"frozen: there is no variable {unknown[0]!r}; there are {', '.join(known)}")
 
 
 def _default_directory(program: Program) -> Path:

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 
 from luthier.budget import Budget
+from luthier.errors import ConfigError
 from luthier.lm.lm import Price
 from luthier.optimizers.optimizer import Auto, Facts
 from luthier.optimizers.plan import PROPOSER_ANSWER_TOKENS, PROPOSER_PROMPT_TOKENS, RolloutCost
@@ -19,6 +20,18 @@ CANDIDATES: dict[Auto, int] = {"light": 6, "medium": 12, "heavy": 18}
 LARGEST_DEMO_SET = 18
 PROMPT_CHARACTERS = 16_000
 """How much of a prompt demos may fill, about 4,000 tokens."""
+
+
+def check_counts(settings: object, *names: str) -> None:
+    """Refuse settings that are neither a whole number from 1 on nor None, which has them chosen.
+
+    Raises:
+        ConfigError: one is.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ConfigError(f"{name}={value!r}: must be a whole number from 1 on, or None to have it chosen")
 
 
 def demo_sizes(sets: int, largest: int) -> tuple[int, ...]:

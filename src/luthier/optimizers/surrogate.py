@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from luthier.errors import ConfigError
 from luthier.evaluation.splits import blocks
 from luthier.optimizers.optimizer import Facts, SearchPlan
-from luthier.optimizers.shape import CANDIDATES, closing_evaluations, demo_sizes
+from luthier.optimizers.shape import CANDIDATES, check_counts, closing_evaluations, demo_sizes
 from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
 from luthier.search.halving import SuccessiveHalving, plan_rungs
@@ -79,10 +79,9 @@ class SurrogateSettings:
     tunes_demos: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("candidates", "trials", "minibatch", "full_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name}={value}: must be at least 1, or None to have it chosen")
+        check_counts(self, "candidates", "trials", "minibatch", "full_every", "closing")
+        if isinstance(self.frozen, str):
+            raise ConfigError(f"frozen={self.frozen!r}: must be a tuple of names, ({self.frozen!r},)")
         if self.preset not in ("ours", "paper"):
             raise ConfigError(f"preset={self.preset!r}: must be 'ours' or 'paper'")
 
