@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from luthier.report.figures import count, dollars, duration, percent, plural
 from luthier.report.spending import Amounts
-from luthier.report.summary import Summary, trial_number
+from luthier.report.summary import BOOTSTRAP, Summary, bootstrapped, kind_of, trial_number
 
 Event = Mapping[str, Any]
 
@@ -24,18 +24,20 @@ class Step:
 
 _LINE = (
     ("original", "baseline"),
-    ("demos", "bootstrap"),
+    ("demos", BOOTSTRAP),
     ("instructions", "proposals"),
     ("search", "loop_end"),
     ("choice", "choice"),
     ("verdict", "verdict"),
 )
-_OPTIONAL = ("bootstrap", "proposals")
+_OPTIONAL = (BOOTSTRAP, "proposals")
 
 
 def steps(events: Sequence[Event], state: Summary) -> list[Step]:
     """Return the steps of a study, done, going on, and to come."""
     seen = {event["event"]: event for event in reversed(events)}
+    if (demos := bootstrapped(events)) is not None:
+        seen[BOOTSTRAP] = demos
     listed: list[Step] = []
     going = state.finished
     for name, event in _LINE:
@@ -62,7 +64,7 @@ def line(event: Event, state: Summary, purposes: Mapping[int, str], paid: Amount
     if kind == "plan_measured":
         return f"the plan, now measured: {_whole(event.get('total') or {})} at most"
     for name, of in _LINE[:-1]:  # the verdict has the last word, and is said there
-        if of == kind:
+        if of == kind_of(event):
             warnings = [f"! {text}" for text in event.get("warnings", ())]
             return "\n".join([f"{name}: {_result(name, event, state)}", *warnings])
     return None

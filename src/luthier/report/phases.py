@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier.report.figures import moment
 from luthier.report.spending import Amounts, Event, spending, total
-from luthier.report.summary import first, outcome_count, trial_number
+from luthier.report.summary import first, kind_of, outcome_count, trial_number
 
 _OF_EVENT = {
     "plan": "plan",
@@ -102,7 +102,7 @@ def _phase_of(event: Event, purposes: Mapping[int, str]) -> str | None:
     if event["event"] in ("ask", "tell"):
         purpose = purposes.get(trial_number(event))
         return "starts" if purpose == "starts" else "closing" if purpose == "full" else "search"
-    return _OF_EVENT.get(event["event"].partition("/")[0])  # "bootstrap/0.7" is one of several
+    return _OF_EVENT.get(kind_of(event))
 
 
 def _key(name: str) -> str:

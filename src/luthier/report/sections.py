@@ -13,7 +13,7 @@ from luthier.report.html import Child, Markup, el
 from luthier.report.model import PromptPair, View
 from luthier.report.phases import phase_rows
 from luthier.report.spending import Amounts, by_lm, by_role, dollars_for, predictor_lms, prices
-from luthier.report.summary import outcome_count
+from luthier.report.summary import bootstrapped, outcome_count
 
 
 def section(title: str, lead: Child, *body: Child) -> Markup:
@@ -234,7 +234,7 @@ def worth(view: View) -> Markup | None:
 
 def bootstrap(view: View) -> Markup | None:
     """Where demos came from."""
-    event = view.event("bootstrap")
+    event = bootstrapped(view.events)
     if event is None:
         return None
     passes = event.get("passes") or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from luthier.report.spending import Amounts, Event, by_lm, dollars_for, outcomes
 
 ORIGINAL = "original"
 """Key under which the original's outcomes are tallied."""
+BOOTSTRAP = "bootstrap"
+"""Demos were collected from runs of the teacher."""
 
 _PHASE_AFTER = {
     "manifest": "planning",
@@ -163,6 +166,24 @@ def first(events: Iterable[Event], name: str) -> Event | None:
     return next((event for event in events if event["event"] == name), None)
 
 
+def kind_of(event: Event) -> str:
+    """Return what an event is: ``bootstrap/0.7`` is one of several bootstraps."""
+    return str(event["event"].partition("/")[0])
+
+
+def bootstrapped(events: Iterable[Event]) -> Event | None:
+    """Return what all bootstraps of a study came to together, one for each teacher; None where there was none."""
+    every = [event for event in events if kind_of(event) == BOOTSTRAP]
+    if not every:
+        return None
+    return {
+        "event": BOOTSTRAP,
+        "passes": _added(event.get("passes") or {} for event in every),
+        "attempts": _added(event.get("attempts") or {} for event in every),
+        "sets": [made for event in every for made in event.get("sets", ())],
+    }
+
+
 def is_stopped(events: Sequence[Event]) -> bool:
     """Whether the study ended with its check: there was nothing to win."""
     return bool(events) and events[-1]["event"] == "check" and bool(events[-1].get("stop"))
@@ -209,7 +230,7 @@ def values(event: Event) -> list[float]:
 def outcome_count(event: Event) -> int:
     """Return how many rollouts an event reports."""
     attempts = event.get("attempts")
-    if event["event"] == "bootstrap" and isinstance(attempts, Mapping):
+    if kind_of(event) == BOOTSTRAP and isinstance(attempts, Mapping):
         return int(sum(attempts.values()))
     return int(event.get("rollouts", 0)) if event["event"] == "insight" else len(outcomes_of(event))
 
@@ -226,6 +247,13 @@ def elapsed(events: Sequence[Event]) -> float | None:
     """Return the seconds between the first and the last event."""
     moments = [when for when in (moment(event) for event in events) if when is not None]
     return (moments[-1] - moments[0]).total_seconds() if moments else None
+
+
+def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    whole: Counter[str] = Counter()
+    for each in counts:
+        whole.update(each)
+    return dict(whole)
 
 
 def _decision(verdict: Event | None, done: Event | None) -> str | None:
