@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 
 import luthier as lt
+from luthier.bench.running import run_case
+from luthier.bench.suite import Case
 from luthier.errors import ConfigError, DataError, Unavailable
 from luthier.evaluation.splits import split
+from luthier.lm.doubles import ScriptedLM
 from luthier.lm.request import Request
 from luthier.program.program import discover
 from luthier.tasks import heart_disease, hotpotqa_conditional, hover, iris, retrieval, sources
@@ -177,6 +180,21 @@ def test_without_a_corpus_the_error_says_what_to_set(monkeypatch: pytest.MonkeyP
     retrieval.the_retriever.cache_clear()
     with pytest.raises(DataError, match="LUTHIER_DATA_DIR"):
         retrieval.search("anything", 3)
+    monkeypatch.setenv(retrieval.CORPUS, "/nowhere/corpus.jsonl")
+    with pytest.raises(DataError, match=r"the corpus /nowhere/corpus\.jsonl cannot be read: No such file"):
+        retrieval.search("anything", 3)
+
+
+@pytest.mark.parametrize("name", ["hotpotqa", "hotpotqa_conditional", "hover"])
+def test_a_corpus_that_is_missing_is_found_out_before_a_case_asks_anything(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(retrieval.CORPUS, str(tmp_path / "corpus.jsonl"))
+    monkeypatch.delenv(retrieval.COLBERT_URL, raising=False)
+    lm = ScriptedLM(talk)
+    result = run_case(Case(name, "mipro", "openai/any", 1, 40), tmp_path, lambda name, longest: lt.LM(lm))
+    assert (result["status"], lm.calls) == ("failed", 0)
+    assert result["error"].startswith("DataError: the corpus ")
 
 
 class Service(BaseHTTPRequestHandler):
@@ -248,6 +266,30 @@ def test_every_file_of_the_data_folder_may_be_gzipped(
     monkeypatch.delenv(retrieval.CORPUS)
     assert iris.flowers() == [flower]
     assert retrieval.search("Who plays a violin with a bow?", 1)[0].startswith("Violin | ")
+
+
+@pytest.mark.parametrize(
+    ("path", "column", "name"),
+    [
+        ("iris/iris.jsonl", "petal_length", "iris"),
+        ("heart_disease/heart_disease.jsonl", "age", "heart_disease"),
+        ("scone/scone_nli_train.jsonl", "id", "scone"),
+        ("hotpotqa/hotpotqa_train_ctx.jsonl", "question", "hotpotqa"),
+        ("hotpotqa_conditional/train.jsonl", "question", "hotpotqa_conditional"),
+        ("hover/hover_dev.jsonl", "claim", "hover"),
+    ],
+)
+def test_data_of_another_shape_are_named_with_file_row_and_column(
+    path: str, column: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / path).parent.mkdir()
+    (tmp_path / path).write_text('{"colour": "red"}\n')
+    monkeypatch.setenv(sources.DATA_DIR, str(tmp_path))
+    with pytest.raises(DataError, match=rf"{path}: row 1 has no '{column}'; needed are "):
+        task(name).examples()
+    (tmp_path / path).write_text("[1]\n")
+    with pytest.raises(DataError, match=rf"{path}: row 1 is no JSON object"):
+        task(name).examples()
 
 
 def test_a_file_of_the_data_folder_that_cannot_be_read_is_named(

@@ -125,7 +125,7 @@ def rows() -> list[dict[str, Any]]:
     Raises:
         DataError: the data are nowhere to be had.
     """
-    local = local_rows("heart_disease/heart_disease.jsonl")
+    local = local_rows("heart_disease/heart_disease.jsonl", (*INPUTS, "answer"))
     if local is None:
         lines = repository_file(_FILE).decode("utf-8").splitlines()
         return [_patient(line.split(",")) for line in lines if line.strip() and line[0].isdigit()]

@@ -18,6 +18,7 @@ from typing import Any
 
 import luthier as lt
 from luthier.tasks.multihop import gather
+from luthier.tasks.retrieval import opened
 from luthier.tasks.sources import local_rows, missing
 from luthier.tasks.task import PaperSettings, Task
 
@@ -52,10 +53,11 @@ def test_rows() -> list[dict[str, Any]]:
 
 
 def _rows(part: str) -> list[dict[str, Any]]:
-    rows = local_rows(f"hotpotqa/hotpotqa_{part}_ctx.jsonl")
+    names = ("question", "answer", "type", "level")
+    rows = local_rows(f"hotpotqa/hotpotqa_{part}_ctx.jsonl", names)
     if rows is None:
         raise missing(f"HotPotQA's {part} questions")
-    return [{name: row[name] for name in ("question", "answer", "type", "level")} for row in rows]
+    return [{name: row[name] for name in names} for row in rows]
 
 
 TASK = Task(
@@ -66,5 +68,6 @@ TASK = Task(
     test_examples=test_rows,
     sizes=(250, 250, 1576),
     inputs=("question",),
+    prepare=opened,
     paper=PaperSettings(full_evaluations=50, joint=30, alone=60),
 )

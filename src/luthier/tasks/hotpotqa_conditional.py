@@ -27,6 +27,7 @@ from typing import Annotated, Any
 
 import luthier as lt
 from luthier.tasks.multihop import gather
+from luthier.tasks.retrieval import opened
 from luthier.tasks.sources import RepositoryFile, local_rows, repository_file
 from luthier.tasks.task import PaperSettings, Task
 
@@ -102,9 +103,10 @@ def _same(given: str, right: str) -> bool:
 
 
 def _rows(part: str) -> list[dict[str, Any]]:
-    local = local_rows(f"hotpotqa_conditional/{part}.jsonl")
+    names = ("question", "answer", "category")
+    local = local_rows(f"hotpotqa_conditional/{part}.jsonl", names)
     if local is not None:
-        return [{name: row[name] for name in ("question", "answer", "category")} for row in local]
+        return [{name: row[name] for name in names} for row in local]
     path = f"testing/datasets/hotpotqa_conditional/hotpot_{part}.csv"
     content = repository_file(RepositoryFile("stanfordnlp/dspy", _COMMIT, path, _BLOBS[part])).decode("utf-8-sig")
     return [
@@ -121,5 +123,6 @@ TASK = Task(
     test_examples=test_rows,
     sizes=(250, 250, 200),
     inputs=("question",),
+    prepare=opened,
     paper=PaperSettings(full_evaluations=30, joint=30, alone=35),
 )

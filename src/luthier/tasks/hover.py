@@ -21,7 +21,7 @@ from typing import Any
 
 import luthier as lt
 from luthier.evaluation.compare import normalize
-from luthier.tasks.retrieval import search
+from luthier.tasks.retrieval import opened, search
 from luthier.tasks.sources import RepositoryFile, local_rows, repository_file
 from luthier.tasks.task import PaperSettings, Task
 
@@ -82,7 +82,7 @@ def rows() -> list[dict[str, Any]]:
     Raises:
         DataError: the data are nowhere to be had.
     """
-    local = local_rows("hover/hover_dev.jsonl")
+    local = local_rows("hover/hover_dev.jsonl", ("claim", "gold_titles", "hpqa_id", "covered"))
     if local is not None:
         return [
             {"claim": row["claim"], "titles": row["gold_titles"], "source": row["hpqa_id"]}
@@ -109,5 +109,6 @@ TASK = Task(
     inputs=("claim",),
     group="source",
     max_tokens=600,
+    prepare=opened,
     paper=PaperSettings(full_evaluations=20, joint=10, alone=15),
 )

@@ -92,7 +92,8 @@ def flowers() -> list[dict[str, Any]]:
     Raises:
         DataError: the data are nowhere to be had.
     """
-    rows = local_rows("iris/iris.jsonl")
+    names = ("petal_length", "petal_width", "sepal_length", "sepal_width", "species")
+    rows = local_rows("iris/iris.jsonl", names)
     if rows is None:
         rows = [
             {
@@ -104,5 +105,4 @@ def flowers() -> list[dict[str, Any]]:
             }
             for row in json.loads(packaged_file(_PACKAGED))
         ]
-    names = ("petal_length", "petal_width", "sepal_length", "sepal_width", "species")
     return [{name: row[name] for name in names} for row in rows]

@@ -19,6 +19,7 @@ _PAPER = PaperSettings(full_evaluations=30, joint=30, alone=50)
 
 IRIS = Task(
     name="iris",
+    about="Tell the species of an iris by four sizes, with reasoning.",
     program=reasoned,
     metric=lt.exact_match("species"),
     examples=iris.measurements,
@@ -28,6 +29,7 @@ IRIS = Task(
 )
 IRIS_TYPO = Task(
     name="iris_typo",
+    about="The same, one class misspelt in the prompt as the paper has it, but not in the labels.",
     program=reasoned_typo,
     metric=lt.exact_match("species"),
     examples=iris.measurements,

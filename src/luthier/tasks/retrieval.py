@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from luthier.errors import ConfigError
+from luthier.errors import ConfigError, DataError
 from luthier.lm.local.weights import cache_dir
 from luthier.net.ask import get_json
 from luthier.tasks.sources import local_file, missing, rows_of
@@ -42,11 +42,20 @@ def search(query: str, k: int) -> list[str]:
     """Return the ``k`` best passages of the retriever that the environment names, each as "title | text".
 
     Raises:
-        DataError: there is no corpus.
-        ConfigError: the package ``bm25s`` is not installed.
+        DataError, ConfigError: as ``opened``.
         Unavailable: the server failed.
     """
-    return the_retriever(os.environ.get(COLBERT_URL), os.environ.get(CORPUS)).search(query, k)
+    return opened().search(query, k)
+
+
+def opened() -> Retriever:
+    """Return the retriever that the environment names.
+
+    Raises:
+        DataError: there is no corpus, or it cannot be read.
+        ConfigError: the package ``bm25s`` is not installed.
+    """
+    return the_retriever(os.environ.get(COLBERT_URL), os.environ.get(CORPUS))
 
 
 @functools.lru_cache(maxsize=4)
@@ -94,6 +103,7 @@ class BM25:
 
     Raises:
         ConfigError: the package ``bm25s`` is not installed.
+        DataError: the corpus cannot be read.
     """
 
     def __init__(self, corpus: Path) -> None:
@@ -102,7 +112,11 @@ class BM25:
         except ImportError as error:
             raise ConfigError("retrieval needs the package bm25s: pip install 'luthier[bench]'") from error
         self._bm25s = bm25s
-        folder = cache_dir().parent / "bm25" / hashlib.sha256(corpus.read_bytes()).hexdigest()[:16]
+        try:
+            digest = hashlib.sha256(corpus.read_bytes()).hexdigest()
+        except OSError as error:
+            raise DataError(f"the corpus {corpus} cannot be read: {error.strerror or error}") from error
+        folder = cache_dir().parent / "bm25" / digest[:16]
         if not (folder / "done").is_file():
             self._build(corpus, folder)
         self._index = bm25s.BM25.load(str(folder), mmap=True)
@@ -115,7 +129,7 @@ class BM25:
         return [self._passages[int(number)] for number in found[0]]
 
     def _build(self, corpus: Path, folder: Path) -> None:
-        rows = rows_of(corpus)
+        rows = rows_of(corpus, ("title", "text"))
         index = self._bm25s.BM25(k1=1.2, b=0.75)
         index.index(self._tokens([f"{row['title']} {row['title']} {row['text']}" for row in rows]), show_progress=False)
         part = folder.with_name(f"{folder.name}.{os.getpid()}")

@@ -67,7 +67,7 @@ def test_rows() -> list[dict[str, Any]]:
 
 
 def _rows(part: str) -> list[dict[str, Any]]:
-    local = local_rows(f"scone/scone_nli_{part}.jsonl")
+    local = local_rows(f"scone/scone_nli_{part}.jsonl", ("id", "premise", "question", "answer", "category"))
     if local is None:
         return [row for category in _BLOBS[part] for row in _fetched(part, category)]
     return [

@@ -69,7 +69,9 @@ def heart_disease_short(  # noqa: PLR0913 - the attributes of the data
 
 
 SCONE = replace(scone.TASK, name="scone_short", program=scone_short, max_tokens=MAX_TOKENS)
-IRIS = replace(iris_task.IRIS, name="iris_short", program=iris.iris)
+IRIS = replace(
+    iris_task.IRIS, name="iris_short", program=iris.iris, about="Tell the species of an iris by four sizes, at once."
+)
 IRIS_TYPO = replace(iris_task.IRIS_TYPO, name="iris_typo_short", program=iris.iris_typo)
 HEART_DISEASE = replace(
     heart_disease.TASK, name="heart_disease_short", program=heart_disease_short, max_tokens=MAX_TOKENS

@@ -10,6 +10,7 @@ import os
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,28 +73,36 @@ def packaged_file(file: PackagedFile) -> bytes:
     return content
 
 
-def local_rows(path: str) -> list[dict[str, Any]] | None:
+def local_rows(path: str, columns: Sequence[str]) -> list[dict[str, Any]] | None:
     """Return the rows of a JSON Lines file below the user's data folder; None where there is none.
 
     Raises:
-        DataError: it is no such file.
+        DataError: it is no such file, or a row lacks one of the columns.
     """
     file = local_file(path)
-    return None if file is None else rows_of(file)
+    return None if file is None else rows_of(file, columns)
 
 
-def rows_of(file: Path) -> list[dict[str, Any]]:
+def rows_of(file: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Return the rows of a JSON Lines file, gzipped where its name ends in ``.gz``.
 
     Raises:
-        DataError: it is no such file.
+        DataError: it is no such file, or a row lacks one of the columns.
     """
     try:
         content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         # Not splitlines: it also splits at characters that JSON leaves as they are within a text, such as U+2028.
-        return [json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip()]
+        rows = [json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip()]
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise DataError(f"{file} is no JSON Lines file: {error}") from error
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise DataError(f"{file}: row {number} is no JSON object")
+        if lacking := [column for column in columns if column not in row]:
+            raise DataError(
+                f"{file}: row {number} has no {lacking[0]!r}; needed are {', '.join(columns)} (docs/tasks.md)"
+            )
+    return rows
 
 
 def repository_file(file: RepositoryFile) -> bytes:

@@ -56,6 +56,10 @@ class Task:
     """The column whose equal values stay on one side of every cut."""
     max_tokens: int = 150
     """The longest answer (MIPRO B.4)."""
+    about: str = ""
+    """What it asks for, in a sentence, where the program's docstring does not say it."""
+    prepare: Callable[[], object] | None = None
+    """Opens what the program needs beside its data, before anything is paid for: it raises where that is missing."""
     paper: PaperSettings | None = None
     """How the paper runs it; None: it is no task of the paper."""
 
