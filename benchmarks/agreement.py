@@ -14,7 +14,7 @@ from luthier.bench.comparing import difference
 from luthier.bench.instrument import Found, compare
 from luthier.bench.page import markdown
 from luthier.bench.paper_results import paper_test
-from luthier.bench.running import read_results
+from luthier.bench.results import read_results
 from luthier.bench.strategies import STRATEGIES
 from luthier.bench.table import OutcomeTable
 from luthier.report.figures import plural

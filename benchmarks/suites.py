@@ -26,8 +26,8 @@ def main() -> None:
     for name in given.suites or SUITES:
         out = given.runs / f"suite-{name}"
         kept = ROOT / "benchmarks" / "results" / f"suite-{name}"
-        if (kept / "results").exists():  # what another checkout has finished is not run again
-            shutil.copytree(kept / "results", out / "results", dirs_exist_ok=True)
+        if kept.exists():  # what another checkout has declared and finished is not run again
+            shutil.copytree(kept, out, dirs_exist_ok=True)
         if not given.tables_only:
             failed |= luthier("bench", "run", f"{ROOT}/benchmarks/suites/{name}.toml", "--out", str(out))
         shutil.copytree(out / "results", kept / "results", dirs_exist_ok=True)

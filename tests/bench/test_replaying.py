@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from luthier.bench.replaying import as_markdown, kinds, nulls, run
-from luthier.bench.strategies import STRATEGIES
+from luthier.bench.replaying import about, as_markdown, kinds, nulls, run
+from luthier.bench.strategies import ABOUT, STRATEGIES
 from luthier.bench.synthetic import synthetic
+from luthier.bench.table import OutcomeTable
 from luthier.errors import ConfigError, DataError
+from luthier.search.space import Space, Variable
 from tests.cli.project import luthier
 from tests.repository.sources import ROOT
 
@@ -66,3 +70,49 @@ def test_of_a_chain_it_is_said_that_not_all_points_were_scored() -> None:
 def test_the_page_names_every_kind_of_synthetic_table() -> None:
     named = re.findall(r"`([\w-]+)`", (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8"))
     assert set(kinds()) <= set(named)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"examples": [], "outcomes": [""] * 2}, "too few examples"),
+        ({"examples": [["a", "x"]], "outcomes": ["1"] * 2}, "too few examples"),
+        ({"examples": [["a", "x"], ["b", "y"]], "outcomes": ["10"] * 2}, "too few examples"),
+        ({"examples": [["a", "x"]] * 2, "outcomes": ["10"] * 2}, "example 'a' is there 2 times"),
+        ({"examples": ["ab", "cd"], "outcomes": ["10"] * 2}, r"examples are \[id, class\], not 'ab'"),
+        ({"late": ["b"]}, "not a recorded table"),
+        ({"late": {"v": {"b": "soon"}}}, "not a recorded table"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused_with_what_is_wrong(
+    changed: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "table.json"
+    OutcomeTable("t", Space((Variable("v", ("a", "b")),)), ("e", "f"), {}, ("10", "01")).save(file)
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+    with pytest.raises(DataError, match=said):
+        run(str(file), [], evaluations=300, seeds=1)
+
+
+def test_a_field_too_small_for_a_race_is_scored_in_full(tmp_path: Path) -> None:
+    file = tmp_path / "table.json"
+    ids = tuple(f"e{i}" for i in range(40))
+    OutcomeTable("t", Space((Variable("v", ("a", "b")),)), ids, {}, ("0" * 40, "1" * 40)).save(file)
+    (replayed,) = run(str(file), ["F-race"], evaluations=300, seeds=1).found["F-race"].replays
+    assert (replayed.test, replayed.evaluations) == (1.0, 18)
+
+
+def test_everything_listed_says_what_it_is() -> None:
+    assert ABOUT.keys() == STRATEGIES.keys()
+    assert all(about(kind) for kind in kinds())
+
+
+def test_tables_are_printed_whole_whatever_the_width_and_without_an_empty_column() -> None:
+    done = luthier(
+        ROOT, "bench", "replay", "synthetic:additive", "--seeds", "2", "--strategy", "random, full",
+        "--strategy", "labelled few-shot", "--null-studies", "2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    head, first = done.stderr.splitlines()[1:3]
+    assert head.split()[-1] == "trials" and len(first) > 60
+    assert "null tables: adopted by mistake" in done.stderr and "0 of 2" in done.stderr

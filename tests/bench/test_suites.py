@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from luthier.tasks.registry import task
 from luthier.tasks.task import Task
 from tests.cli.project import luthier
 from tests.integration import world
+from tests.lm.server import OpenAIServer
 
 LM = """
 import luthier as lt
@@ -138,6 +140,7 @@ def test_nothing_is_claimed_of_optimizers_that_have_different_budgets_or_tempera
         ({"evaluations": 0}, "evaluations = 0: a whole number, at least 1"),
         ({"evaluations": "many"}, "evaluations = 'many'"),
         ({"temperature": -1}, "temperature = -1"),
+        ({"temperature": math.inf}, "temperature = inf"),
         ({"endpoint": "chats"}, "endpoint = 'chats': must be one of chat, completions"),
         ({"candidates": 1}, "candidates = 1"),
         ({"optimizers": ["opro"], "candidates": 5}, "none of opro has an N"),
@@ -194,6 +197,20 @@ def test_an_lm_that_cannot_be_asked_is_found_out_before_anything_is_kept(desk: P
     assert "1 of 1  iris, labeled-few-shot, seed 1: done before" in luthier(desk, *RUN, "--lm", "python:lms:lm").stderr
 
 
+def test_a_server_that_refuses_is_found_out_before_anything_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "right")
+    with OpenAIServer(key="wrong") as server:
+        told = [*RUN, "--lm", "openai/any", "--base-url", server.url]
+        ended = CliRunner().invoke(app, told)
+    assert ended.exit_code == 2 and "denies access" in ended.stderr, ended.stderr
+    ended = CliRunner().invoke(app, told)
+    assert ended.exit_code == 2 and "Is a server for openai/any running there?" in ended.stderr, ended.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_search_too_small_to_score_one_candidate_is_refused_before_anything_is_kept(desk: Path) -> None:
     done = luthier(desk, *RUN[:-1], "5", "--lm", "python:lms:lm")
     assert done.returncode == 2 and not (desk / "runs").exists()
@@ -212,7 +229,9 @@ def test_the_first_failure_decides_the_exit_code(
 ) -> None:
     endings = iter([{"status": "failed", "error": f"{kind}: why"}, {"status": "failed", "error": "DataError: why"}])
     monkeypatch.setattr(running, "run_case", lambda case, *args, **more: next(endings))
-    lm, out = "vllm/any", str(tmp_path / "out")
+    (tmp_path / "lms.py").write_text(LM)
+    monkeypatch.chdir(tmp_path)
+    lm, out = "python:lms.py:lm", str(tmp_path / "out")
     ended = CliRunner().invoke(app, ["bench", "run", "iris", "--lm", lm, "--seeds", "1,2", "--out", out])
     assert (ended.exit_code, "0 of 2 studies done, 2 failed" in ended.stderr) == (code, True), ended.stderr
 

@@ -10,7 +10,8 @@ from statistics import fmean
 from typing import Any
 
 from luthier.bench.comparing import Difference, Scores, SignedRank, difference, holm, signed_rank
-from luthier.bench.suite import DECLARED, Case, read_suite
+from luthier.bench.files import DECLARED
+from luthier.bench.suite import Case, read_suite
 from luthier.errors import DataError
 
 KEPT = "both kept the original"

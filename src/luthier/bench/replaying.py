@@ -14,7 +14,7 @@ from luthier.bench.instrument import REFERENCE, Found, compare, false_adopts, in
 from luthier.bench.page import curves, markdown, page, section, table
 from luthier.bench.replay import Problem, cut
 from luthier.bench.strategies import CLOSING, STRATEGIES, Make, Race
-from luthier.bench.synthetic import KINDS, NULLS, null_table, synthetic
+from luthier.bench.synthetic import ABOUT, KINDS, NULLS, null_table, synthetic
 from luthier.bench.table import OutcomeTable, Table
 from luthier.errors import ConfigError, DataError
 from luthier.search.halving import SuccessiveHalving
@@ -36,6 +36,11 @@ class Compared:
     found: Mapping[str, Found]
     shares: Mapping[str, float]
 
+    @property
+    def head(self) -> tuple[str, ...]:
+        """The table's head; nothing is compared with a reference that was not replayed, or is alone."""
+        return HEAD if REFERENCE in self.found and len(self.found) > 1 else HEAD[:-1]
+
     def rows(self) -> list[list[str]]:
         """Return the table's rows, best first."""
         reference = self.found.get(REFERENCE)
@@ -54,7 +59,7 @@ class Compared:
                     f"{found.evaluations:.0f}",
                     f"{minibatches:.0f} + {full:.0f}",
                     against,
-                ]
+                ][: len(self.head)]
             )
         return rows
 
@@ -112,7 +117,10 @@ def tables_of(source: str, seeds: int) -> Sequence[Table]:
         if not Path(source).is_file():
             known = ", ".join(f"{SYNTHETIC}{kind}" for kind in kinds())
             raise DataError(f"there is no file {source}: give a recorded table's file, or one of {known}")
-        return [OutcomeTable.load(Path(source))]
+        recorded = OutcomeTable.load(Path(source))
+        if not all(cut(recorded, 0)):
+            raise DataError(f"{source} has too few examples of a class to cut val and test from")
+        return [recorded]
     kind = source.removeprefix(SYNTHETIC)
     if kind not in kinds():
         raise ConfigError(f"no synthetic table is called {kind!r}; there are {', '.join(kinds())}")
@@ -152,13 +160,20 @@ def kinds() -> tuple[str, ...]:
     return (*KINDS, *(f"{CHAIN}{length}" for length in LENGTHS))
 
 
+def about(kind: str) -> str:
+    """Return what a kind of synthetic table is, in a sentence."""
+    if kind.startswith(CHAIN):
+        return f"{kind.removeprefix(CHAIN)} predictors in a row; outcomes are drawn when they are asked for."
+    return ABOUT[kind]
+
+
 def as_html(compared: Sequence[Compared], null_rows: Sequence[Sequence[str]] = ()) -> str:
     """Return the page: a chart and a table for each kind of table."""
     parts = [
         section(
             f"{one.name}, {one.evaluations} evaluations, {one.seeds} seeds",
             curves({name: found.curve() for name, found in one.found.items()}),
-            table(HEAD, one.rows()),
+            table(one.head, one.rows()),
         )
         for one in compared
     ]
@@ -175,7 +190,7 @@ def as_markdown(compared: Sequence[Compared], null_rows: Sequence[Sequence[str]]
         shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in one.shares.items())
         title = f"## {one.name}, {one.evaluations} evaluations, {one.seeds} seeds\n"
         told = f"Variance shares (first table): {shares}." if shares else _NO_SHARES
-        parts.append(f"{title}\n{told}\n\n{markdown(HEAD, one.rows())}")
+        parts.append(f"{title}\n{told}\n\n{markdown(one.head, one.rows())}")
     if null_rows:
         parts.append(f"## Null tables: adopted by mistake\n\n{NULL_NOTE}\n\n{markdown(NULL_HEAD, null_rows)}")
     return "\n".join(parts)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import luthier as lt
+from luthier.bench.files import STUDIES, write_whole
+from luthier.bench.results import file_of, known_result
 from luthier.bench.suite import Case
-from luthier.errors import BudgetExhausted, DataError, LuthierError, StudyPaused
+from luthier.errors import BudgetExhausted, LuthierError, StudyPaused
 from luthier.optimizers.payloads import Choices
 from luthier.optimizers.registry import optimizer_named
 from luthier.program.candidate import Candidate
@@ -18,13 +19,10 @@ from luthier.report.model import view
 from luthier.report.paid import STORE, answered, paid
 from luthier.report.phases import actuals
 from luthier.report.spending import Amounts
-from luthier.report.summary import unfolded
+from luthier.report.summary import BOOTSTRAP, kind_of, unfolded
 from luthier.search.space import Point
 from luthier.tasks.registry import task
 from luthier.types import Role
-
-RESULTS = "results"
-STUDIES = "studies"
 
 MakeLM = Callable[[str, int], lt.LM]
 """From an LM's name and the longest answer to the LM."""
@@ -43,11 +41,11 @@ def run_case(
     What the program, the data, or a budget did wrong is a result too; an outage is not.
 
     Raises:
+        ConfigError: the folder has a result of another case of that name.
         StudyPaused: infrastructure failed; run again to go on.
     """
-    file = folder / RESULTS / f"{case.slug}.json"
-    if file.exists() and (known := json.loads(file.read_text(encoding="utf-8")))["status"] == "done":
-        return dict(known)
+    if (known := known_result(case, folder)) is not None:
+        return known
     found: dict[str, Any] = {"case": case.to_json()}
     try:
         found |= {"status": "done", **_outcome(_tuned(case, folder, make_lm, budget, on_event))}
@@ -55,41 +53,7 @@ def run_case(
         raise
     except (LuthierError, BudgetExhausted) as error:
         found |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return found
-
-
-def read_results(folders: Iterable[Path]) -> list[dict[str, Any]]:
-    """Return the results of all cases in folders of runs, or in folders that hold results alone.
-
-    Raises:
-        DataError: as ``results_by_folder``.
-    """
-    return [result for own in results_by_folder(folders).values() for result in own]
-
-
-def results_by_folder(folders: Iterable[Path]) -> dict[Path, list[dict[str, Any]]]:
-    """Return the same by folder.
-
-    Raises:
-        DataError: a folder is missing, or two files hold results of one case.
-    """
-    found: dict[Path, list[dict[str, Any]]] = {}
-    known: dict[Case, Path] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise DataError(f"there is no folder {folder}")
-        own = found.setdefault(folder, [])
-        for file in sorted((folder / RESULTS if (folder / RESULTS).is_dir() else folder).glob("*.json")):
-            result = json.loads(file.read_text(encoding="utf-8"))
-            if not isinstance(result, dict) or "case" not in result:
-                continue
-            first = known.setdefault(Case.from_json(result["case"]), file)
-            if first is file:
-                own.append(result)
-            elif not first.samefile(file):
-                raise DataError(f"{first} and {file} are results of the same case; which of them counts is not known")
+    write_whole(file_of(case, folder), found)
     return found
 
 
@@ -101,6 +65,8 @@ def _tuned(
     on_event: Callable[[Mapping[str, Any]], None] | None,
 ) -> lt.Result[Any]:
     of = task(case.task)
+    if of.prepare is not None:
+        of.prepare()
     own = {"temperature": case.temperature, "endpoint": case.endpoint}
     lm = make_lm(case.lm, of.max_tokens).with_settings(**{name: set_ for name, set_ in own.items() if set_ is not None})
     return lt.optimize(
@@ -192,7 +158,7 @@ def counts(events: Sequence[Mapping[str, Any]], store: Path) -> dict[str, Any]:
     charged, billed = paid(store), answered(store)
     # Demos come from runs of which the journal has the number alone. One that had been made before, be it in the
     # baseline or for another teacher, pays for no call.
-    bootstrapped = sum(sum(e["attempts"].values()) for e in events if e["event"].partition("/")[0] == "bootstrap")
+    bootstrapped = sum(sum(e["attempts"].values()) for e in events if kind_of(e) == BOOTSTRAP)
     bootstrapped = min(bootstrapped, charged.get(Role.TEACHER.value, Amounts()).calls)
     return {
         "search_rollouts": sum(took["rollouts"] for name, took in phases.items() if name in ("search", "closing")),

@@ -128,6 +128,21 @@ STRATEGIES: Mapping[str, Make] = {
     "Gaussian process, minibatch 10": minibatch(lambda trials: GaussianProcess(), 10),
 }
 """By the name they have in tables and plots."""
+ABOUT: Mapping[str, str] = {
+    "labelled few-shot": "The last demo set of every predictor, scored once: what a search has to beat.",
+    "random, full": "Points drawn uniformly, each scored on all of val.",
+    "random, minibatch 10": "Points drawn uniformly, scored on 10 examples; the 3 best in full. The reference.",
+    "successive halving": "Many points on few examples; the better half goes on with twice as many.",
+    "F-race": "Points see block after block of examples; those significantly behind fall out.",
+    "TPE, the paper's schedule": "MIPRO's own: plain TPE, minibatches of 25, a full evaluation every ten trials.",
+    "TPE, as mipro runs it": "Ours: trials and minibatches cut to the budget, demo sets for all predictors first.",
+    "TPE, minibatch 5": "TPE on minibatches of 5, the 3 best in full.",
+    "TPE, minibatch 10": "TPE on minibatches of 10, the 3 best in full.",
+    "TPE, minibatch 25": "TPE on minibatches of 25, the 3 best in full.",
+    "linear Thompson, minibatch 10": "Thompson sampling on a linear model of trial means, one effect per level.",
+    "Gaussian process, minibatch 10": "Expected improvement under a Gaussian process with a Hamming kernel.",
+}
+"""What they do, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +287,9 @@ class Race:
         if len(own) - len(racing) >= CLOSING:
             return None
         best = best_partial(history, pending, shrunken=False)
+        if best is None:  # a field of no more than the closing's size needs no race
+            done = fully_evaluated(history, pending)
+            best = next((point for point in self._field() if point not in done), None)
         return None if best is None else Ask(best, self.examples, Purpose.FULL)
 
     def _field(self) -> list[Point]:

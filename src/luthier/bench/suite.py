@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
+from luthier.bench.files import DECLARED, RESULTS, write_whole
 from luthier.errors import ConfigError, DataError
 from luthier.optimizers.registry import optimizer_named
 from luthier.optimizers.setup import check_auto
@@ -20,8 +22,6 @@ from luthier.types import Endpoint
 
 T = TypeVar("T")
 
-DECLARED = "suite.json"
-"""The suite as it was declared, in the folder of its runs."""
 BY_TASK = ("evaluations", "sizes", "candidates", "temperature")
 """What can differ by task."""
 
@@ -109,8 +109,8 @@ class Suite:
             optimizer_named(name)
         if not (self.tasks and self.optimizers and self.seeds):
             raise ConfigError("a suite needs at least one task, one optimizer, and one seed")
-        if unknown := [name for pair in self.comparisons for name in pair if name not in self.optimizers]:
-            raise ConfigError(f"a comparison names {unknown[0]!r}, which is none of the suite's optimizers")
+        if strange_seeds := [seed for seed in self.seeds if not _is_whole(seed, 0)]:
+            raise ConfigError(f"seeds: {strange_seeds[0]!r} is no whole number from 0 on")
         if strange := [name for name in self.by_task if name not in self.tasks]:
             raise ConfigError(f"settings are given for {strange[0]!r}, which is none of the suite's tasks")
         _check_settings("", {name: getattr(self, name) for name in BY_TASK if name != "sizes"})
@@ -135,7 +135,11 @@ class Suite:
                 raise ConfigError(f"{optimizer} on {name}: {error}; give more evaluations, or smaller sizes") from error
 
     def _check_comparisons(self) -> None:
-        """Refuse to claim anything of optimizers one of which the paper's settings give more."""
+        """Refuse to claim anything of what is not run, or of optimizers one of which the paper's settings give more."""
+        if unknown := [name for pair in self.comparisons for name in pair if name not in self.optimizers]:
+            raise ConfigError(f"a comparison names {unknown[0]!r}, which is none of the suite's optimizers")
+        if alike := [first for first, second in self.comparisons if first == second]:
+            raise ConfigError(f"a comparison names {alike[0]!r} twice; it is between two optimizers")
         for name, (first, second) in product(self.tasks, self.comparisons):
             a, b = (self._case(self.seeds[0], name, optimizer) for optimizer in (first, second))
             if differs := [each for each in ("evaluations", "temperature") if getattr(a, each) != getattr(b, each)]:
@@ -146,8 +150,8 @@ class Suite:
                 )
 
     def cases(self) -> Iterator[Case]:
-        """Yield the cases, seed by seed, so that an unfinished suite has whole seeds."""
-        for seed, name, optimizer in product(self.seeds, self.tasks, self.optimizers):
+        """Yield the cases, each once, seed by seed, so that an unfinished suite has whole seeds."""
+        for seed, name, optimizer in dict.fromkeys(product(self.seeds, self.tasks, self.optimizers)):
             yield self._case(seed, name, optimizer)
 
     def _case(self, seed: int, name: str, optimizer: str) -> Case:
@@ -192,7 +196,7 @@ class Suite:
             "tasks": _names,
             "optimizers": _names,
             "lm": _name,
-            "seeds": _numbers,
+            "seeds": _listed,
             "evaluations": lambda number: number,
             "comparisons": lambda pairs: tuple(map(_pair, _listed(pairs))),
             "by_task": _tables,
@@ -238,24 +242,50 @@ def declare(suite: Suite, folder: Path) -> Suite:
     Further tasks, optimizers, and seeds may join a suite; its comparisons stay those it began with.
 
     Raises:
-        ConfigError: another suite was declared there.
+        ConfigError: another suite was declared there, or comparisons come after results.
     """
     file = folder / DECLARED
     if file.exists():
-        known = read_suite(file)
-        fixed = [each.name for each in fields(Suite) if each.name not in ("tasks", "optimizers", "seeds")]
-        differs = [name for name in fixed if getattr(known, name) != getattr(suite, name)]
-        if differs and not (differs == ["comparisons"] and not suite.comparisons):
-            raise ConfigError(f"{folder} holds runs of a suite with another {differs[0]}; take another --out")
-        suite = replace(
-            known,
-            tasks=_joined(known.tasks, suite.tasks),
-            optimizers=_joined(known.optimizers, suite.optimizers),
-            seeds=_joined(known.seeds, suite.seeds),
+        suite = _join(read_suite(file), suite, folder)
+    elif suite.comparisons and any((folder / RESULTS).glob("*.json")):
+        raise ConfigError(
+            f"{folder} has results already, and no {DECLARED}: comparisons are declared before the first run; leave "
+            "them out, or take another --out"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(suite.to_json(), indent=1) + "\n", encoding="utf-8")
+    write_whole(file, suite.to_json())
     return suite
+
+
+def _join(known: Suite, more: Suite, folder: Path) -> Suite:
+    """Return both suites as one.
+
+    Raises:
+        ConfigError: they differ in what holds for all cases, or for a task that both have.
+    """
+    for name in (each.name for each in fields(Suite) if each.name not in ("tasks", "optimizers", "seeds", "by_task")):
+        was, is_ = getattr(known, name), getattr(more, name)
+        if was != is_ and not (name == "comparisons" and not is_):
+            raise _differing(folder, name, was, is_)
+    for name in set(known.tasks) & set(more.tasks):
+        settings_were, settings_are = (each.to_json()["by_task"].get(name, {}) for each in (known, more))
+        for setting in BY_TASK:
+            was, is_ = settings_were.get(setting), settings_are.get(setting)
+            if was != is_:
+                raise _differing(folder, f"{setting} of {name}", was, is_)
+    return replace(
+        known,
+        tasks=_joined(known.tasks, more.tasks),
+        optimizers=_joined(known.optimizers, more.optimizers),
+        seeds=_joined(known.seeds, more.seeds),
+        by_task={**more.by_task, **known.by_task},
+    )
+
+
+def _differing(folder: Path, what: str, was: object, is_: object) -> ConfigError:
+    told = ("none" if value is None else repr(value) for value in (was, is_))
+    return ConfigError(
+        "{} holds runs of a suite with another {}: {} there, {} here; take another --out".format(folder, what, *told)
+    )
 
 
 def _check_settings(where: str, given: Mapping[str, Any]) -> None:
@@ -268,7 +298,7 @@ def _check_settings(where: str, given: Mapping[str, Any]) -> None:
             case "candidates":
                 good, needed = _is_whole(value, 2), "a whole number, at least 2 with the original,"
             case "temperature":
-                good, needed = type(value) in (int, float) and value >= 0, "a number, at least 0,"
+                good, needed = type(value) in (int, float) and 0 <= value < math.inf, "a number, at least 0,"
             case _:
                 good = isinstance(value, list | tuple) and len(value) == 3 and all(_is_whole(n, 1) for n in value)
                 needed = "three whole numbers, at least 1 each, train, val, and test,"
@@ -293,12 +323,6 @@ def _listed(value: object) -> tuple[Any, ...]:
 
 def _names(value: object) -> tuple[str, ...]:
     return tuple(map(_name, _listed(value)))
-
-
-def _numbers(value: object) -> tuple[int, ...]:
-    if strange := [number for number in _listed(value) if not _is_whole(number, 0)]:
-        raise TypeError(f"{strange[0]!r} is no whole number")
-    return _listed(value)
 
 
 def _pair(value: object) -> tuple[str, str]:

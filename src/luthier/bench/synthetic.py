@@ -193,6 +193,20 @@ KINDS: Mapping[str, Callable[[Space, random.Random], Utility]] = {
     "duplicates": _twins,
 }
 """What a point's quality is made of, by kind."""
+ABOUT: Mapping[str, str] = {
+    "additive": "Each choice brings its own.",
+    "pairs": "Any two choices together bring something.",
+    "pipeline": "The weakest stage decides.",
+    "sign-flip": "What one choice brings turns round with another.",
+    "demos-dominate": "Nearly all lies in the demos.",
+    "dead-predictors": "Nearly all lies in one variable.",
+    "parse-cliff": "One level of each variable makes answers unreadable.",
+    "class-structured": "Which classes of examples a point is good at differs, twice as much as elsewhere.",
+    "graded": "Scores are tenths, not right or wrong.",
+    "late-levels": "Half of the levels can be chosen only later, as where an optimizer proposes on the way.",
+    "duplicates": "Every level has a twin that answers exactly alike.",
+}
+"""The same in a sentence."""
 
 
 def null_table(kind: str, seed: int, *, variables: int = 4, levels: int = 4, examples: int = 100) -> OutcomeTable:

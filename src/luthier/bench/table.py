@@ -6,6 +6,7 @@ Kept compactly, so that any strategy can be replayed on it with many seeds and n
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -176,18 +177,30 @@ class OutcomeTable:
         Raises:
             DataError: the file is not one.
         """
+        if path.suffix == ".jsonl":
+            raise DataError(f"{path} holds cells of a live table (benchmarks/free_text.py), of which not all were run")
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data["format"] != _FORMAT:
                 raise DataError(f"{path} has format {data['format']}; this luthier reads {_FORMAT}")
+            late: Mapping[str, Mapping[str, Any]] = data.get("late", {})
             return OutcomeTable(
                 data["name"],
                 Space(tuple(Variable(v["name"], tuple(v["levels"])) for v in data["variables"])),
-                tuple(example for example, _ in data["examples"]),
+                _examples(data["examples"]),
                 dict(data["examples"]),
                 tuple(data["outcomes"]),
                 data["made"],
-                data.get("late", {}),
+                {name: {level: int(at) for level, at in levels.items()} for name, levels in late.items()},
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path} is not a recorded table: {error}") from error
+
+
+def _examples(written: Sequence[Any]) -> tuple[str, ...]:
+    if strange := [pair for pair in written if not (isinstance(pair, list) and len(pair) == 2)]:
+        raise TypeError(f"examples are [id, class], not {strange[0]!r}")
+    counted = Counter(example for example, _ in written)
+    if twice := [example for example, n in counted.items() if n > 1]:
+        raise ValueError(f"example {twice[0]!r} is there {counted[twice[0]]} times")
+    return tuple(counted)

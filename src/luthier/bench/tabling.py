@@ -11,9 +11,10 @@ from statistics import fmean, stdev
 from typing import Any
 
 from luthier.bench.claims import Claim, Result, by_optimizer, conditions_of, declared_claims, undeclared_claims
+from luthier.bench.files import DECLARED
 from luthier.bench.page import Curve, curves, markdown, page, section, table
 from luthier.bench.paper_results import paper_test
-from luthier.bench.running import results_by_folder
+from luthier.bench.results import results_by_folder
 from luthier.errors import DataError
 from luthier.optimizers.zero_shot_mipro_plus import SETTING
 from luthier.report.figures import plural
@@ -33,6 +34,10 @@ _COUNTED = (
 )
 CLAIMS = ("first minus second", "points", "95 %", "p", "Holm", "seeds × examples", "Wilcoxon p (n ≠ 0)")
 MATTERED = ("optimizer", "variable", "share", "clearly, of seeds")
+_MATTERED = (
+    "what mattered (shares: means over the seeds where it is clear; swapped back: points lost without that change, "
+    "mean over seeds)"
+)
 BEST = "best by itself"
 SHORT = "_short"
 """What the names of tasks end with that leave out the reasoning of the paper's."""
@@ -63,9 +68,12 @@ class OfTask:
         if self.claims:
             told.append(("differences on test", CLAIMS, [claim.row() for claim in self.claims]))
         if mattered := self._mattered():
-            told.append(("what mattered (shares: means over the seeds where it is clear)", *_with_best(mattered)))
+            told.append((_MATTERED, *_with_best(mattered)))
         if self.failed:
-            rows = [[_name(result), str(result["case"]["seed"]), result["error"]] for result in self.failed]
+            rows = [
+                [_name(result), str(result["case"]["seed"]), result["error"].partition("\n")[0]]
+                for result in self.failed
+            ]
             told.append(("failed", ("optimizer", "seed", "why"), rows))
         return told
 
@@ -109,12 +117,12 @@ class OfTask:
         rows = []
         for name, own in self.results.items():
             found: dict[str, list[Mapping[str, Any]]] = {}
-            lost: dict[str, list[float]] = {}
+            lost: dict[str, list[tuple[float, float, float]]] = {}
             for result in own:
                 for variable, one in result["insight"].get("variables", {}).items():
                     found.setdefault(variable, []).append(one)
                 for predictor, one in result["insight"].get("predictors", {}).items():
-                    lost.setdefault(predictor, []).append(one["difference"])
+                    lost.setdefault(predictor, []).append((one["difference"], one["low"], one["high"]))
             shares = {variable: [one["share"] for one in ones if one["p"] <= CLEAR] for variable, ones in found.items()}
             for variable in sorted(found, key=lambda variable: -sum(shares[variable])):
                 clear, ones = shares[variable], found[variable]
@@ -125,8 +133,8 @@ class OfTask:
                 [
                     name,
                     f"{predictor}, swapped back",
-                    f"{100 * fmean(values):+.1f} points",
-                    f"{len(values)} of {len(own)}",
+                    f"{100 * fmean(difference for difference, _, _ in values):+.1f} points",
+                    f"{sum(low > 0 or high < 0 for _, low, high in values)} of {len(values)}",
                     "",
                 ]
                 for predictor, values in lost.items()
@@ -156,6 +164,8 @@ class Tables:
     lms: Sequence[str] = field(default=())
     declared: int = 0
     """How many comparisons were declared: pairs of optimizers on tasks."""
+    suites: bool = True
+    """Whether what was declared is known of every folder."""
 
     def markdown(self) -> str:
         """Return the tables as Markdown."""
@@ -186,6 +196,9 @@ class Tables:
             "seeds may have been added to a suite after looking at results."
             if self.declared
             else "No comparison was declared before the runs, so nothing is corrected for their number."
+            if self.suites
+            else f"Without a {DECLARED} beside the results it is not known which comparisons were declared before the "
+            "runs, so nothing is corrected for their number."
         )
         return (
             f"LM: {', '.join(self.lms)}. Scores are mean ± standard deviation over seeds, each a split and a search; T "
@@ -222,7 +235,8 @@ def tell(folders: Iterable[Path]) -> Tables:
                 [claim for claim in claims if claim is not None] if claims else undeclared_claims(own),
             )
         )
-    return Tables(tasks, list(dict.fromkeys(of.lm for of in conditions)), len(declared))
+    suites = all((folder / DECLARED).exists() for folder in by_folder)
+    return Tables(tasks, list(dict.fromkeys(of.lm for of in conditions)), len(declared), suites)
 
 
 def _best(ones: Sequence[Mapping[str, Any]]) -> str:

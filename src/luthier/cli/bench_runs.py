@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,14 @@ import typer
 
 from luthier import errors
 from luthier.cli import options as o
-from luthier.cli.console import emit, people, say
+from luthier.cli.console import emit, say, show_table
 from luthier.cli.exits import Code, code_of_kind, guarded
 from luthier.errors import ConfigError, LuthierError
 
 if TYPE_CHECKING:
     from luthier.bench.suite import Suite
     from luthier.cli.launch import Launch
+    from luthier.lm.lm import LM
 
 Seeds = Annotated[
     str | None, typer.Option("--seeds", metavar="1,2,3", help="Each is a split and a search; 1 if left out.")
@@ -144,17 +146,12 @@ def table(
     debug: o.Debug = False,
 ) -> None:
     """Tell what optimizers came to, by task: scores, what they cost, and which differences are real."""
-    from rich.table import Table
-
     from luthier.bench import tabling
 
     told = tabling.tell(folders)
     for of_task in told.tasks:
         for title, head, rows in of_task.tables():
-            shown = Table(*head, box=None, title=f"{of_task.name}: {title}", header_style="dim", title_justify="left")
-            for row in rows:
-                shown.add_row(*row)
-            people().print(shown)
+            show_table(f"{of_task.name}: {title}", head, rows)
     if html is not None:
         html.write_text(told.html(), encoding="utf-8")
         say(f"wrote {html}")
@@ -196,13 +193,14 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
 
 def _run(suite: Suite, out: Path, launch: Launch) -> list[dict[str, Any]]:
     """Run the suite's cases; return their results."""
+    from luthier.bench.results import known_result
     from luthier.bench.running import run_case
     from luthier.bench.suite import declare
 
     def made(name: str, longest: int) -> Any:
         return launch.made(name).with_settings(max_tokens=longest)
 
-    _check_lms(suite, launch)
+    _check_lms(suite, launch, ask=any(known_result(case, out) is None for case in suite.cases()))
     declared = declare(suite, out)
     wanted = [case for case in declared.cases() if case in set(suite.cases())]
     say(f"{_studies(len(wanted))}, kept in {out}; you may stop at any time: the same command goes on.")
@@ -218,17 +216,34 @@ def _run(suite: Suite, out: Path, launch: Launch) -> list[dict[str, Any]]:
     return found
 
 
-def _check_lms(suite: Suite, launch: Launch) -> None:
-    """Find whatever is wrong with an LM's name or key, before anything is kept that the corrected name would not fit.
+def _check_lms(suite: Suite, launch: Launch, *, ask: bool) -> None:
+    """Find whatever is wrong with an LM, before anything is kept that the corrected name would not fit.
+
+    Args:
+        suite: names the LMs.
+        launch: has their addresses and keys.
+        ask: whether something is left to run: then a server is asked for one token, too.
 
     Raises:
         ConfigError: an LM cannot be asked.
     """
-    for name in dict.fromkeys((suite.lm, suite.proposer_lm, suite.teacher_lm)):
-        if name is not None:
-            lm = launch.made(name)
-            lm.check(dollars=launch.budget_usd is not None)
-            _ = lm.identity  # only then is an embedded model looked for
+    lms = [launch.made(name) for name in dict.fromkeys((suite.lm, suite.proposer_lm, suite.teacher_lm)) if name]
+    for lm in lms:
+        lm.check(dollars=launch.budget_usd is not None)
+        _ = lm.identity  # only then is an embedded model looked for
+    if ask:
+        asyncio.run(_probe([lm for lm in lms if not lm.is_local]))
+
+
+async def _probe(lms: Sequence[LM]) -> None:
+    from luthier.lm.gateway import Gateway
+
+    gateway = Gateway()
+    try:
+        for lm in lms:
+            await gateway.probe(lm)
+    finally:
+        gateway.close()
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from luthier.cli import options as o
-from luthier.cli.console import emit, people, say
+from luthier.cli.console import emit, say, show_table
 from luthier.cli.exits import guarded
 
 app = typer.Typer(help="The benchmark: tasks, optimizers, and strategies on recorded tables.", no_args_is_help=True)
@@ -19,19 +19,19 @@ app = typer.Typer(help="The benchmark: tasks, optimizers, and strategies on reco
 @guarded
 def list_parts(as_json: o.AsJson = False, debug: o.Debug = False) -> None:
     """List tasks, optimizers, strategies, and synthetic tables."""
-    from luthier.bench.replaying import SYNTHETIC, kinds
-    from luthier.bench.strategies import STRATEGIES
+    from luthier.bench import strategies
+    from luthier.bench.replaying import SYNTHETIC, about, kinds
     from luthier.optimizers.registry import OPTIMIZERS
     from luthier.tasks.registry import task, task_names
 
     parts = {
-        "tasks": {name: _first_sentence(task(name).program) for name in task_names()},
+        "tasks": {name: task(name).about or _first_sentence(task(name).program) for name in task_names()},
         "optimizers": {
             name: "The same, with the paper's settings." if name.endswith("/paper") else _first_sentence(make)
             for name, make in OPTIMIZERS.items()
         },
-        "strategies": dict.fromkeys(STRATEGIES, ""),
-        "synthetic tables": {f"{SYNTHETIC}{kind}": "" for kind in kinds()},
+        "strategies": {name: strategies.ABOUT[name] for name in strategies.STRATEGIES},
+        "synthetic tables": {f"{SYNTHETIC}{kind}": about(kind) for kind in kinds()},
     }
     if as_json:
         emit({name: list(members) for name, members in parts.items()})
@@ -65,8 +65,6 @@ def replay(
     debug: o.Debug = False,
 ) -> None:
     """Replay search strategies on tables of recorded outcomes; no LM is asked."""
-    from rich.table import Table
-
     from luthier.bench import replaying
 
     if null_studies:
@@ -77,11 +75,11 @@ def replay(
         compared.append(found)
         if as_json:
             continue
-        shown = Table(*replaying.HEAD, box=None, title=f"{source}, {evaluations} evaluations", header_style="dim")
-        for row in found.rows():
-            shown.add_row(*row)
-        people().print(shown)
+        show_table(f"{source}, {evaluations} evaluations", found.head, found.rows())
     null_rows = replaying.nulls(strategies or [], evaluations=evaluations, studies=null_studies) if null_studies else []
+    if null_rows and not as_json:
+        show_table("null tables: adopted by mistake", replaying.NULL_HEAD, null_rows)
+        say(replaying.NULL_NOTE)
     if html is not None:
         html.write_text(replaying.as_html(compared, null_rows), encoding="utf-8")
         say(f"wrote {html}")

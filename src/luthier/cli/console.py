@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from luthier.report.figures import showable
@@ -32,6 +33,21 @@ def people() -> Console:
 def say(text: str, style: str = "") -> None:
     """Print a text for people, as it is."""
     people().print(Text(_safe(text), style=style))
+
+
+def show_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table for people, whole: one too wide for the terminal is broken by it, not cut."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for number, name in enumerate(head):
+        table.add_column(name, no_wrap=True, justify="right" if number and _are_numbers(rows, number) else "left")
+    for row in rows:
+        table.add_row(*map(_safe, row))
+    say(title, style="italic")
+    console = people()
+    wide = console.options.update(max_width=10_000)
+    console.width = max(console.width, table.__rich_measure__(console, wide).maximum)
+    console.print(table)
+    say("")
 
 
 def complain(text: str) -> None:
@@ -61,6 +77,10 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     return value.as_posix() if isinstance(value, Path) else str(value)
+
+
+def _are_numbers(rows: Sequence[Sequence[str]], column: int) -> bool:
+    return not any(row[column][:1].isalpha() for row in rows)
 
 
 def _safe(text: str) -> str:
