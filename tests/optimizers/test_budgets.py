@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -180,14 +181,18 @@ def test_a_budget_too_small_for_a_verdict_is_refused_before_or_after_the_baselin
 
 def test_a_budget_that_ended_too_early_is_raised_and_the_study_goes_on(tmp_path: Path) -> None:
     lm = ScriptedLM(world.answer)
-    with pytest.raises(BudgetExhausted, match="set aside"):
+    with pytest.raises(BudgetExhausted, match="set aside") as ended:
         tune(tmp_path / "s", "bootstrap-random-search", lm=lt.LM(lm), auto=None, budget=lt.Budget(lm_calls=315))
+    (said,) = ended.value.__notes__
+    assert "ended before the search began" in said
+    enough = int(re.findall(r"at most ([\d,]+) LM calls", said)[0].replace(",", ""))
     spent = lm.calls
     assert spent <= 315
     assert "verdict" not in [found["event"] for found in journal(tmp_path / "s")]
-    result = tune(tmp_path / "s", "bootstrap-random-search", lm=lt.LM(lm), auto=None, budget=lt.Budget(lm_calls=600))
+    budget = lt.Budget(lm_calls=enough)
+    result = tune(tmp_path / "s", "bootstrap-random-search", lm=lt.LM(lm), auto=None, budget=budget)
     assert result.verdict.n == 40
-    assert lm.calls <= 600
+    assert lm.calls <= enough
 
 
 def test_a_raised_budget_changes_nothing_that_was_decided(tmp_path: Path) -> None:

@@ -101,6 +101,10 @@ def test_leaked_cells_are_counted_as_they_are(tmp_path: Path) -> None:
         demos = [d for v, level in row["point"].items() for ds in space[v][level]["demos"].values() for d in ds]
         leaked += len({demo["provenance"]["example"] for demo in demos})
     assert choice["leaked_cells"] == leaked > 0
+    assert any(
+        note.startswith("as in the paper, candidates are compared") for note in event(tmp_path / "s", "plan")["notes"]
+    )
+    assert f"{leaked} scores of" in (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
     tested = {o["example"] for o in event(tmp_path / "s", "verdict")["outcomes_before"]}
     shown = {d.provenance.example for p in result.best.prompts.values() for d in p.demos if d.provenance}
     assert not tested & shown, "the verdict never leaks"

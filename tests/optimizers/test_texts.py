@@ -184,5 +184,5 @@ def test_outside_any_run_a_text_is_the_original_and_inside_it_is_the_candidates(
 
 
 def test_an_optimizer_of_demos_alone_says_that_texts_take_none(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nothing to search over: judge\.manner"):
+    with pytest.raises(ConfigError, match=r"nothing to search over: of judge\.manner, .* no demos"):
         tune(tmp_path / "s", lt.BootstrapRandomSearch(candidates=3), program=texts_only)

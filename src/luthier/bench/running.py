@@ -180,8 +180,10 @@ def _cells(events: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
     original = choices.candidate(choices.space.original, chosen)
     scored, verdict = event["baseline"]["outcomes"], event["verdict"]
     runs = [(original, scored), (original, verdict["outcomes_before"]), (chosen, verdict["outcomes_after"])]
-    for name in event.get("insight", {}).get("predictors", ()):
-        runs.append((chosen.with_prompt(name, original.prompts[name]), scored))
+    insight = event.get("insight", {})
+    swapped_on = verdict["outcomes_after"][: insight["n"]] if insight.get("on") == "test" else scored
+    for name in insight.get("predictors", ()):
+        runs.append((chosen.with_prompt(name, original.prompts[name]), swapped_on))
     points: dict[int, Point] = {}
     for e in events:
         if e["event"] == "ask":

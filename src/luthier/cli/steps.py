@@ -106,7 +106,9 @@ def _result(name: str, event: Event, state: Summary) -> str:
         return f"{plural(state.trials, 'trial')}{ended}, best about {percent(state.best)} on validation examples"
     if name == "choice":
         original = event.get("is_original", any(r.get("is_original") for r in event.get("table", ())[:1]))
-        return "the original stays" if original else f"a candidate with {percent(event.get('mean'))}"
+        leaked = event.get("leaked_cells")
+        luck = f"; {plural(leaked, 'score')} of examples among the candidate's own demos" if leaked else ""
+        return ("the original stays" if original else f"a candidate with {percent(event.get('mean'))}") + luck
     return str(event.get("sentence") or event.get("decision") or "")
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from luthier.errors import ConfigError
 from luthier.optimizers.optimizer import Facts, SearchPlan
-from luthier.optimizers.shape import demo_sizes
+from luthier.optimizers.shape import check_counts, check_preset, demo_sizes
 from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
 from luthier.search.random import RandomSearch
@@ -37,8 +37,12 @@ class BootstrapRandomSearch:
     demo_sizes: tuple[int, ...] | None = None
     preset: Literal["ours", "paper"] = "ours"
 
+    tunes_instructions: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
-        if self.candidates is not None and self.candidates < 2:
+        check_counts(self, "candidates")
+        check_preset(self.preset)
+        if self.candidates == 1:
             raise ConfigError(f"candidates={self.candidates}: must be at least 2, the zero-shot set included")
 
     @staticmethod

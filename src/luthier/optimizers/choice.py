@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luthier.evaluation.evaluator import Evaluator
@@ -14,7 +14,7 @@ from luthier.optimizers.workbench import MET, Workbench, scored_rollouts
 from luthier.program.candidate import Candidate
 from luthier.search.space import Point
 from luthier.search.standing import dropped
-from luthier.search.trial import Observation, Trial
+from luthier.search.trial import Trial
 
 
 def choose(bench: Workbench, choices: Choices, trials: Sequence[Trial]) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def leaked_cells(choices: Choices, full: dict[Point, Trial], original: Candidate
 
 
 async def swap_back(
-    evaluator: Evaluator, chosen: Candidate, original: Candidate, known: Sequence[Observation], *, seed: int
+    evaluator: Evaluator, chosen: Candidate, original: Candidate, scores: Mapping[str, float], *, seed: int
 ) -> dict[str, Any]:
     """Score the chosen candidate with each predictor's prompt swapped back to its original (leave one out).
 
@@ -61,13 +61,13 @@ async def swap_back(
         evaluator: runs the programs.
         chosen: the chosen candidate.
         original: the program as it was.
-        known: the chosen candidate's own full evaluation.
+        scores: the chosen candidate's own, by example; of examples that had no part in the choice, else what is told
+            of each change is optimistic.
         seed: of the resampling, where metrics are graded.
 
     Returns:
         By predictor: the mean without its change, and what the change brings, with a 95 % interval; and the bill.
     """
-    scores = {observation.example: observation.value for observation in known}
     gains: dict[str, Any] = {}
     made: list[Rollout] = []
     changed = [name for name, prompt in chosen.prompts.items() if prompt != original.prompts[name]]
@@ -82,7 +82,7 @@ async def swap_back(
             "low": found.low,
             "high": found.high,
         }
-    return {"predictors": gains, "mean": sum(scores.values()) / len(scores), **_bill(made)}
+    return {"predictors": gains, "mean": sum(scores.values()) / len(scores), "n": len(scores), **_bill(made)}
 
 
 def _bill(rollouts: Sequence[Rollout]) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from luthier.optimizers.opro import (
     new_instructions,
     with_remarks,
 )
-from luthier.optimizers.optimizer import Facts
+from luthier.optimizers.optimizer import Facts, SearchPlan
 from luthier.optimizers.payloads import Choices
 from luthier.optimizers.shape import check_counts
 from luthier.optimizers.workbench import Workbench
-from luthier.search.arrivals import Arrivals
+from luthier.search.arrivals import Arrivals, waiting
 from luthier.search.schedule import FullSchedule
 from luthier.search.trial import Trial
 
@@ -63,13 +63,30 @@ class CoordinateAscentOPRO(OPROSettings):
         return CoordinateAscentOPRO(preset="paper")
 
     def count(self, facts: Facts) -> int:
-        """Return the full evaluations there are, apart from the original's."""
+        """Return the full evaluations there are, apart from the original's.
+
+        Where the budget has fewer than predictors, the first of them have their turn, and the others keep what they
+        have.
+        """
         breadth, depth = self.shape(facts)
-        return breadth * depth * facts.n_predictors
+        whole = breadth * depth * facts.n_predictors
+        return whole if self.breadth and self.depth else min(whole, self.bought(facts))
+
+    def bought(self, facts: Facts) -> int:
+        """Return the full evaluations that the budget has."""
+        return self.rounds or max(1, facts.evaluations // facts.n_val)
+
+    def plan(self, facts: Facts) -> SearchPlan:
+        """Return what the search will do."""
+        plan, turns = OPROSettings.plan(self, facts), -(-self.count(facts) // self.shape(facts)[0])
+        if turns >= facts.n_predictors:
+            return plan
+        note = f"the budget has {turns} of {facts.n_predictors} predictors' turns: the others stay as they are"
+        return replace(plan, notes=(*plan.notes, note))
 
     def shape(self, facts: Facts) -> tuple[int, int]:
         """Return breadth and depth."""
-        bought = self.rounds or max(1, facts.evaluations // facts.n_val)
+        bought = self.bought(facts)
         each = bought // facts.n_predictors
         depth = self.depth or max(1, each // (self.breadth or max(2, min(MOST_BREADTH, each // 2))))
         return self.breadth or max(1, min(MOST_BREADTH, each // depth)), depth
@@ -79,15 +96,13 @@ class CoordinateAscentOPRO(OPROSettings):
         bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
         grounding = await bench.ground(self.grounding, bootstrapped.traces)
         choices = await bench.space(instructions=dict.fromkeys(bench.original.prompts, ()))
-        breadth, depth = self.shape(bench.facts)
+        (breadth, depth), count = self.shape(bench.facts), self.count(bench.facts)
         names = sorted(bench.instructions)
 
         async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
-            if len(full_trials(trials)) < len(choices.space.arrivals) + 1:
-                return None  # all of a turn is scored before the next one begins
             turn, at = divmod(number - 1, len(names))
-            if turn >= depth:
-                return None
+            if waiting(choices.space, trials) or turn >= depth or len(choices.space.arrivals) >= count:
+                return None  # all of a turn is scored before the next one begins
             scores = instruction_scores(choices, full_trials(trials), bench.instructions)
             pool = await bench.write(
                 replace(grounding, history=scores),
@@ -103,5 +118,5 @@ class CoordinateAscentOPRO(OPROSettings):
             ]
             return with_remarks(choices.arriving(programs), pool)
 
-        strategy = FullSchedule(Arrivals(), examples=bench.scoring_ids, trials=breadth * depth * len(names))
+        strategy = FullSchedule(Arrivals(), examples=bench.scoring_ids, trials=count)
         return await bench.loop(choices, strategy, batch=1, source=propose)

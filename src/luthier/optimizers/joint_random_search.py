@@ -27,8 +27,9 @@ class JointRandomSearch(MIPRO):
     label: ClassVar[str] = "joint-random-search"
 
     def shape(self, facts: Facts) -> Shape:
-        """Decide every number as MIPRO does; few trials are drawn like many."""
-        return replace(MIPRO.shape(self, facts), halving=False)
+        """Decide every number as MIPRO does; few trials are drawn like many, and all at random."""
+        shape = MIPRO.shape(self, facts)
+        return replace(shape, halving=False, startup=shape.trials)
 
     def strategy(self, bench: Workbench, anchors: Sequence[Point] = ()) -> Strategy:
         """Return the schedule without anchors, which are no random draws, and without credit."""

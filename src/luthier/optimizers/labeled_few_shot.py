@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from luthier.errors import ConfigError
 from luthier.optimizers.optimizer import Facts, SearchPlan
@@ -29,9 +30,11 @@ class LabeledFewShot:
 
     demos: int = 16
 
+    tunes_instructions: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
-        if self.demos < 1:
-            raise ConfigError(f"LabeledFewShot(demos={self.demos}): must be at least 1")
+        if not isinstance(self.demos, int) or self.demos < 1:
+            raise ConfigError(f"LabeledFewShot(demos={self.demos!r}): must be a whole number from 1 on")
 
     @property
     def name(self) -> str:

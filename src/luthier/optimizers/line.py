@@ -86,12 +86,22 @@ class Line:
         facts = Facts.from_json((await self.study.step("plan_measured", lambda: self._plan_measured(cost)))["facts"])
         evaluator, reserve = self._evaluator(setup), self._reserve(facts, cost)
         reserve.keep()
-        trials = await setup.optimizer.run(bench := self._bench(evaluator, facts, reserve))
+        bench = self._bench(evaluator, facts, reserve)
+        try:
+            trials = await setup.optimizer.run(bench)
+        except BudgetExhausted as error:
+            if not self._has("space"):
+                whole = self._event("plan_measured")["total"]
+                error.add_note(
+                    "The budget ended before the search began. With one for the whole plan, at most "
+                    f"{whole['calls']:,} LM calls and {whole['tokens']:,} tokens, the study goes on to its verdict."
+                )
+            raise
         choices = Choices.recorded(self.study.events)
         choice = await self.study.step("choice", self._now(choose(bench, choices, trials)))
         reserve.release()
         verdict = await self.study.step("verdict", lambda: self._verdict(evaluator, choice))
-        await self.study.step("insight", lambda: self._insight(evaluator, choice, trials))
+        await self.study.step("insight", lambda: self._insight(evaluator, choice, trials, verdict))
         over = [f"the budget was overshot by {most:.6g} {name}" for name, most in self.ledger.overshoot.items()]
         await self.study.step(
             "done", self._now({"decision": verdict["decision"], **({"warnings": over} if over else {})})
@@ -217,19 +227,22 @@ class Line:
         )
 
     async def _insight(
-        self, evaluator: Evaluator, choice: Mapping[str, Any], trials: Sequence[Trial]
+        self, evaluator: Evaluator, choice: Mapping[str, Any], trials: Sequence[Trial], verdict: Mapping[str, Any]
     ) -> dict[str, Any]:
         """How much each variable mattered, and what each predictor's change brings where there are two or more."""
-        variables = {"variables": to_json(importances(trials, seed=self.setup.settings.seed))}
+        # The original, and prompts to start from, came about without any setting of a proposer.
+        learned = bool(Choices.recorded(self.study.events).settings)
+        told = [trial for trial in trials if not (learned and trial.prior)]
+        variables = {"variables": to_json(importances(told, seed=self.setup.settings.seed))}
         if choice["is_original"] or len(self.setup.program.tuned) < 2:
             return {**variables, "predictors": {}, "skipped": "nothing to tell apart"}
-        number = next(row["trial"] for row in choice["table"] if row["point"] == choice["point"])
-        known = next(trial for trial in trials if trial.number == number)
-        chosen = Candidate.from_json(choice["candidate"])
+        chosen, original = Candidate.from_json(choice["candidate"]), self.setup.program.original
+        # The choice was made for its scores on validation: on these, whatever changed seems to have helped.
+        held_out = verdict.get("outcomes_after", ())[: len(self.setup.scoring)]
+        scores = {outcome["example"]: outcome["value"] for outcome in held_out} or _scores(choice, trials)
         try:
-            found = await swap_back(
-                evaluator, chosen, self.setup.program.original, known.observations, seed=self.setup.settings.seed
-            )
+            found = await swap_back(evaluator, chosen, original, scores, seed=self.setup.settings.seed)
+            found["on"] = "test" if held_out else "validation"
         except BudgetExhausted:
             found = {"predictors": {}, "skipped": "the budget was used up"}
         return {**variables, **found}
@@ -327,6 +340,13 @@ def _only(start: Candidate, program: Program) -> Candidate:
     """Return a candidate for the components that the baseline showed to be the program's, and for those alone."""
     today = program.original
     return Candidate({name: start.prompts.get(name, now) for name, now in today.prompts.items()}, today.fingerprints)
+
+
+def _scores(choice: Mapping[str, Any], trials: Sequence[Trial]) -> dict[str, float]:
+    """Return what the chosen candidate scored on each validation example."""
+    number = next(row["trial"] for row in choice["table"] if row["point"] == choice["point"])
+    known = next(trial for trial in trials if trial.number == number)
+    return {observation.example: observation.value for observation in known.observations}
 
 
 def _evaluation_event(rollouts: Sequence[Rollout]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from luthier.optimizers.optimizer import Facts
+from luthier.optimizers.shape import check_counts
 from luthier.optimizers.surrogate import SurrogateSettings
 from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
@@ -44,6 +45,10 @@ class MIPRO(SurrogateSettings):
 
     label: ClassVar[str] = "mipro"
 
+    def __post_init__(self) -> None:
+        SurrogateSettings.__post_init__(self)  # super() without arguments does not work in a dataclass with slots
+        check_counts(self, "instructions")
+
     @staticmethod
     def paper() -> MIPRO:
         """Return the paper's settings: B = 25, S = 10, N as in Table 4 for a middling task (paper §4.3, §5.2)."""
@@ -52,10 +57,16 @@ class MIPRO(SurrogateSettings):
     async def run(self, bench: Workbench) -> Sequence[Trial]:
         """Search; the trials returned include the full evaluations."""
         bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
-        grounding = await bench.ground(self.grounding, bootstrapped.traces)
-        instructions = await bench.propose(
-            grounding, bootstrapped.sets, self.grounding, count=self.instruction_count(bench.facts)
-        )
+        instructions = None
+        if self.free_instructions(bench.facts):
+            grounding = await bench.ground(self.grounding, bootstrapped.traces)
+            instructions = await bench.propose(
+                grounding,
+                bootstrapped.sets,
+                self.grounding,
+                count=self.instruction_count(bench.facts),
+                frozen=self.frozen,
+            )
         choices = await bench.space(instructions=instructions, demo_sets=bootstrapped.sets, frozen=self.frozen)
         strategy = self.strategy(bench, choices.anchors(bootstrapped.sets))
         return await bench.loop(choices, strategy, batch=self.shape(bench.facts).batch)
@@ -69,7 +80,12 @@ class MIPRO(SurrogateSettings):
 
     def proposer_calls(self, facts: Facts) -> int:
         """Return how many proposer calls are made at most."""
-        return self.grounding.most_calls(facts.n_train, facts.n_predictors, self.instruction_count(facts))
+        free = self.free_instructions(facts)
+        return self.grounding.most_calls(facts.n_train, free, self.instruction_count(facts)) if free else 0
+
+    def free_instructions(self, facts: Facts) -> int:
+        """Return how many instructions are not frozen."""
+        return facts.n_predictors - sum(name.endswith(".instruction") for name in set(self.frozen))
 
     def instruction_count(self, facts: Facts) -> int:
         """Return how many instructions each predictor gets, the original included."""

@@ -11,7 +11,7 @@ from luthier.optimizers.optimizer import Facts, SearchPlan
 from luthier.optimizers.payloads import Choices
 from luthier.optimizers.shape import demo_sizes
 from luthier.optimizers.workbench import Workbench
-from luthier.optimizers.zero_shot_mipro_plus import MOST_BARREN, SETTING, ZeroShotMIPROPlus, explored
+from luthier.optimizers.zero_shot_mipro_plus import SETTING, ZeroShotMIPROPlus, explored, is_barren
 from luthier.propose.bootstrap import BootstrapSettings, DemoSet
 from luthier.search.arrivals import waiting
 from luthier.search.space import Point
@@ -58,7 +58,8 @@ class MIPROPlus(ZeroShotMIPROPlus):
         pools: dict[str, Sequence[DemoSet]] = {}
         traces: Sequence[Any] = ()
         for temperature in TEACHERS:
-            settings = replace(self.bootstrap_settings(bench.facts), temperature=temperature)
+            settings = self.bootstrap_settings(bench.facts)
+            settings = replace(settings, temperature=temperature, temperature_after_first=temperature)
             step = "bootstrap" if not pools else f"bootstrap/{temperature:g}"
             bootstrapped = await bench.bootstrap(settings, step=step)
             pools[f"{temperature:g}"] = bootstrapped.sets
@@ -70,21 +71,22 @@ class MIPROPlus(ZeroShotMIPROPlus):
         choices = await bench.space(
             instructions=nothing,
             demo_sets=[made for made in everything if not any(made.demos.values())][:1],
-            settings=self.settings(nothing, shown) | self.demo_settings(everything),
+            settings=self.settings(nothing, shown) | (self.demo_settings(everything) if bench.with_demos else {}),
         )
         wanted = self.shape(bench.facts).trials
 
         async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
-            if explored(trials) >= wanted or waiting(choices.space, trials) or number > MOST_BARREN * wanted:
+            if explored(trials) >= wanted or waiting(choices.space, trials) or is_barren(choices, number):
                 return None
             setting = self.next_setting(bench, choices, trials, number)
             pool = await self.write(bench, grounding, shown, choices, setting, trials, number)
             changed = {variable: payloads[0] for variable, payloads in new_instructions(pool).items()}
-            changed |= _demos(chosen_set(pools, choices, setting), bench.with_demos)
+            if bench.with_demos:
+                changed |= _demos(chosen_set(pools, choices, setting), bench.with_demos)
             program = Point({**choices.space.original, **setting})
             arrival = choices.arriving([(program, changed)])
-            seen = {_prompts(trial.ask.point) for trial in trials}
-            new = [point for point in arrival["points"] if _prompts(point) not in seen]
+            seen = {_prompts(choices, trial.ask.point) for trial in trials}
+            new = [point for point in arrival["points"] if _prompts(choices, point) not in seen]
             return with_remarks(arrival if new else choices.arriving([]), pool)
 
         return await bench.loop(choices, self.schedule(bench), batch=1, source=propose)
@@ -135,6 +137,6 @@ def _demos(made: DemoSet, predictors: Iterable[str]) -> dict[str, dict[str, Any]
     }
 
 
-def _prompts(point: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _prompts(choices: Choices, point: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return what a point says of prompts: equal for equal programs, however they came about."""
-    return tuple(sorted((name, level) for name, level in point.items() if not name.startswith(SETTING)))
+    return tuple(sorted((name, level) for name, level in point.items() if name not in choices.settings))

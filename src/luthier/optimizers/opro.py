@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from luthier.errors import ConfigError
 from luthier.optimizers.optimizer import Facts, SearchPlan
 from luthier.optimizers.payloads import Choices
-from luthier.optimizers.shape import check_counts
+from luthier.optimizers.shape import check_counts, check_preset
 from luthier.propose.bootstrap import BootstrapSettings
 from luthier.propose.grounding import GroundingSettings
 from luthier.propose.history import ScoredInstruction
@@ -40,11 +39,11 @@ class OPROSettings:
     preset: Literal["ours", "paper"] = "ours"
 
     label: ClassVar[str] = "opro-family"
+    tunes_demos: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_counts(self, "rounds")
-        if self.preset not in ("ours", "paper"):
-            raise ConfigError(f"preset={self.preset!r}: must be 'ours' or 'paper'")
+        check_preset(self.preset)
 
     @property
     def name(self) -> str:

@@ -29,6 +29,11 @@ class Choices:
     space: Space
     payloads: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
+    @property
+    def settings(self) -> list[str]:
+        """The variables that say how a candidate came about."""
+        return [name for name, levels in self.payloads.items() if all("setting" in each for each in levels.values())]
+
     def candidate(self, point: Point, original: Candidate) -> Candidate:
         """Return the candidate a point stands for; what the space does not name stays as it is."""
         candidate = original

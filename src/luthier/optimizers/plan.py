@@ -87,6 +87,7 @@ def study_plan(
     rollouts that share a request pay for it once, so the bill is usually lower.
     """
     tuned = cost.with_demos(search.largest_demo_set)
+    swapped_on = min(facts.n_val, facts.n_test or facts.n_val)
     runs = [
         ("baseline", facts.n_val, cost, task),
         ("bootstrap", search.bootstrap_rollouts, replace(cost, price=None) if teacher.alone else cost, teacher),
@@ -94,7 +95,7 @@ def study_plan(
         ("search", search.search_rollouts, tuned, task),
         ("full evaluations", search.closing_rollouts, tuned, task),
         ("verdict", 2 * facts.n_test, cost.with_demos(search.largest_demo_set / 2), task),
-        ("insight", facts.n_predictors * facts.n_val if facts.n_predictors > 1 else 0, tuned, task),
+        ("insight", facts.n_predictors * swapped_on if facts.n_predictors > 1 else 0, tuned, task),
     ]
     phases = [rollout_phase(name, rollouts, each, lm.price) for name, rollouts, each, lm in runs if rollouts]
     if search.proposer_calls:

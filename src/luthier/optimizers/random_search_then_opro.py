@@ -20,7 +20,7 @@ from luthier.optimizers.payloads import TIED, Choices
 from luthier.optimizers.shape import demo_sizes
 from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
-from luthier.search.arrivals import Arrivals
+from luthier.search.arrivals import Arrivals, waiting
 from luthier.search.schedule import FullSchedule
 from luthier.search.trial import Trial
 
@@ -46,6 +46,7 @@ class RandomSearchThenOPRO(OPROSettings):
     """
 
     label: ClassVar[str] = "random-search-opro"
+    tunes_demos: ClassVar[bool] = True
 
     @staticmethod
     def paper() -> RandomSearchThenOPRO:
@@ -74,16 +75,17 @@ class RandomSearchThenOPRO(OPROSettings):
         instructions = dict.fromkeys(bench.original.prompts, ())
         choices = await bench.space(instructions=instructions, demo_sets=bootstrapped.sets, tied=True)
         count = self.count(bench.facts)
+        others = list(choices.payloads.get(TIED, ()))[1:]  # none where no component takes demos
+        staged = int(bool(others))
 
         async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
-            original, full = choices.space.original, full_trials(trials)
-            if number == 1:
-                others = choices.space[TIED].levels[1:]
+            if staged and number == 1:
+                original = choices.space.original
                 return choices.arriving((original, {TIED: choices.payloads[TIED][level]}) for level in others)
-            if len(full) < len(choices.space.arrivals) + 1 or number > 1 + count - self.sets(bench.facts) + 1:
+            if waiting(choices.space, trials) or number > staged + count - len(others):
                 return None  # every set is scored before the first round
             best = best_full(trials)
-            beside = [trial for trial in full if trial.ask.point[TIED] == best[TIED]]
+            beside = [trial for trial in full_trials(trials) if trial.ask.point.get(TIED) == best.get(TIED)]
             scores = instruction_scores(choices, beside, bench.instructions)
             pool = await bench.write(
                 replace(grounding, history=scores),

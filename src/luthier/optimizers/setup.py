@@ -204,6 +204,11 @@ class Setup:
             plan["notes"].append(
                 f"{self.moved} examples are learnt from only, since prompts to start from show them with their answers"
             )
+        if self.optimizer.scores_on_train:
+            plan["notes"].append(
+                f"as in the paper, candidates are compared on the {facts.n_val} examples that demos come from: what "
+                "is told of validation examples is told of these, and flatters; the verdict is not"
+            )
         own = [predictor.name for predictor in self.program.predictors if predictor.makes_own_call]
         notes = [*plan["notes"], *([_OWN_CALLS.format(", ".join(own))] if own else [])]
         blind = [p.name for p in self.program.predictors if p.makes_own_call and not reads_demos(p.function)]
@@ -260,7 +265,7 @@ def prepare(
     for lm in (task, teacher, proposer):
         lm.check(dollars=dollars)
     check_auto(settings.auto, recipe, len(rows.train), len(rows.val))
-    _check_frozen(recipe, program)
+    _check_variables(recipe, program, starts)
     if settings.concurrency < 1:
         raise ConfigError(f"concurrency={settings.concurrency}: must be at least 1")
     plain = {
@@ -334,11 +339,25 @@ def check_auto(auto: Auto | int | None, optimizer: Optimizer, train: int, val: i
         )
 
 
-def _check_frozen(optimizer: Optimizer, program: Program) -> None:
-    known = [f"{name}.{part}" for name in sorted(program.original.prompts) for part in ("instruction", "demos")]
+def _check_variables(optimizer: Optimizer, program: Program, starts: Sequence[Candidate]) -> None:
+    """Refuse what leaves an optimizer nothing to choose, before it spends anything; prompts to start from are some."""
+    kinds = {name: prompt.kind for name, prompt in sorted(program.original.prompts.items())}
+    known = [f"{name}.{part}" for name in kinds for part in ("instruction", "demos")]
     frozen = optimizer.frozen if isinstance(optimizer, SurrogateSettings) else ()
     if unknown := [name for name in frozen if name not in known]:
-        raise ConfigError(f"frozen: there is no variable {unknown[0]!r}; there are {', '.join(known)}")
+        raise ConfigError(
+            f"frozen: there is no variable {unknown[0]!r}; there are {', '.join(known)}; those of a predictor met only "
+            "at run time need predictors=[...]"
+        )
+    texts, demos = (getattr(optimizer, f"tunes_{part}", True) for part in ("instructions", "demos"))
+    tuned = {f"{name}.instruction" for name, kind in kinds.items() if texts and kind.takes_text}
+    tuned |= {f"{name}.demos" for name, kind in kinds.items() if demos and kind.takes_demos}
+    if not (starts or tuned - set(frozen)):
+        raise ConfigError(
+            f"{optimizer.name} has nothing to search over: of {', '.join(kinds)}, it tunes "
+            f"{' and '.join(sorted(tuned)) or 'nothing (texts of templates and tools take no demos)'}"
+            f"{', which is frozen' if tuned else ''}"
+        )
 
 
 def _default_directory(program: Program) -> Path:

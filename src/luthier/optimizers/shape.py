@@ -34,6 +34,16 @@ def check_counts(settings: object, *names: str) -> None:
             raise ConfigError(f"{name}={value!r}: must be a whole number from 1 on, or None to have it chosen")
 
 
+def check_preset(preset: str) -> None:
+    """Refuse presets that there are not.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if preset not in ("ours", "paper"):
+        raise ConfigError(f"preset={preset!r}: must be 'ours' or 'paper'")
+
+
 def demo_sizes(sets: int, largest: int) -> tuple[int, ...]:
     """Return the sizes of ``sets`` demo sets, the empty one first, growing to ``largest``.
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from luthier.errors import ConfigError
 from luthier.evaluation.splits import blocks
 from luthier.optimizers.optimizer import Facts, SearchPlan
-from luthier.optimizers.shape import CANDIDATES, check_counts, closing_evaluations, demo_sizes
+from luthier.optimizers.shape import CANDIDATES, check_counts, check_preset, closing_evaluations, demo_sizes
 from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
 from luthier.search.halving import SuccessiveHalving, plan_rungs
@@ -27,6 +27,9 @@ from luthier.search.space import Point
 from luthier.search.tpe import TPE, startup_trials
 from luthier.search.trial import Strategy, Suggest
 
+PAPER_STARTUP = 10
+"""Random trials before TPE guides, Optuna's default, which the paper's release keeps."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -39,16 +42,10 @@ class Shape:
     full_every: int | None
     batch: int
     halving: bool
-
-    @property
-    def startup(self) -> int:
-        """Random trials before the surrogate guides."""
-        return startup_trials(self.trials)
-
-    @property
-    def full_evaluations(self) -> int:
-        """Full evaluations, apart from the original's."""
-        return self.closing if self.full_every is None else math.ceil(self.trials / self.full_every)
+    startup: int
+    """Random trials before the surrogate guides."""
+    full_evaluations: int
+    """Full evaluations, apart from the original's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +56,8 @@ class SurrogateSettings:
         candidates: N, how many instructions or demo sets each variable can choose from.
         trials: minibatch trials.
         minibatch: B, how many examples a trial is scored on.
-        full_every: S, a full evaluation of the best mean every S trials; None scores ``closing`` points at the end.
-        closing: how many points are scored in full at the end.
+        full_every: S, a full evaluation of the best mean every S trials; None: none on the way.
+        closing: how many points are scored in full at the end; beside ``full_every`` one, and none in the paper preset.
         frozen: variables left as they are, e.g. ``"answer.demos"``.
         preset: ``"ours"`` or ``"paper"``; the latter scores on the training data, leaks as the paper did, and
             makes its first full evaluation at trial 0.
@@ -82,8 +79,7 @@ class SurrogateSettings:
         check_counts(self, "candidates", "trials", "minibatch", "full_every", "closing")
         if isinstance(self.frozen, str):
             raise ConfigError(f"frozen={self.frozen!r}: must be a tuple of names, ({self.frozen!r},)")
-        if self.preset not in ("ours", "paper"):
-            raise ConfigError(f"preset={self.preset!r}: must be 'ours' or 'paper'")
+        check_preset(self.preset)
 
     @property
     def name(self) -> str:
@@ -97,26 +93,33 @@ class SurrogateSettings:
 
     def shape(self, facts: Facts) -> Shape:
         """Decide every number (design §3 "The schedule at small budgets"; paper preset: T_mb of Table 4)."""
-        closing = self.closing if self.closing is not None else closing_evaluations(facts)
+        paper, every, n = self.preset == "paper", self.full_every, facts.n_val
+        closing = self.closing or (closing_evaluations(facts) if every is None else int(not paper))
         variables = facts.n_predictors * (self.tunes_instructions + self.tunes_demos)
-        wanted = self.minibatch or minibatch_size(facts.evaluations, facts.n_val, variables, closing)
-        minibatch = min(wanted, facts.n_val)
-        if self.full_every is not None:
-            trials = paper_trials(facts.evaluations // facts.n_val, facts.n_val, minibatch, self.full_every)
-            closing = 0
+        wanted = self.minibatch or minibatch_size(facts.evaluations, n, variables, closing)
+        minibatch = min(wanted, n)
+        if every is None:
+            trials = trials_for(facts.evaluations, n, minibatch, closing)
         else:
-            trials = trials_for(facts.evaluations, facts.n_val, minibatch, closing)
+            trials = paper_trials(
+                facts.evaluations // n if paper else facts.evaluations / n - closing, n, minibatch, every
+            )
         trials = self.trials or max(1, trials)
-        one_by_one = facts.sequential or self.preset == "paper"
         return Shape(
             candidates=self.candidates or CANDIDATES[facts.auto],
             trials=trials,
             minibatch=minibatch,
             closing=closing,
-            full_every=self.full_every,
-            batch=1 if one_by_one else batch_size(minibatch, trials),
-            halving=self.trials is None and self.full_every is None and trials < MIN_TRIALS,
+            full_every=every,
+            batch=1 if facts.sequential or paper else batch_size(minibatch, trials),
+            halving=self.trials is None and every is None and trials < MIN_TRIALS,
+            startup=PAPER_STARTUP if paper else startup_trials(trials),
+            full_evaluations=closing + (0 if every is None else self._on_the_way(trials - bool(closing), every)),
         )
+
+    def _on_the_way(self, trials: int, every: int) -> int:
+        """Return how many full evaluations come between trials; the paper's first one follows the first trial."""
+        return math.ceil(trials / every) if self.preset == "paper" else trials // every
 
     def plan(self, facts: Facts) -> SearchPlan:
         """Return what the search will do."""
@@ -157,7 +160,7 @@ class SurrogateSettings:
     def suggest(self, shape: Shape) -> Suggest:
         """Return what chooses points: multivariate TPE (MIPRO §3.2 "Surrogate")."""
         if self.preset == "paper":
-            return TPE(startup=10, adjust=False, explore_only=True)
+            return TPE(startup=shape.startup, adjust=False, explore_only=True)
         return TPE(startup=shape.startup)
 
     def strategy(self, bench: Workbench, anchors: Sequence[Point] = ()) -> Strategy:

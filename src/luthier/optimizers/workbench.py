@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -114,12 +114,19 @@ class Workbench:
         return Grounding.from_json(await self._metered_step("grounding", compute))
 
     async def propose(
-        self, grounding: Grounding, demo_sets: Sequence[DemoSet], settings: GroundingSettings, *, count: int
+        self,
+        grounding: Grounding,
+        demo_sets: Sequence[DemoSet],
+        settings: GroundingSettings,
+        *,
+        count: int,
+        frozen: Collection[str] = (),
     ) -> Mapping[str, Sequence[Proposal]]:
-        """Have ``count`` instructions for every predictor, the original among them."""
+        """Have ``count`` instructions for every predictor whose instruction is not frozen, the original among them."""
 
         async def compute() -> Any:
-            wanted = dict.fromkeys(self.original.prompts, range(1, count))
+            names = [name for name in self.original.prompts if f"{name}.instruction" not in frozen]
+            wanted = dict.fromkeys(names, range(1, count))
             return (await self.write(grounding, demo_sets, settings, wanted=wanted)).to_json()
 
         return InstructionPool.from_json(await self._metered_step("proposals", compute)).predictors

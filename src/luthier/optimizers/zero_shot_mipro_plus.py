@@ -34,7 +34,7 @@ TEMPERATURES = (0.3, 0.5, 0.7, 0.9, 1.1)
 SETTING = "proposer."
 """How the names of settings begin."""
 MOST_BARREN = 3
-"""So many settings for each trial may bring no new instruction before the search ends early."""
+"""So many settings for each program may be tried, new or not, before the search ends early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class ZeroShotMIPROPlus(SurrogateSettings):
         wanted = self.shape(bench.facts).trials
 
         async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
-            if explored(trials) >= wanted or waiting(choices.space, trials) or number > MOST_BARREN * wanted:
+            if explored(trials) >= wanted or waiting(choices.space, trials) or is_barren(choices, number):
                 return None
             setting = self.next_setting(bench, choices, trials, number)
             pool = await self.write(bench, grounding, shown, choices, setting, trials, number)
@@ -98,7 +98,7 @@ class ZeroShotMIPROPlus(SurrogateSettings):
         return await bench.loop(choices, self.schedule(bench), batch=1, source=propose)
 
     def settings(self, predictors: Iterable[str], shown: Sequence[DemoSet]) -> dict[str, Sequence[Any]]:
-        """Return the values of every setting that is learned; the first is what MIPRO does."""
+        """Return the values of every setting that is learned; of a switch, the first is what MIPRO does."""
         values: dict[str, Sequence[Any]] = {
             "dataset_summary": (True, False),
             "program_description": (True, False),
@@ -114,7 +114,7 @@ class ZeroShotMIPROPlus(SurrogateSettings):
         self, bench: Workbench, choices: Choices, trials: Sequence[Trial], number: int
     ) -> Mapping[str, str]:
         """Return a level for every setting: what the surrogate makes of the settings tried so far."""
-        names = [variable.name for variable in choices.space.variables if variable.name.startswith(SETTING)]
+        names = choices.settings
         space = Space(tuple(choices.space[name] for name in names))
         told = [
             replace(trial, ask=replace(trial.ask, point=Point({name: trial.ask.point[name] for name in names})))
@@ -192,3 +192,8 @@ class ZeroShotMIPROPlus(SurrogateSettings):
 def explored(trials: Sequence[Trial]) -> int:
     """Return how many minibatch trials there were."""
     return sum(trial.ask.purpose is Purpose.EXPLORE for trial in trials)
+
+
+def is_barren(choices: Choices, number: int) -> bool:
+    """Whether too many of the proposals before this one brought no program: three in vain to begin with."""
+    return number > MOST_BARREN * (len(choices.space.arrivals) + 1)

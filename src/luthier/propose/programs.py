@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from luthier.lm.request import Completion
@@ -120,26 +122,34 @@ def format_programs(history: Iterable[ScoredProgram], top: int = _SHOWN) -> str:
 def read_program(reply: str, names: Sequence[str]) -> dict[str, str]:
     """Return the instructions in a reply: a JSON object, else lines ``name: text``, else quoted strings in order.
 
-    >>> read_program('{"a": "Do this.", "b": "Do that."}', ["a", "b"])
+    An object as Python writes it, or with a comma too many, is read as what it means.
+
+    >>> read_program('{"a": "Do this.", "b": "Do that.",}', ["a", "b"])
     {'a': 'Do this.', 'b': 'Do that.'}
     """
     text = without_thoughts(reply)
-    begin, end = text.find("{"), text.rfind("}")
-    try:
-        data = json.loads(text[begin : end + 1])
-    except ValueError:
-        data = None
+    data = _object(text[text.find("{") : text.rfind("}") + 1])
     if isinstance(data, dict):
         return {name: data[name].strip() for name in names if isinstance(data.get(name), str)}
     found = {}
     for name in names:
         line = re.search(rf"^\W*{re.escape(name)}\W*:\s*(.+)$", text, re.MULTILINE)
-        if line is not None:
+        # A line that holds a whole object which cannot be read is no instruction.
+        if line is not None and not any(re.search(rf"[\"']{re.escape(n)}[\"']\s*:", line[1]) for n in names):
             found[name] = clean(line[1].rstrip(", "))
     if found:
         return found
     quoted = [one for one in _STRING.findall(text) if one not in names]
     return dict(zip(names, quoted, strict=True)) if len(quoted) == len(names) else {}
+
+
+def _object(text: str) -> object:
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            return read(text)
+    with suppress(ValueError):
+        return json.loads(re.sub(r",\s*}$", "}", text))
+    return None
 
 
 def _sound(

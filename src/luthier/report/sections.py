@@ -146,11 +146,10 @@ def effects(view: View) -> Markup | None:
     """What each predictor's change brings."""
     if not view.effects:
         return None
-    lead = (
-        "Each predictor of the chosen candidate was put back to its original, alone; "
-        "bars show what that loses, on validation examples."
-    )
-    return section("What each change brings", lead, tables.effects(view.effects))
+    held_out = (view.event("insight") or {}).get("on") == "test"
+    where = "held-out examples" if held_out else "the validation examples that it was chosen by, luck included"
+    lead = "Each predictor of the chosen candidate was put back to its original, alone; bars show what that loses on"
+    return section("What each change brings", f"{lead} {where}.", tables.effects(view.effects))
 
 
 def variables(view: View) -> Markup | None:
@@ -176,6 +175,11 @@ def candidates(view: View) -> Markup | None:
         "Scored on every validation example. These scores are optimistic for the winner; "
         "the verdict above, from held-out examples, is not."
     )
+    if leaked := (view.event("choice") or {}).get("leaked_cells"):
+        lead += (
+            f" Demos come from the same examples, as the paper has it: {plural(int(leaked), 'score')} of "
+            f"{count(sum(row.n for row in view.full))} are of an example that stands among the candidate's own demos."
+        )
     return section("Candidates", lead, tables.full_rows(view.full))
 
 

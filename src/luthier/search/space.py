@@ -63,7 +63,7 @@ class Space:
     """Points that levels arrived with while the search ran, in their order (OPRO's proposals)."""
 
     def __getitem__(self, name: str) -> Variable:
-        return next(variable for variable in self.variables if variable.name == name)
+        return {variable.name: variable for variable in self.variables}[name]
 
     @property
     def free(self) -> tuple[Variable, ...]:
