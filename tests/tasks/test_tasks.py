@@ -91,6 +91,13 @@ def test_parts_have_the_sizes_of_the_task_and_share_nothing(name: str) -> None:
 
 
 @needs_data
+@pytest.mark.parametrize("name", ["hotpotqa", "hotpotqa_conditional", "scone", "iris", "hover"])
+def test_more_test_examples_than_there_are_are_refused(name: str) -> None:
+    with pytest.raises(DataError):
+        task(name).splits(0, (5, 5, 100_000))
+
+
+@needs_data
 def test_another_seed_gives_another_cut_and_the_same_seed_the_same() -> None:
     assert task("scone").splits(1).test != task("scone").splits(2).test
     assert task("heart_disease").splits(1) == task("heart_disease").splits(1)
@@ -185,6 +192,40 @@ def test_without_a_corpus_the_error_says_what_to_set(monkeypatch: pytest.MonkeyP
         retrieval.search("anything", 3)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "has no words to search for"),
+        ('{"title": "The", "text": "of"}\n', "has no words to search for"),
+        ('{"title": null, "text": "3"}\n', "title and text of row 1 must be texts"),
+    ],
+)
+def test_a_corpus_that_cannot_be_searched_is_refused(content: str, said: str, corpus: Path) -> None:
+    corpus.write_text(content)
+    with pytest.raises(DataError, match=said):
+        retrieval.search("anything", 3)
+
+
+@pytest.mark.parametrize("damage", ["passages.json", "params.index.json", "data.csc.index.npy"])
+def test_a_damaged_index_is_built_anew(damage: str, corpus: Path) -> None:
+    retrieval.search("violin", 1)
+    retrieval.the_retriever.cache_clear()
+    (built,) = (corpus.parent / "cache" / "bm25").iterdir()
+    (built / damage).write_bytes((built / damage).read_bytes()[:5])
+    assert retrieval.search("Who plays a violin with a bow?", 1)[0].startswith("Violin | ")
+    assert list((corpus.parent / "cache" / "bm25").iterdir()) == [built], "nothing is left beside it"
+
+
+def test_another_data_folder_is_another_corpus(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(retrieval.CORPUS)
+    for name in ("Cello", "Oboe"):
+        file = corpus.parent / name / "wiki_corpus" / "corpus.jsonl"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"title": name, "text": "An instrument."}) + "\n")
+        monkeypatch.setenv(sources.DATA_DIR, str(corpus.parent / name))
+        assert retrieval.search("instrument", 1) == [f"{name} | An instrument."]
+
+
 @pytest.mark.parametrize("name", ["hotpotqa", "hotpotqa_conditional", "hover"])
 def test_a_corpus_that_is_missing_is_found_out_before_a_case_asks_anything(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -230,6 +271,16 @@ def service() -> Iterator[str]:
 
 def test_a_colbert_server_is_asked_the_same_way(service: str) -> None:
     assert retrieval.ColBERTServer(f"{service}/search").search("flower", 2) == ["Iris | A flower."] * 2
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [{"error": True}, [], None, {"topk": None}, {"topk": [{"pid": 1}]}, {"topk": ["a"]}, {"topk": [{"text": None}]}],
+)
+def test_a_reply_without_passages_is_infrastructure_not_a_score(reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrieval, "get_json", lambda url, query: reply)
+    with pytest.raises(Unavailable, match="http://host/api sent no passages"):
+        retrieval.ColBERTServer("http://host/api").search("anything", 3)
 
 
 def test_a_failing_retriever_is_infrastructure_not_a_score(service: str) -> None:

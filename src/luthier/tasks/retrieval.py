@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from luthier.errors import ConfigError, DataError
+from luthier.errors import ConfigError, DataError, Unavailable
 from luthier.lm.local.weights import cache_dir
 from luthier.net.ask import get_json
+from luthier.net.fetch import shown
 from luthier.tasks.sources import local_file, missing, rows_of
 
 COLBERT_URL = "LUTHIER_COLBERT_URL"
@@ -55,28 +56,29 @@ def opened() -> Retriever:
         DataError: there is no corpus, or it cannot be read.
         ConfigError: the package ``bm25s`` is not installed.
     """
-    return the_retriever(os.environ.get(COLBERT_URL), os.environ.get(CORPUS))
+    if url := os.environ.get(COLBERT_URL):
+        return the_retriever(url, None)
+    corpus = os.environ.get(CORPUS) or local_file("wiki_corpus/corpus.jsonl")
+    if corpus is None:
+        raise missing(
+            f"a corpus for retrieval, {CORPUS} to such a file, or {COLBERT_URL} to a ColBERTv2 server's address,"
+        )
+    return the_retriever(None, Path(corpus))
 
 
 @functools.lru_cache(maxsize=4)
-def the_retriever(colbert_url: str | None, corpus: str | None) -> Retriever:
-    """Return the retriever for an address or a corpus file; None for both stands for the tasks' own corpus.
+def the_retriever(colbert_url: str | None, corpus: Path | None) -> Retriever:
+    """Return the retriever for an address, else for a corpus file; one for each.
 
     Raises:
-        DataError: there is no corpus.
+        DataError: the corpus cannot be read.
         ConfigError: the package ``bm25s`` is not installed.
     """
-    if colbert_url:
+    if colbert_url is not None:
         return ColBERTServer(colbert_url)
+    assert corpus is not None
     with _BUILDING:
-        if corpus:
-            return BM25(Path(corpus))
-        file = local_file("wiki_corpus/corpus.jsonl")
-        if file is None:
-            raise missing(
-                f"a corpus for retrieval, {CORPUS} to such a file, or {COLBERT_URL} to a ColBERTv2 server's address,"
-            )
-        return BM25(file)
+        return BM25(corpus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,13 @@ class ColBERTServer:
             Unavailable: the server failed; the rollout is not scored.
         """
         found = get_json(self.url, {"query": query, "k": str(k)})
-        return [str(passage["text"]) for passage in found["topk"][:k]]
+        try:
+            texts = [passage["text"] for passage in found["topk"][:k]]
+        except (KeyError, TypeError):
+            texts = [None]
+        if not all(isinstance(text, str) for text in texts):
+            raise Unavailable(f"{shown(self.url)} sent no passages: {str(found)[:200]}")
+        return texts
 
 
 class BM25:
@@ -117,10 +125,11 @@ class BM25:
         except OSError as error:
             raise DataError(f"the corpus {corpus} cannot be read: {error.strerror or error}") from error
         folder = cache_dir().parent / "bm25" / digest[:16]
-        if not (folder / "done").is_file():
+        try:
+            self._load(folder)
+        except (OSError, ValueError):  # not built yet, or damaged
             self._build(corpus, folder)
-        self._index = bm25s.BM25.load(str(folder), mmap=True)
-        self._passages: Sequence[str] = json.loads((folder / "passages.json").read_text(encoding="utf-8"))
+            self._load(folder)
 
     def search(self, query: str, k: int) -> list[str]:
         """Return the ``k`` best passages; where none shares a word with the query, whichever come first."""
@@ -128,20 +137,35 @@ class BM25:
         found, _ = self._index.retrieve(tokens, k=min(k, len(self._passages)), show_progress=False)
         return [self._passages[int(number)] for number in found[0]]
 
+    def _load(self, folder: Path) -> None:
+        self._index = self._bm25s.BM25.load(str(folder), mmap=True)
+        self._passages: Sequence[str] = json.loads((folder / "passages.json").read_text(encoding="utf-8"))
+
     def _build(self, corpus: Path, folder: Path) -> None:
         rows = rows_of(corpus, ("title", "text"))
+        for number, row in enumerate(rows, 1):
+            if not (isinstance(row["title"], str) and isinstance(row["text"], str)):
+                raise DataError(f"{corpus}: title and text of row {number} must be texts")
+        tokens = self._tokens([f"{row['title']} {row['title']} {row['text']}" for row in rows])
+        if not tokens.vocab:
+            raise DataError(f"the corpus {corpus} has no words to search for")
         index = self._bm25s.BM25(k1=1.2, b=0.75)
-        index.index(self._tokens([f"{row['title']} {row['title']} {row['text']}" for row in rows]), show_progress=False)
+        index.index(tokens, show_progress=False)
         part = folder.with_name(f"{folder.name}.{os.getpid()}")
         index.save(str(part))
         passages = [f"{row['title']} | {row['text']}" for row in rows]
         (part / "passages.json").write_text(json.dumps(passages, ensure_ascii=False), encoding="utf-8")
-        (part / "done").touch()
-        shutil.rmtree(folder, ignore_errors=True)  # what a process that was killed left
         try:
             part.rename(folder)
-        except OSError:  # another process was faster
+        except OSError:  # another process was faster, or left a damaged one
+            damaged = folder.with_name(f"{part.name}.damaged")
+            try:
+                self._load(folder)
+            except (OSError, ValueError):
+                folder.rename(damaged)
+                part.rename(folder)
             shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(damaged, ignore_errors=True)
 
     def _tokens(self, texts: Sequence[str]) -> Any:
         return self._bm25s.tokenize(list(texts), stopwords="en", show_progress=False)

@@ -1,7 +1,7 @@
 """ScoNe, Iris, and Heart Disease without reasoning, for LMs so small that reasoning costs them the answer.
 
-Everything else is the tasks' own: data, splits, metrics, traps, and the paper's budget and N. They are no tasks of the
-paper.
+Everything else is the tasks' own: data, splits, metrics, traps, and the paper's budget and N; only that Iris takes an
+answer in the very form of the label. They are no tasks of the paper.
 """
 
 from __future__ import annotations
@@ -70,9 +70,15 @@ def heart_disease_short(  # noqa: PLR0913 - the attributes of the data
 
 SCONE = replace(scone.TASK, name="scone_short", program=scone_short, max_tokens=MAX_TOKENS)
 IRIS = replace(
-    iris_task.IRIS, name="iris_short", program=iris.iris, about="Tell the species of an iris by four sizes, at once."
+    iris_task.IRIS,
+    name="iris_short",
+    program=iris.iris,
+    metric=lt.exact_match("species"),
+    about="Tell the species of an iris by four sizes, at once.",
 )
-IRIS_TYPO = replace(iris_task.IRIS_TYPO, name="iris_typo_short", program=iris.iris_typo)
+IRIS_TYPO = replace(
+    iris_task.IRIS_TYPO, name="iris_typo_short", program=iris.iris_typo, metric=lt.exact_match("species")
+)
 HEART_DISEASE = replace(
     heart_disease.TASK, name="heart_disease_short", program=heart_disease_short, max_tokens=MAX_TOKENS
 )

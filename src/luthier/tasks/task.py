@@ -8,6 +8,7 @@ from typing import Any
 
 import luthier as lt
 from luthier.canonical import uniform_order
+from luthier.errors import DataError
 from luthier.evaluation.splits import split
 from luthier.program.program import discover
 
@@ -85,6 +86,8 @@ class Task:
             sizes=(train, val, of_test),
         )
         held_out = [dict(row.example) for row in parts.test] if self.test_examples is None else self._test(split_seed)
+        if len(held_out) < test:
+            raise DataError(f"{self.name} has {len(held_out)} test examples, not {test}")
         return lt.Splits(
             [dict(row.example) for row in parts.train], [dict(row.example) for row in parts.val], held_out[:test]
         )
