@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,43 @@ def test_a_live_table_runs_each_cell_once_and_remembers_it(tmp_path: Path) -> No
     (tmp_path / "cells.jsonl").write_text("{}\n")
     with pytest.raises(DataError, match=r"cells\.jsonl, line 1"):
         live().mean(truth.space.original, truth.examples)
+
+
+def test_one_level_of_each_variable_makes_all_answers_unreadable() -> None:
+    table = synthetic("parse-cliff", 3)
+    cliff = {point for point, row in table.rows.items() if set(row) == {"u"}}
+    assert len(cliff) == 256 - 81 and table.space.original not in cliff
+    assert not any("u" in row for point, row in table.rows.items() if point not in cliff)
+    assert max(table.mean(point, table.examples) for point in table.points) == pytest.approx(BEST, abs=0.1)
+
+
+def test_a_chain_whose_original_would_be_best_everywhere_is_drawn_again() -> None:
+    table = Chain(2, 209)
+    assert table.best(table.examples) != table.space.original
+
+
+def test_who_fell_out_of_a_race_stays_out() -> None:
+    for seed in range(12):
+        raced: list[Ask] = []
+
+        def make(problem: Problem, raced: list[Ask] = raced) -> Strategy:
+            return Noted(STRATEGIES["F-race"](problem, 600), raced)
+
+        replay(synthetic("additive", seed), make, seed)
+        seen: dict[Point, int] = {}
+        for ask in (ask for ask in raced if ask.purpose is Purpose.RACE):
+            seen[ask.point] = seen.get(ask.point, 0) + 1
+            assert seen[ask.point] == max(seen.values()), "nobody comes back once others have gone on"
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Writes down what a strategy asks."""
+
+    inner: Strategy
+    asked: list[Ask]
+
+    def ask(self, space: Space, history: Sequence[Trial], pending: Sequence[Ask], rng: random.Random) -> Ask | None:
+        found = self.inner.ask(space, history, pending, rng)
+        self.asked.extend([] if found is None else [found])
+        return found

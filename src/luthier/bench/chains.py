@@ -78,12 +78,14 @@ class Chain:
     @cached_property
     def _effects(self) -> dict[tuple[str, str], float]:
         rng = random.Random(f"chain/{self.length}/{self.seed}")
-        drawn = {(v.name, level): rng.gauss(0, 1) for v in self.space.variables for level in v.levels}
         low, high = (quality_of(share, list(self._difficulty.values())) for share in (ORIGINAL, BEST))
-        span = sum(
-            max(drawn[v.name, level] for level in v.levels) - drawn[v.name, v.levels[0]] for v in self.space.variables
-        )
-        # An original that were best everywhere could not be bettered; with four levels that does not happen.
+        span = 0.0
+        while span <= 0:  # an original that is best everywhere cannot be bettered
+            drawn = {(v.name, level): rng.gauss(0, 1) for v in self.space.variables for level in v.levels}
+            span = sum(
+                max(drawn[v.name, level] for level in v.levels) - drawn[v.name, v.levels[0]]
+                for v in self.space.variables
+            )
         first = low / len(self.space.variables)
         return {
             (v.name, level): first + (drawn[v.name, level] - drawn[v.name, v.levels[0]]) * (high - low) / span

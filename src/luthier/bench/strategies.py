@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from luthier.search.schedule import (
     trials_for,
 )
 from luthier.search.space import Point, Space, Variable
-from luthier.search.standing import adjusted_means, fully_evaluated, seen_examples, standings
+from luthier.search.standing import adjusted_means, fully_evaluated, seen_examples
 from luthier.search.tpe import TPE, startup_trials
 from luthier.search.trial import Ask, Purpose, Strategy, Suggest, Trial, in_order
 
@@ -132,8 +133,8 @@ ABOUT: Mapping[str, str] = {
     "labelled few-shot": "The last demo set of every predictor, scored once: what a search has to beat.",
     "random, full": "Points drawn uniformly, each scored on all of val.",
     "random, minibatch 10": "Points drawn uniformly, scored on 10 examples; the 3 best in full. The reference.",
-    "successive halving": "Many points on few examples; the better half goes on with twice as many.",
-    "F-race": "Points see block after block of examples; those significantly behind fall out.",
+    "successive halving": "Many points on few examples; the best third goes on with three times as many.",
+    "F-race": "Points see block after block of examples; those behind the best by paired t-tests fall out.",
     "TPE, the paper's schedule": "MIPRO's own: plain TPE, minibatches of 25, a full evaluation every ten trials.",
     "TPE, as mipro runs it": "Ours: trials and minibatches cut to the budget, demo sets for all predictors first.",
     "TPE, minibatch 5": "TPE on minibatches of 5, the 3 best in full.",
@@ -258,7 +259,7 @@ class GaussianProcess:
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """An F-race with paired t-tests (Birattari et al. 2002): common blocks, those behind the best fall out."""
+    """An F-race (Birattari et al. 2002) with paired t-tests in place of Friedman's: those behind the best fall out."""
 
     space: Space
     """Its field is drawn from this, once; what arrives later has missed the start."""
@@ -304,14 +305,20 @@ class Race:
         return list(field)
 
     def _alive(self, field: Sequence[Point], racing: Sequence[Trial]) -> list[Point]:
+        """Return who is still in the race: whoever was behind after a block that all had seen is out for good."""
         values: dict[Point, dict[str, float]] = {point: {} for point in field}
+        least, alive, level = self.first_blocks * len(self.blocks[0]), list(field), Counter[int]()
         for trial in racing:
-            values[trial.ask.point].update({o.example: o.value for o in trial.observations})
-        least = self.first_blocks * len(self.blocks[0])
-        if min(len(known) for known in values.values()) < least:
-            return list(field)
-        best = next(iter(standings(racing)))
-        return [point for point in field if point == best or not self._is_behind(values[point], values[best])]
+            mine = values[trial.ask.point]
+            level[len(mine)] -= 1
+            mine.update({o.example: o.value for o in trial.observations})
+            level[len(mine)] += 1
+            if level[len(mine)] < len(alive) or len(mine) < least:
+                continue  # some have yet to see the block
+            best = max(alive, key=lambda point: sum(values[point].values()))
+            alive = [point for point in alive if point == best or not self._is_behind(values[point], values[best])]
+            level = Counter({len(mine): len(alive)})
+        return alive
 
     def _is_behind(self, mine: Mapping[str, float], best: Mapping[str, float]) -> bool:
         differences = [best[example] - value for example, value in mine.items() if example in best]

@@ -22,6 +22,9 @@ class are those of the recorded table ``iris-two-stage`` (17, 7, and 26 %; a tes
 LATE = 12
 """The trial from which on the later half of the levels can be chosen, on tables where they arrive late."""
 
+UNREADABLE = -math.inf
+"""The utility of points none of whose answers can be read."""
+
 Utility = Callable[[Point], float]
 
 
@@ -45,12 +48,15 @@ def synthetic(kind: str, seed: int, *, variables: int = 4, levels: int = 4, exam
     names = tuple(f"e{i}" for i in range(examples))
     classes = {name: f"c{i % CLASSES}" for i, name in enumerate(names)}
     blank = OutcomeTable(kind, space, (), {}, ("",) * space.size)
-    wanted = _means(_drawn(KINDS[kind], space, blank.points, rng), space.original)
+    drawn = _drawn(KINDS[kind], space, blank.points, rng)
+    wanted = _means(drawn, space.original)
     chances = _chances(wanted, space, examples, rng, crossed=2.0 if kind == "class-structured" else 1.0)
     rows: dict[Point, str] = {}
     for point in blank.points:
         same = _first_of_twins(point, space) if kind == "duplicates" else point
-        if same not in rows:
+        if same not in rows and drawn[same] == UNREADABLE:
+            rows[same] = "u" * examples
+        elif same not in rows:
             rows[same] = "".join(_graded(p, rng) if kind == "graded" else _passed(p, rng) for p in chances[same])
         rows[point] = rows[same]
     late = {v.name: dict.fromkeys(v.levels[-(levels // 2) :], LATE) for v in space.variables}
@@ -173,10 +179,10 @@ def _sign_flip(space: Space, rng: random.Random) -> Utility:
 
 
 def _cliff(space: Space, rng: random.Random) -> Utility:
-    # One level in four makes answers unreadable, whatever else.
+    # One level in four makes all answers unreadable, whatever else.
     alone = _additive(space, rng)
     bad = {(v.name, rng.choice(v.levels[1:])) for v in space.variables}
-    return lambda point: alone(point) - 6.0 * any(item in bad for item in point.items())
+    return lambda point: UNREADABLE if any(item in bad for item in point.items()) else alone(point)
 
 
 KINDS: Mapping[str, Callable[[Space, random.Random], Utility]] = {
@@ -284,11 +290,12 @@ def _space(variables: int, levels: int) -> Space:
 def _drawn(
     make: Callable[[Space, random.Random], Utility], space: Space, points: Sequence[Point], rng: random.Random
 ) -> dict[Point, float]:
-    """Return utilities by point; drawn again where the original would be better than most."""
+    """Return utilities by point; drawn again where the original would be better than most that can be read."""
     while True:
         utility = make(space, rng)
         raw = {point: utility(point) for point in points}
-        if sum(value > raw[space.original] for value in raw.values()) >= len(points) / 3:
+        readable = [value for value in raw.values() if value > UNREADABLE]
+        if sum(value > raw[space.original] for value in readable) >= len(readable) / 3:
             return raw
 
 
