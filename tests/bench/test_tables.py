@@ -209,3 +209,39 @@ def test_shares_are_told_where_they_are_clear_and_learned_settings_with_their_be
 def test_the_papers_scores_stand_beside_the_papers_programs_alone() -> None:
     assert paper_test("mipro/paper", "iris") == 88.6
     assert paper_test("mipro", "iris_short") is None
+
+
+@pytest.mark.parametrize(
+    ("part", "broken"),
+    [
+        ("counts", {"phases": {}}),
+        ("test", {"examples": ["a", "b"], "before": [0.0, 0.0], "after": [1.0]}),
+        ("test", {"examples": ["a"], "before": [0.0], "after": [None]}),
+        ("curve", []),
+        ("curve", [[0]]),
+        ("scoring", {"n": 0, "before": 0.0, "after": 0.0}),
+        ("case", {**told_of()["case"], "seed": "x"}),
+        ("case", {**told_of()["case"], "temperature": "hot"}),
+    ],
+)
+def test_a_result_that_lacks_what_tables_need_is_named(part: str, broken: Any, tmp_path: Path) -> None:
+    folder = write(tmp_path, {**told_of(), part: broken})
+    with pytest.raises(DataError, match=r"0\.json is no result of a case: .*delete it"):
+        tell([folder])
+
+
+def test_what_an_error_says_breaks_no_table(tmp_path: Path) -> None:
+    failed = {"case": told_of()["case"], "status": "failed", "error": "ProgramFailed: a | b <script>\n  more"}
+    text = tell([write(tmp_path, failed)]).markdown()
+    assert "| mipro | 1 | ProgramFailed: a \\| b &lt;script> |" in text
+
+
+def test_a_chart_of_a_short_search_has_each_number_once_and_no_score_beyond_one() -> None:
+    chart = curves({"mipro": [(0.0, 0.5, 0.4, 0.6), (3.0, 0.95, 0.7, 1.2)]})
+    assert re.findall(r">(\d+)</text>", chart) == ["0", "1", "2", "3"]
+    assert max(int(found) for found in re.findall(r">(\d+) %</text>", chart)) == 100
+
+
+def test_more_lines_than_colours_are_told_apart() -> None:
+    chart = curves({f"o{i}": [(0.0, i / 20, i / 20, i / 20), (9.0, 0.9, 0.9, 0.9)] for i in range(14)})
+    assert chart.count('class="line dash1"') == 2 and chart.count("(dashed)") == 2

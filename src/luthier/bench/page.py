@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise, zip_longest
 
@@ -17,7 +18,8 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _FOOT = 1000, 420, 56, 12, 34
 _LEAST_SPAN = 0.05
 """Of the score, from the chart's foot to its top: smaller differences are not blown up."""
 _STYLE = Markup(
-    ".curves{width:100%;height:auto}.curves .line{fill:none;stroke-width:2.25}.curves .band{opacity:.10}"
+    ".curves{width:100%;min-width:640px;height:auto}.dash1{stroke-dasharray:8 5}"
+    ".curves .line{fill:none;stroke-width:2.25}.curves .band{opacity:.10}"
     ".legend{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13px;margin:6px 0 18px}"
     ".legend i{display:inline-block;width:14px;height:4px;border-radius:2px;margin-right:6px;vertical-align:middle}"
     "table{border-collapse:collapse;font-size:14px}td,th{padding:4px 12px 4px 0;text-align:right;white-space:nowrap}"
@@ -52,6 +54,11 @@ def section(title: str, *children: Child) -> Markup:
 def curves(lines: Mapping[str, Curve]) -> Markup:
     """Return a chart of named curves with their bands, and a legend in the order of their ends."""
     most = max((curve[-1][0] for curve in lines.values()), default=1.0) or 1.0
+    # No score lies beyond 0 and 1, whatever a standard deviation says.
+    lines = {
+        name: [(at, mean, max(0.0, low), min(1.0, high)) for at, mean, low, high in curve]
+        for name, curve in lines.items()
+    }
     lows = [low for curve in lines.values() for _, _, low, _ in curve]
     highs = [high for curve in lines.values() for *_, high in curve]
     bottom, top = min(lows, default=0.0), max(highs, default=1.0)
@@ -72,26 +79,33 @@ def curves(lines: Mapping[str, Curve]) -> Markup:
     }
     drawn: list[Child] = []
     for i in range(6):
-        value, at = bottom + span * i / 5, most * i / 5
+        value = bottom + span * i / 5
         drawn.append(el("line", x1=_LEFT, x2=_WIDTH - 8, y1=f"{y(value):.1f}", y2=f"{y(value):.1f}", class_="grid"))
         drawn.append(el("text", f"{100 * value:.0f} %", x=_LEFT - 8, y=f"{y(value) + 4:.1f}", text_anchor="end"))
-        drawn.append(el("text", f"{at:.0f}", x=f"{x(at):.1f}", y=_HEIGHT - 12, text_anchor="middle"))
+    for at in dict.fromkeys(round(most * i / 5) for i in range(6)):
+        anchor = "end" if at >= most else "middle"  # else the last would stand out of the chart
+        drawn.append(el("text", str(at), x=f"{x(min(at, most)):.1f}", y=_HEIGHT - 12, text_anchor=anchor))
     order = sorted(lines, key=lambda name: -lines[name][-1][1])
     colour = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(lines)}
+    dashed = {name: f"line dash{i // len(_COLOURS)}" if i >= len(_COLOURS) else "line" for i, name in enumerate(lines)}
     for name, curve in ((name, _steps(curve)) for name, curve in lines.items()):
         band = [f"{x(at):.1f},{y(high):.1f}" for at, _, _, high in curve]
         band += [f"{x(at):.1f},{y(low):.1f}" for at, _, low, _ in reversed(curve)]
         drawn.append(el("polygon", points=" ".join(band), fill=colour[name], class_="band"))
     for name, curve in ((name, _steps(curve)) for name, curve in lines.items()):
         places = " ".join(f"{x(at):.1f},{y(middle):.1f}" for at, middle, _, _ in curve)
-        drawn.append(el("polyline", points=places, stroke=colour[name], class_="line"))
+        drawn.append(el("polyline", points=places, stroke=colour[name], class_=dashed[name]))
     named = [
-        el("span", el("i", style=f"background:{colour[name]}"), f"{name} {100 * lines[name][-1][1]:.1f} %")
+        el(
+            "span",
+            el("i", style=f"background:{colour[name]}"),
+            f"{name} {100 * lines[name][-1][1]:.1f} %{'' if dashed[name] == 'line' else ' (dashed)'}",
+        )
         for name in order
     ]
     chart = el("svg", drawn, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", class_="curves", role="img", aria_label="curves")
     axes = el("p", "Across: program runs of the search. Upwards: score.", class_="caption")
-    return Markup(chart + axes + el("div", named, class_="legend"))
+    return Markup(el("div", chart, class_="scroll") + axes + el("div", named, class_="legend"))
 
 
 def _steps(curve: Curve) -> Curve:
@@ -115,4 +129,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return the same as a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"<(?=[A-Za-z/!])", "&lt;", " ".join(text.split()).replace("|", "\\|"))

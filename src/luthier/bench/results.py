@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,11 @@ _PARTS = {
     "failed": ("error",),
 }
 """What results hold beside case and status."""
+COUNTED = (
+    *("search_rollouts", "rollouts", "new_rollouts", "calls_paid"),
+    *("tokens_cached", "tokens_uncached", "tokens_out"),
+)
+"""The four counts beside each other."""
 
 
 def known_result(case: Case, folder: Path) -> dict[str, Any] | None:
@@ -63,9 +68,38 @@ def read_result(file: Path) -> dict[str, Any] | None:
         Case.from_json(result["case"])
         if lacking := [part for part in _PARTS[result["status"]] if part not in result]:
             raise DataError(f"{file} lacks {lacking[0]!r}; {again}")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{file} is no result of a case: {error}; {again}") from error
+        _check(result)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        told = f"there is no {error}" if isinstance(error, KeyError) else error
+        raise DataError(f"{file} is no result of a case: {told}; {again}") from error
     return result
+
+
+def _check(result: Mapping[str, Any]) -> None:
+    """Look at whatever tables are made of.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: something is missing, or of another kind.
+    """
+    case = Case.from_json(result["case"])
+    if type(case.seed) is not int or not all(isinstance(name, str) for name in (case.task, case.optimizer, case.lm)):
+        raise TypeError("task, optimizer, and LM must be texts, the seed a whole number")
+    _numbers([number for number in (case.temperature, case.evaluations, case.candidates) if number is not None])
+    if result["status"] != "done":
+        return
+    test, scoring, counts = result["test"], result["scoring"], result["counts"]
+    _numbers([scoring["n"], scoring["before"], scoring["after"], *test["before"], *test["after"]])
+    if not len(test["examples"]) == len(test["before"]) == len(test["after"]) or scoring["n"] < 1:
+        raise ValueError("scores and examples are not equally many, or none")
+    _numbers([counts[name] for name in COUNTED] + [phase["calls_asked"] for phase in counts["phases"].values()])
+    _numbers([number for place in result["curve"] for number in place])
+    if not result["curve"] or any(len(place) != 2 for place in result["curve"]):
+        raise ValueError("the curve has no places")
+
+
+def _numbers(values: Sequence[object]) -> None:
+    if strange := [value for value in values if not isinstance(value, (int, float)) or value != value]:
+        raise TypeError(f"{strange[0]!r} is no number")
 
 
 def read_results(folders: Iterable[Path]) -> list[dict[str, Any]]:

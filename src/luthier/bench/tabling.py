@@ -14,7 +14,7 @@ from luthier.bench.claims import Claim, Result, by_optimizer, conditions_of, dec
 from luthier.bench.files import DECLARED
 from luthier.bench.page import Curve, curves, markdown, page, section, table
 from luthier.bench.paper_results import paper_test
-from luthier.bench.results import results_by_folder
+from luthier.bench.results import COUNTED, results_by_folder
 from luthier.errors import DataError
 from luthier.optimizers.zero_shot_mipro_plus import SETTING
 from luthier.report.figures import plural
@@ -142,8 +142,6 @@ class OfTask:
         return rows
 
     def _counts(self) -> list[list[str]]:
-        names = ("search_rollouts", "rollouts", "new_rollouts", "calls_paid")
-        tokens = ("tokens_cached", "tokens_uncached", "tokens_out")
         rows = []
         for name, own in self.results.items():
             counts = [result["counts"] for result in own]
@@ -151,7 +149,7 @@ class OfTask:
                 fmean(sum(one["phases"].get(phase, {}).get("calls_asked", 0) for phase in part) for one in counts)
                 for part in _PARTS
             ]
-            means = [*(fmean(one[key] for one in counts) for key in (*names, *tokens)), *parts]
+            means = [*(fmean(one[key] for one in counts) for key in COUNTED), *parts]
             rows.append([name, *(f"{mean:,.0f}" for mean in means)])
         return rows
 
