@@ -14,7 +14,7 @@ import pytest
 
 import luthier as lt
 from luthier.bench import running
-from luthier.bench.files import DECLARED, write_whole
+from luthier.bench.files import DECLARED, write_json
 from luthier.bench.results import read_results
 from luthier.bench.running import run_case
 from luthier.bench.suite import Case, Suite, declare, read_suite
@@ -112,7 +112,7 @@ def test_what_is_named_twice_is_run_once() -> None:
 
 
 def test_comparisons_are_not_declared_after_results(tmp_path: Path) -> None:
-    write_whole(tmp_path / "results" / "one.json", {})
+    write_json(tmp_path / "results" / "one.json", {})
     with pytest.raises(ConfigError, match="declared before the first run"):
         declare(SUITE, tmp_path)
 

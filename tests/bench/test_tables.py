@@ -244,4 +244,4 @@ def test_a_chart_of_a_short_search_has_each_number_once_and_no_score_beyond_one(
 
 def test_more_lines_than_colours_are_told_apart() -> None:
     chart = curves({f"o{i}": [(0.0, i / 20, i / 20, i / 20), (9.0, 0.9, 0.9, 0.9)] for i in range(14)})
-    assert chart.count('class="line dash1"') == 2 and chart.count("(dashed)") == 2
+    assert chart.count('class="line dashed"') == 2 and chart.count("(dashed)") == 2

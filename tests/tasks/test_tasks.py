@@ -56,9 +56,9 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("LUTHIER_CACHE_DIR", str(tmp_path / "cache" / "models"))
     monkeypatch.setenv(retrieval.CORPUS, str(file))
     monkeypatch.delenv(retrieval.COLBERT_URL, raising=False)
-    retrieval.the_retriever.cache_clear()
+    retrieval.bm25.cache_clear()
     yield file
-    retrieval.the_retriever.cache_clear()
+    retrieval.bm25.cache_clear()
 
 
 def talk(request: Request) -> str:
@@ -174,7 +174,7 @@ def test_hover_is_right_only_when_every_article_was_found() -> None:
 
 def test_bm25_finds_what_shares_words_and_keeps_its_index(corpus: Path) -> None:
     assert retrieval.search("Who plays a violin with a bow?", 2)[0].startswith("Violin | ")
-    retrieval.the_retriever.cache_clear()
+    retrieval.bm25.cache_clear()
     (built,) = (corpus.parent / "cache" / "bm25").iterdir()
     before = built.stat().st_mtime_ns
     assert len(retrieval.search("reed", 100)) == 4, "never more than there are"
@@ -184,7 +184,7 @@ def test_bm25_finds_what_shares_words_and_keeps_its_index(corpus: Path) -> None:
 def test_without_a_corpus_the_error_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (retrieval.CORPUS, retrieval.COLBERT_URL, sources.DATA_DIR):
         monkeypatch.delenv(name, raising=False)
-    retrieval.the_retriever.cache_clear()
+    retrieval.bm25.cache_clear()
     with pytest.raises(DataError, match="LUTHIER_DATA_DIR"):
         retrieval.search("anything", 3)
     monkeypatch.setenv(retrieval.CORPUS, "/nowhere/corpus.jsonl")
@@ -209,7 +209,7 @@ def test_a_corpus_that_cannot_be_searched_is_refused(content: str, said: str, co
 @pytest.mark.parametrize("damage", ["passages.json", "params.index.json", "data.csc.index.npy"])
 def test_a_damaged_index_is_built_anew(damage: str, corpus: Path) -> None:
     retrieval.search("violin", 1)
-    retrieval.the_retriever.cache_clear()
+    retrieval.bm25.cache_clear()
     (built,) = (corpus.parent / "cache" / "bm25").iterdir()
     (built / damage).write_bytes((built / damage).read_bytes()[:5])
     assert retrieval.search("Who plays a violin with a bow?", 1)[0].startswith("Violin | ")

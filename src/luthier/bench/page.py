@@ -18,7 +18,7 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _FOOT = 1000, 420, 56, 12, 34
 _LEAST_SPAN = 0.05
 """Of the score, from the chart's foot to its top: smaller differences are not blown up."""
 _STYLE = Markup(
-    ".curves{width:100%;min-width:640px;height:auto}.dash1{stroke-dasharray:8 5}"
+    ".curves{width:100%;min-width:640px;height:auto}.dashed{stroke-dasharray:8 5}"
     ".curves .line{fill:none;stroke-width:2.25}.curves .band{opacity:.10}"
     ".legend{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13px;margin:6px 0 18px}"
     ".legend i{display:inline-block;width:14px;height:4px;border-radius:2px;margin-right:6px;vertical-align:middle}"
@@ -87,19 +87,21 @@ def curves(lines: Mapping[str, Curve]) -> Markup:
         drawn.append(el("text", str(at), x=f"{x(min(at, most)):.1f}", y=_HEIGHT - 12, text_anchor=anchor))
     order = sorted(lines, key=lambda name: -lines[name][-1][1])
     colour = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(lines)}
-    dashed = {name: f"line dash{i // len(_COLOURS)}" if i >= len(_COLOURS) else "line" for i, name in enumerate(lines)}
+    dashed = set(list(lines)[len(_COLOURS) :])
     for name, curve in ((name, _steps(curve)) for name, curve in lines.items()):
         band = [f"{x(at):.1f},{y(high):.1f}" for at, _, _, high in curve]
         band += [f"{x(at):.1f},{y(low):.1f}" for at, _, low, _ in reversed(curve)]
         drawn.append(el("polygon", points=" ".join(band), fill=colour[name], class_="band"))
     for name, curve in ((name, _steps(curve)) for name, curve in lines.items()):
         places = " ".join(f"{x(at):.1f},{y(middle):.1f}" for at, middle, _, _ in curve)
-        drawn.append(el("polyline", points=places, stroke=colour[name], class_=dashed[name]))
+        drawn.append(
+            el("polyline", points=places, stroke=colour[name], class_="line dashed" if name in dashed else "line")
+        )
     named = [
         el(
             "span",
             el("i", style=f"background:{colour[name]}"),
-            f"{name} {100 * lines[name][-1][1]:.1f} %{'' if dashed[name] == 'line' else ' (dashed)'}",
+            f"{name} {100 * lines[name][-1][1]:.1f} %{' (dashed)' if name in dashed else ''}",
         )
         for name in order
     ]

@@ -65,23 +65,22 @@ def read_result(file: Path) -> dict[str, Any] | None:
     if not isinstance(result, dict) or "case" not in result:
         return None
     try:
-        Case.from_json(result["case"])
+        case = Case.from_json(result["case"])
         if lacking := [part for part in _PARTS[result["status"]] if part not in result]:
             raise DataError(f"{file} lacks {lacking[0]!r}; {again}")
-        _check(result)
+        _check(case, result)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         told = f"there is no {error}" if isinstance(error, KeyError) else error
         raise DataError(f"{file} is no result of a case: {told}; {again}") from error
     return result
 
 
-def _check(result: Mapping[str, Any]) -> None:
+def _check(case: Case, result: Mapping[str, Any]) -> None:
     """Look at whatever tables are made of.
 
     Raises:
         KeyError, TypeError, ValueError, AttributeError: something is missing, or of another kind.
     """
-    case = Case.from_json(result["case"])
     if type(case.seed) is not int or not all(isinstance(name, str) for name in (case.task, case.optimizer, case.lm)):
         raise TypeError("task, optimizer, and LM must be texts, the seed a whole number")
     _numbers([number for number in (case.temperature, case.evaluations, case.candidates) if number is not None])

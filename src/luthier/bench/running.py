@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import luthier as lt
-from luthier.bench.files import STUDIES, write_whole
+from luthier.bench.files import STUDIES, write_json
 from luthier.bench.results import file_of, known_result
 from luthier.bench.suite import Case
 from luthier.errors import BudgetExhausted, LuthierError, StudyPaused
@@ -18,8 +18,8 @@ from luthier.program.candidate import Candidate
 from luthier.report.model import view
 from luthier.report.paid import STORE, answered, paid
 from luthier.report.phases import actuals
-from luthier.report.spending import Amounts
-from luthier.report.summary import BOOTSTRAP, kind_of, unfolded
+from luthier.report.spending import Amounts, kind_of
+from luthier.report.summary import BOOTSTRAP, unfolded
 from luthier.search.space import Point
 from luthier.tasks.registry import task
 from luthier.types import Role
@@ -53,7 +53,7 @@ def run_case(
         raise
     except (LuthierError, BudgetExhausted) as error:
         found |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-    write_whole(file_of(case, folder), found)
+    write_json(file_of(case, folder), found)
     return found
 
 

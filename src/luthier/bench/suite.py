@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
-from luthier.bench.files import DECLARED, RESULTS, write_whole
+from luthier.bench.files import DECLARED, RESULTS, write_json
 from luthier.errors import ConfigError, DataError
 from luthier.optimizers.registry import optimizer_named
 from luthier.optimizers.setup import check_auto
@@ -252,7 +252,7 @@ def declare(suite: Suite, folder: Path) -> Suite:
             f"{folder} has results already, and no {DECLARED}: comparisons are declared before the first run; leave "
             "them out, or take another --out"
         )
-    write_whole(file, suite.to_json())
+    write_json(file, suite.to_json())
     return suite
 
 

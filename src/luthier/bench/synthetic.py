@@ -54,10 +54,9 @@ def synthetic(kind: str, seed: int, *, variables: int = 4, levels: int = 4, exam
     rows: dict[Point, str] = {}
     for point in blank.points:
         same = _first_of_twins(point, space) if kind == "duplicates" else point
-        if same not in rows and drawn[same] == UNREADABLE:
-            rows[same] = "u" * examples
-        elif same not in rows:
-            rows[same] = "".join(_graded(p, rng) if kind == "graded" else _passed(p, rng) for p in chances[same])
+        if same not in rows:
+            scored = (_graded(p, rng) if kind == "graded" else _passed(p, rng) for p in chances[same])
+            rows[same] = "u" * examples if drawn[same] == UNREADABLE else "".join(scored)
         rows[point] = rows[same]
     late = {v.name: dict.fromkeys(v.levels[-(levels // 2) :], LATE) for v in space.variables}
     return OutcomeTable(
@@ -206,7 +205,7 @@ ABOUT: Mapping[str, str] = {
     "sign-flip": "What one choice brings turns round with another.",
     "demos-dominate": "Nearly all lies in the demos.",
     "dead-predictors": "Nearly all lies in one variable.",
-    "parse-cliff": "One level of each variable makes answers unreadable.",
+    "parse-cliff": "One level of each variable makes all answers unreadable.",
     "class-structured": "Which classes of examples a point is good at differs, twice as much as elsewhere.",
     "graded": "Scores are tenths, not right or wrong.",
     "late-levels": "Half of the levels can be chosen only later, as where an optimizer proposes on the way.",

@@ -200,9 +200,9 @@ def _run(suite: Suite, out: Path, launch: Launch) -> list[dict[str, Any]]:
     def made(name: str, longest: int) -> Any:
         return launch.made(name).with_settings(max_tokens=longest)
 
-    _check_lms(suite, launch, ask=any(known_result(case, out) is None for case in suite.cases()))
-    declared = declare(suite, out)
-    wanted = [case for case in declared.cases() if case in set(suite.cases())]
+    asked_for = set(suite.cases())
+    _check_lms(suite, launch, ask=any(known_result(case, out) is None for case in asked_for))
+    wanted = [case for case in declare(suite, out).cases() if case in asked_for]
     say(f"{_studies(len(wanted))}, kept in {out}; you may stop at any time: the same command goes on.")
     found: list[dict[str, Any]] = []
     try:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from luthier.report.figures import showable
@@ -37,6 +36,8 @@ def say(text: str, style: str = "") -> None:
 
 def show_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table for people, whole: one too wide for the terminal is broken by it, not cut."""
+    from rich.table import Table
+
     table = Table(box=None, header_style="dim", pad_edge=False)
     for number, name in enumerate(head):
         table.add_column(name, no_wrap=True, justify="right" if number and _are_numbers(rows, number) else "left")
@@ -44,8 +45,7 @@ def show_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -
         table.add_row(*map(_safe, row))
     say(title, style="italic")
     console = people()
-    wide = console.options.update(max_width=10_000)
-    console.width = max(console.width, table.__rich_measure__(console, wide).maximum)
+    console.width = max(console.width, console.measure(table, options=console.options.update(max_width=10_000)).maximum)
     console.print(table)
     say("")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from luthier.report.figures import count, dollars, duration, percent, plural
-from luthier.report.spending import Amounts
-from luthier.report.summary import BOOTSTRAP, Summary, bootstrapped, kind_of, trial_number
+from luthier.report.spending import Amounts, kind_of
+from luthier.report.summary import BOOTSTRAP, Summary, bootstrapped, trial_number
 
 Event = Mapping[str, Any]
 

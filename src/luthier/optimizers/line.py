@@ -231,7 +231,7 @@ class Line:
     ) -> dict[str, Any]:
         """How much each variable mattered, and what each predictor's change brings where there are two or more."""
         # The original, and prompts to start from, came about without any setting of a proposer.
-        learned = bool(Choices.recorded(self.study.events).settings)
+        learned = bool(Choices.from_json(self._event("space")).settings)
         told = [trial for trial in trials if not (learned and trial.prior)]
         variables = {"variables": to_json(importances(told, seed=self.setup.settings.seed))}
         if choice["is_original"] or len(self.setup.program.tuned) < 2:

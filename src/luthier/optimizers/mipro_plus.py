@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -85,8 +85,9 @@ class MIPROPlus(ZeroShotMIPROPlus):
                 changed |= _demos(chosen_set(pools, choices, setting), bench.with_demos)
             program = Point({**choices.space.original, **setting})
             arrival = choices.arriving([(program, changed)])
-            seen = {_prompts(choices, trial.ask.point) for trial in trials}
-            new = [point for point in arrival["points"] if _prompts(choices, point) not in seen]
+            learned = frozenset(choices.settings)
+            seen = {_prompts(trial.ask.point, learned) for trial in trials}
+            new = [point for point in arrival["points"] if _prompts(point, learned) not in seen]
             return with_remarks(arrival if new else choices.arriving([]), pool)
 
         return await bench.loop(choices, self.schedule(bench), batch=1, source=propose)
@@ -137,6 +138,6 @@ def _demos(made: DemoSet, predictors: Iterable[str]) -> dict[str, dict[str, Any]
     }
 
 
-def _prompts(choices: Choices, point: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _prompts(point: Mapping[str, str], settings: Collection[str]) -> tuple[tuple[str, str], ...]:
     """Return what a point says of prompts: equal for equal programs, however they came about."""
-    return tuple(sorted((name, level) for name, level in point.items() if name not in choices.settings))
+    return tuple(sorted((name, level) for name, level in point.items() if name not in settings))

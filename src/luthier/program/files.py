@@ -42,15 +42,15 @@ def save_prompts(
         folder.mkdir(parents=True, exist_ok=True)
         for name, prompt in prompts.items():
             front = f"---\n{_WORDS.get(prompt.kind, 'predictor')}: {json.dumps(name)}\n---\n"
-            _write(folder / f"{stems[name]}.md", f"{front}{prompt.instruction}\n")
+            write_whole(folder / f"{stems[name]}.md", f"{front}{prompt.instruction}\n")
             demos = folder / f"{stems[name]}.demos.jsonl"
             if prompt.demos:
-                _write(demos, "".join(_json_line(demo.to_json()) for demo in prompt.demos))
+                write_whole(demos, "".join(_json_line(demo.to_json()) for demo in prompt.demos))
             else:
                 demos.unlink(missing_ok=True)
         _save_images(folder / IMAGES, prompts)
         # Last, so that a directory with an index is a complete one.
-        _write(folder / _INDEX, json.dumps(_index(prompts, fingerprints), indent=2) + "\n")
+        write_whole(folder / _INDEX, json.dumps(_index(prompts, fingerprints), indent=2) + "\n")
     except OSError as error:
         raise CandidateError(f"cannot save a candidate in {folder}: {error.strerror or error}") from error
     except (TypeError, ValueError, DataError) as error:
@@ -183,7 +183,8 @@ def _read(path: Path) -> str:
         raise CandidateError(f"{path} is not UTF-8: {error}") from error
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that no reader ever meets half-written."""
     # Bytes, so that no platform turns line ends; a rename, so that no reader meets half a file.
     half = path.with_name(f"{path.name}.tmp")
     half.write_bytes(_bytes(text))

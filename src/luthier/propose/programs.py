@@ -144,11 +144,9 @@ def read_program(reply: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def _object(text: str) -> object:
-    for read in (json.loads, ast.literal_eval):
+    for read in (json.loads, lambda text: json.loads(re.sub(r",\s*}$", "}", text)), ast.literal_eval):
         with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
             return read(text)
-    with suppress(ValueError):
-        return json.loads(re.sub(r",\s*}$", "}", text))
     return None
 
 

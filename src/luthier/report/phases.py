@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.report.figures import moment
-from luthier.report.spending import Amounts, Event, spending, total
-from luthier.report.summary import first, kind_of, outcome_count, trial_number
+from luthier.report.spending import Amounts, Event, kind_of, spending, total
+from luthier.report.summary import first, outcome_count, trial_number
 
 _OF_EVENT = {
     "plan": "plan",

@@ -37,6 +37,11 @@ class Amounts:
         return self.prompt_tokens + self.completion_tokens
 
 
+def kind_of(event: Event) -> str:
+    """Return what an event is: ``bootstrap/0.7`` is one of several bootstraps."""
+    return str(event.get("event")).partition("/")[0]
+
+
 def outcomes_of(event: Event) -> list[Event]:
     """Return what became of an event's rollouts, each once."""
     before, after = event.get("outcomes_before", ()), event.get("outcomes_after", ())
@@ -50,7 +55,7 @@ def spending(event: Event) -> dict[str, Amounts]:
     if isinstance(usage, Mapping) and usage:
         if any(isinstance(value, Mapping) for value in usage.values()):
             return {str(role): amounts(value) for role, value in usage.items() if isinstance(value, Mapping)}
-        return {_ROLE_OF.get(str(event.get("event")).partition("/")[0], "task"): amounts(usage)}
+        return {_ROLE_OF.get(kind_of(event), "task"): amounts(usage)}
     outcomes = outcomes_of(event)
     if not outcomes:
         return {}

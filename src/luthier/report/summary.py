@@ -10,7 +10,7 @@ from typing import Any
 from luthier.report.badly import sum_badly
 from luthier.report.figures import moment
 from luthier.report.shrink import Tally, best_shrunken
-from luthier.report.spending import Amounts, Event, by_lm, dollars_for, outcomes_of, prices, total
+from luthier.report.spending import Amounts, Event, by_lm, dollars_for, kind_of, outcomes_of, prices, total
 
 ORIGINAL = "original"
 """Key under which the original's outcomes are tallied."""
@@ -164,11 +164,6 @@ def _grown(space: Event, arrived: Iterable[Event]) -> Event:
 def first(events: Iterable[Event], name: str) -> Event | None:
     """Return the first event of that name."""
     return next((event for event in events if event["event"] == name), None)
-
-
-def kind_of(event: Event) -> str:
-    """Return what an event is: ``bootstrap/0.7`` is one of several bootstraps."""
-    return str(event["event"].partition("/")[0])
 
 
 def bootstrapped(events: Iterable[Event]) -> Event | None:

@@ -57,28 +57,24 @@ def opened() -> Retriever:
         ConfigError: the package ``bm25s`` is not installed.
     """
     if url := os.environ.get(COLBERT_URL):
-        return the_retriever(url, None)
+        return ColBERTServer(url)
     corpus = os.environ.get(CORPUS) or local_file("wiki_corpus/corpus.jsonl")
     if corpus is None:
         raise missing(
             f"a corpus for retrieval, {CORPUS} to such a file, or {COLBERT_URL} to a ColBERTv2 server's address,"
         )
-    return the_retriever(None, Path(corpus))
+    with _BUILDING:
+        return bm25(Path(corpus))
 
 
 @functools.lru_cache(maxsize=4)
-def the_retriever(colbert_url: str | None, corpus: Path | None) -> Retriever:
-    """Return the retriever for an address, else for a corpus file; one for each.
+def bm25(corpus: Path) -> BM25:
+    """Return BM25 over a corpus file, opened once.
 
     Raises:
-        DataError: the corpus cannot be read.
-        ConfigError: the package ``bm25s`` is not installed.
+        DataError, ConfigError: as ``BM25``.
     """
-    if colbert_url is not None:
-        return ColBERTServer(colbert_url)
-    assert corpus is not None
-    with _BUILDING:
-        return BM25(corpus)
+    return BM25(corpus)
 
 
 @dataclass(frozen=True, slots=True)
