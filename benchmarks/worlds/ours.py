@@ -1,0 +1,75 @@
+"""The worker that runs luthier's optimizers on worlds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import luthier as lt
+from benchmarks.worlds import program
+from benchmarks.worlds.case import PROBE_ROW, TEST, TRAIN, VAL, Case
+from benchmarks.worlds.worker import accuracy, costs, spent, work
+from benchmarks.worlds.world import world
+
+
+def run_case(case: Case, url: str) -> dict[str, Any]:
+    """Run one study; its cost is what was spent until the choice, before the verdict."""
+    made = world(case.kind, case.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        tuned = program.load(made, "luthier", Path(folder)).program
+
+        def metric(example: Mapping[str, Any], prediction: Mapping[str, Any]) -> lt.Score:
+            scored = made.score(example["number"], prediction)
+            return lt.Score(scored.value, feedback=scored.feedback)
+
+        def lm(role: str) -> lt.LM:
+            return lt.LM(role, base_url=url, api_key="none", max_in_flight=32)
+
+        searched: dict[str, Any] = {}
+
+        def watch(event: Mapping[str, Any]) -> None:
+            if event["event"] == "choice":
+                searched.update(costs(case, spent(url)))
+
+        parts = (TRAIN, VAL[: case.validation], TEST)
+        splits = lt.Splits(*([made.columns(made.row(number)) for number in part] for part in parts))
+        result = lt.optimize(
+            tuned,
+            splits,
+            metric,
+            lm=lm("task"),
+            proposer_lm=lm("proposer"),
+            optimizer=case.optimizer,
+            auto=case.budget - case.validation - case.budget // 12,  # the baseline and bootstrapping come on top
+            study_dir=Path(folder) / "study",
+            seed=case.seed,
+            concurrency=32,
+            on_event=watch,
+            anyway=True,
+        )
+        row = made.columns(made.row(PROBE_ROW))
+        given = {stage.note: row[stage.note] for stage in made.stages}
+        lt.bind(tuned, lm=lm("probe"), candidate=result.best)(**given)
+        found = {**searched, **accuracy(url), "decision": result.decision}
+        found["proposals"] = proposals(result.events)
+        if result.decision != "adopt":
+            found["recommended"] = made.original()
+        return found
+
+
+def proposals(events: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
+    """Return how many proposals were accepted and rejected, by reason."""
+    accepted = 0
+    rejected: Counter[str] = Counter()
+    for event in events:
+        if event["event"] in ("proposals", "arrival"):
+            accepted += sum(len(texts) - 1 for texts in event.get("predictors", {}).values())
+            rejected.update(event.get("rejected", {}))
+    return {"accepted": accepted, "rejected": dict(rejected)}
+
+
+if __name__ == "__main__":
+    work(run_case)

@@ -1,0 +1,92 @@
+"""Cases are run by workers against the real server, once, and told in tables and curves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import luthier as lt
+from benchmarks.worlds import case as cases
+from benchmarks.worlds import page
+from benchmarks.worlds.case import Case
+from benchmarks.worlds.runner import run
+from benchmarks.worlds.server import serving
+from benchmarks.worlds.worker import accuracy, call, spent
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(cases, "RESULTS", tmp_path / "worlds")
+    return tmp_path / "worlds"
+
+
+def test_a_case_is_run_once_and_its_cost_and_worth_are_kept(results: Path) -> None:
+    case = Case("labeled-few-shot", "reasons", 10, 75)
+    done: list[Case] = []
+
+    def report(case: Case, found: dict[str, Any]) -> None:
+        done.append(case)
+
+    run([case], jobs=1, peer_python="", report=report)
+    run([case], jobs=1, peer_python="", report=report)
+    assert done == [case]
+    found = json.loads(case.path.read_text())
+    assert found["accuracy"] > found["original"] + 0.2
+    assert 15 <= found["runs"] <= 75
+    assert found["decision"] in ("adopt", "keep", "undecided") and "error" not in found
+
+
+def test_an_optimizer_that_ends_with_an_error_is_a_result_at_the_originals_worth(results: Path) -> None:
+    case = Case("no-such-optimizer", "reasons", 10, 75)
+    run([case], jobs=1, peer_python="", report=lambda case, found: None)
+    found = json.loads(case.path.read_text())
+    assert "no-such-optimizer" in found["error"]
+    assert found["accuracy"] == found["original"]
+
+
+def test_peers_need_a_python_of_their_own(results: Path) -> None:
+    with pytest.raises(SystemExit, match="peer-python"):
+        run([Case("gepa", "reasons", 10, 300)], jobs=1, peer_python="", report=lambda case, found: None)
+
+
+def test_the_server_is_an_openai_compatible_one_that_counts_and_probes() -> None:
+    with serving() as server:
+        url = f"{server}/reasons/0/1/here/v1"
+
+        @lt.predictor
+        def queue(note: str) -> str:
+            """Choose the queue."""
+            return str(lt.predict())
+
+        @lt.predictor
+        def priority(note: str) -> str:
+            """Choose the priority."""
+            return str(lt.predict())
+
+        made = cases.world("reasons", 0)
+        row = made.columns(made.row(1))
+        with lt.use(lt.LM("probe", base_url=url, api_key="none")):
+            assert queue(note=str(row["note_1"])) == row["queue"]
+            assert priority(note=str(row["note_2"])) == row["priority"]
+        assert accuracy(url)["accuracy"] == pytest.approx(made.original())
+        assert spent(url)["probe"]["calls"] == 2
+        with pytest.raises(lt.errors.LMError, match="nobody"), lt.use(lt.LM("nobody", base_url=url, api_key="none")):
+            queue(note="x")
+        call(url, "DELETE")
+        assert spent(url) == {}
+
+
+def test_tables_and_curves_tell_what_was_found(results: Path, tmp_path: Path) -> None:
+    for seed, worth in ((10, 0.5), (11, 0.7)):
+        for name, version in (("mipro", "luthier 0"), ("gepa", "gepa 0")):
+            cost = {"runs": 290.0, "proposer_calls": 5, "proposer_tokens": 50, "tokens_per_run": 100}
+            Case(name, "reasons", seed, 300).save(version, {"accuracy": worth, **cost})
+    Case("mipro", "null-nothing", 10, 300).save("luthier 0", {"accuracy": 0.2, "runs": 290.0, "decision": "adopt"})
+    table = page.write_table(results, tmp_path / "worlds.md").read_text()
+    assert "60 ± " in table and "| mipro | 300 | 3 | 290 |" in table
+    assert "| null-nothing | 1 | 1 |" in table
+    curves = page.write_plot(results, tmp_path / "worlds.html").read_text()
+    assert "<svg" in curves and "gepa" in curves
