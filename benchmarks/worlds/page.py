@@ -27,8 +27,8 @@ _HEAD = """# Worlds: every optimizer and every peer
 
 Written by `python -m benchmarks.worlds table` from the files in `worlds/`; curves: `worlds.html`. How a world is made:
 [docs/worlds.md](../../docs/worlds.md). Scores are *computed* for fresh examples, in percent, as means over seeds with
-95 % intervals (t, over seeds). A program run is as many LM calls of task LM and teacher as one run of the program makes;
-everything before the verdict counts. Peers: {peers}. luthier: {luthier}. Worlds: version {version}.
+95 % intervals (t, over seeds). A program run is as many LM calls of task LM and teacher as one run of the program
+makes; everything before the verdict counts. Peers: {peers}. luthier: {luthier}. Worlds: version {version}.
 
 Constants of optimizers may be chosen on seeds 0 to 9 of {tuning}; what is told here comes from seeds 10 on.
 """

@@ -15,6 +15,7 @@ from benchmarks.worlds.case import Case
 from benchmarks.worlds.runner import run
 from benchmarks.worlds.server import serving
 from benchmarks.worlds.worker import accuracy, call, spent
+from benchmarks.worlds.world import world
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_the_server_is_an_openai_compatible_one_that_counts_and_probes() -> None
             """Choose the priority."""
             return str(lt.predict())
 
-        made = cases.world("reasons", 0)
+        made = world("reasons", 0)
         row = made.columns(made.row(1))
         with lt.use(lt.LM("probe", base_url=url, api_key="none")):
             assert queue(note=str(row["note_1"])) == row["queue"]
