@@ -292,7 +292,7 @@ def test_calls_go_on_while_another_process_holds_the_store(tmp_path: Path) -> No
             await asyncio.sleep(0.05)
             async with asyncio.timeout(0.3):
                 assert await ask(0) == known, "what is stored is answered at once"
-            return known, await asyncio.gather(*waiting)
+            return known, [await call for call in waiting]
 
     assert asyncio.run(scene()) == ("0", [str(number) for number in range(1, 9)])
     gateway.close()

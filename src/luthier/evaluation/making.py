@@ -11,9 +11,10 @@ from typing import Any
 from luthier.errors import LuthierError, ProgramFailed, Unparseable
 from luthier.evaluation.data import Row, fresh
 from luthier.evaluation.executor import Assignment, Workplace
-from luthier.evaluation.faults import cause_of, is_infrastructure, one_line, user_traceback
+from luthier.evaluation.faults import cause_of, is_infrastructure, one_line, ran_out_of_time, user_traceback
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Outcome, Rollout, Score
+from luthier.lm.faults import GivenUp
 from luthier.lm.user_code import in_daemon_thread
 from luthier.program.context import Run, running
 from luthier.program.program import Program
@@ -55,8 +56,8 @@ async def make_rollout(workplace: Workplace, assignment: Assignment) -> Rollout:
             raise
         # User code cancelled itself, or would leave: that ends this rollout, and not its worker in silence.
         judged = RuntimeError(f"user code raised {error!r}")
-    if run.failures:  # whatever user code made of them
-        judged = ExceptionGroup("no answer", run.failures)
+    if failures := _kept_from_answering(run, judged):  # whatever user code made of them
+        judged = ExceptionGroup("no answer", failures)
     if isinstance(judged, Exception):
         found = making.program_failed(judged, row, first=assignment.first)
     else:
@@ -163,6 +164,18 @@ class _Found:
     error: str = ""
     traceback: str = ""
     blamed: str = ""
+
+
+def _kept_from_answering(run: Run, judged: _Judged | Exception) -> list[Exception]:
+    """Return what kept the LM from answering in a run.
+
+    Calls that user code gave up count where it went on without them, or failed for lack of time. Where it raised
+    something else, that came first: a task group cancels the others when one of its tasks fails.
+    """
+    raised = judged.error if isinstance(judged, _Judged) else judged
+    if raised is None or ran_out_of_time(raised):
+        return run.unanswered
+    return [failure for failure in run.failures if not isinstance(failure, GivenUp)]
 
 
 def _only_prediction(prediction: Any, trace: Trace) -> Any:
