@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from luthier.errors import LuthierError, ProgramFailed, Unparseable
@@ -74,6 +74,7 @@ async def make_rollout(workplace: Workplace, assignment: Assignment) -> Rollout:
         seconds,
         found.blamed,
         assignment.lms.mixed or bool(run.trace.usage_by_lm.keys() - {assignment.lms.default.identity}),
+        found.refused,
     )
 
 
@@ -131,7 +132,8 @@ class _Making:
         """Classify what the program raised; re-raise what ends more than this rollout."""
         cause = cause_of(error)
         if isinstance(cause, Unparseable):
-            return _Found(Outcome.UNPARSEABLE, Score(0.0), None, one_line(cause), blamed=cause.predictor)
+            found = _Found(Outcome.UNPARSEABLE, Score(0.0), None, one_line(cause), blamed=cause.predictor)
+            return replace(found, refused=cause.refused)
         if is_infrastructure(cause):
             return _Found(Outcome.UNSCORED, None, None, one_line(cause))
         if isinstance(cause, LuthierError):
@@ -164,6 +166,7 @@ class _Found:
     error: str = ""
     traceback: str = ""
     blamed: str = ""
+    refused: bool = False
 
 
 def _kept_from_answering(run: Run, judged: _Judged | Exception) -> list[Exception]:
