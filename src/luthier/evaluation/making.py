@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from luthier.errors import LuthierError, ProgramFailed, Unparseable
+from luthier.errors import ConfigError, LuthierError, ProgramFailed, Unparseable
 from luthier.evaluation.data import Row, fresh
 from luthier.evaluation.executor import Assignment, Workplace
 from luthier.evaluation.faults import cause_of, is_infrastructure, one_line, ran_out_of_time, user_traceback
@@ -16,7 +16,7 @@ from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Outcome, Rollout, Score
 from luthier.lm.faults import GivenUp
 from luthier.lm.user_code import in_daemon_thread
-from luthier.program.context import Run, running
+from luthier.program.context import Run, lost_calls, running
 from luthier.program.program import Program
 from luthier.program.run import run_program
 from luthier.program.trace import Trace
@@ -43,7 +43,7 @@ async def make_rollout(workplace: Workplace, assignment: Assignment) -> Rollout:
         MetricError: the metric returned something that is no score.
     """
     row, run = assignment.row, assignment.run
-    started = time.perf_counter()
+    started, lost = time.perf_counter(), lost_calls.count
     making = _Making(workplace.program, workplace.metric)
     judged: _Judged | Exception
     try:
@@ -58,6 +58,8 @@ async def make_rollout(workplace: Workplace, assignment: Assignment) -> Rollout:
         judged = RuntimeError(f"user code raised {error!r}")
     if failures := _kept_from_answering(run, judged):  # whatever user code made of them
         judged = ExceptionGroup("no answer", failures)
+    elif (found_lost := lost_calls.since(lost, workplace.known)) is not None:
+        judged = _with_cause(found_lost, judged)
     if isinstance(judged, Exception):
         found = making.program_failed(judged, row, first=assignment.first)
     else:
@@ -179,6 +181,15 @@ def _kept_from_answering(run: Run, judged: _Judged | Exception) -> list[Exceptio
     if raised is None or ran_out_of_time(raised):
         return run.unanswered
     return [failure for failure in run.failures if not isinstance(failure, GivenUp)]
+
+
+def _with_cause(lost: ConfigError, judged: _Judged | Exception) -> ConfigError:
+    """Return why a call never reached the LM, with what the program made of that."""
+    error = ConfigError(str(lost))
+    error.__cause__ = judged if isinstance(judged, Exception) else None
+    if error.__cause__ is not None:
+        error.add_note(f"The program then raised {one_line(error.__cause__)}")
+    return error
 
 
 def _only_prediction(prediction: Any, trace: Trace) -> Any:

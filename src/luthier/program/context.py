@@ -7,7 +7,7 @@ import concurrent.futures
 import contextvars
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -168,6 +168,32 @@ class Run:
         )
 
 
+class LostCalls:
+    """Predictors called where there is no run, for one in a thread that a program started without its context.
+
+    Such a thread's error reaches nobody, so it is told with what the program makes of the missing answer.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._latest: dict[str, tuple[int, ConfigError]] = {}
+        self._lock = threading.Lock()  # guards both
+
+    def note(self, predictor: str, error: ConfigError) -> None:
+        """Keep in mind that this predictor's call was lost."""
+        with self._lock:
+            self.count += 1
+            self._latest[predictor] = (self.count, error)
+
+    def since(self, count: int, predictors: Collection[str]) -> ConfigError | None:
+        """Return the error of a call of one of these predictors after that many calls were lost, or None."""
+        with self._lock:
+            found = [self._latest[name] for name in predictors if name in self._latest]
+        return next((error for number, error in found if number > count), None)
+
+
+lost_calls = LostCalls()
+"""Those of this process."""
 _current: contextvars.ContextVar[Run | None] = contextvars.ContextVar("luthier_run", default=None)
 
 
