@@ -16,7 +16,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 from luthier.program.predictor import Predictor
@@ -316,10 +316,20 @@ def attribute(owner: Any, name: str) -> Mention | None:
     """Return an attribute, found without running anything; None where there is none."""
     try:
         found = inspect.getattr_static(owner, name)
+        if isinstance(found, MemberDescriptorType) and not isinstance(owner, type):
+            found = found.__get__(owner)  # of a class with ``__slots__``
     except AttributeError:
         return None
     is_part = isinstance(found, FunctionType | Predictor) and not isinstance(owner, type | ModuleType)
     return Mention(found, owner if is_part else None)
+
+
+def in_slots(instance: Any) -> Iterator[Any]:
+    """Yield what an instance of a class with ``__slots__`` holds."""
+    for kind in type(instance).__mro__:
+        for name, member in vars(kind).items():
+            if isinstance(member, MemberDescriptorType) and (found := attribute(instance, name)) is not None:
+                yield found.thing
 
 
 def inherited(after: Any, instance: Any, name: str) -> Mention | None:

@@ -12,7 +12,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from luthier.program.component import Component
-from luthier.program.mentions import mentions
+from luthier.program.mentions import in_slots, mentions
 from luthier.program.predictor import BoundPredictor, Predictor
 from luthier.program.text import Text
 
@@ -118,8 +118,9 @@ class _Walk:
             case dict():
                 self._all(thing.values(), depth)
             case type():
-                if self._is_user(thing.__module__):
-                    self._all(vars(thing).values(), depth)
+                for kind in thing.__mro__:
+                    if self._is_user(kind.__module__):
+                        self._all(vars(kind).values(), depth)
             case _:
                 self._instance(thing, depth)
 
@@ -136,7 +137,7 @@ class _Walk:
                 self.visit(part, depth)
         if not self._is_user(type(thing).__module__):
             return
-        self._all(getattr(thing, "__dict__", {}).values(), depth)
+        self._all([*getattr(thing, "__dict__", {}).values(), *in_slots(thing)], depth)
         call = inspect.getattr_static(type(thing), "__call__", None)
         if isinstance(call, FunctionType | Predictor):
             self.visit(call, depth, thing)
