@@ -71,12 +71,14 @@ class Unparseable(LuthierError):
     Attributes:
         text: what the LM answered.
         predictor: the name of the predictor that could not read it.
+        refused: whether there is none to be read, since the prompt was refused: too long, or flagged.
     """
 
-    def __init__(self, message: str, *, text: str = "", predictor: str = "") -> None:
+    def __init__(self, message: str, *, text: str = "", predictor: str = "", refused: bool = False) -> None:
         super().__init__(message)
         self.text = text
         self.predictor = predictor
+        self.refused = refused
 
 
 class LMError(LuthierError):

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import sqlite3
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +19,17 @@ from luthier.budget import Ledger
 from luthier.errors import (
     AccessDenied,
     BudgetExhausted,
+    ConfigError,
     LMError,
     ProgramFailed,
     RequestRejected,
     ServerFault,
+    StoreError,
     StudyPaused,
 )
 from luthier.evaluation.rollout import Outcome
 from luthier.lm.request import Request
+from luthier.lm.store import Store
 from tests.evaluation.world import DATA, World, akind, aprogram, asked, kind, outcomes, program, right
 
 
@@ -123,6 +131,70 @@ class TestInfrastructure:
 
         assert set(outcomes(World(program, metric, answer=answer).run())) == {"unscored"}
 
+    @pytest.mark.parametrize("how", ["timeout", "wait_for", "cancel", "wrapped", "hidden cause"])
+    def test_a_call_that_user_code_gave_up_is_never_a_score(self, how: str) -> None:
+        async def impatient(number: str) -> str:
+            call = asyncio.ensure_future(akind(number=number))
+            try:
+                if how == "timeout":
+                    async with asyncio.timeout(0.1):
+                        return await call
+                if how == "cancel":
+                    done, _ = await asyncio.wait([call], timeout=0.1)
+                    call.cancel()
+                    return call.result() if done else "even"
+                return await asyncio.wait_for(call, 0.1)
+            except TimeoutError as error:
+                if how == "wrapped":
+                    raise KeyError("late") from error
+                if how == "hidden cause":
+                    raise KeyError("late") from None
+                return "even"
+
+        async def slowly(request: Request) -> str:
+            await asyncio.sleep(0.5 if asked(request) == 3 else 0)
+            return right(request)
+
+        assert outcomes(World(impatient, lm=lt.LM(slowly)).run()) == ["scored"] * 3 + ["unscored"] + ["scored"] * 6
+
+    def test_a_thread_that_user_code_gave_up_is_never_a_score(self) -> None:
+        def impatient(number: str) -> str:
+            pool = ThreadPoolExecutor(1)
+            call = pool.submit(contextvars.copy_context().run, lambda: kind(number=number))
+            try:
+                return call.result(timeout=0.1)
+            except TimeoutError:
+                return "even"
+            finally:
+                pool.shutdown(wait=False)
+
+        async def slowly(request: Request) -> str:
+            await asyncio.sleep(0.5 if asked(request) == 3 else 0)
+            return right(request)
+
+        assert outcomes(World(impatient, lm=lt.LM(slowly)).run()) == ["scored"] * 3 + ["unscored"] + ["scored"] * 6
+
+    def test_calls_that_are_cancelled_since_another_failed_say_nothing_of_the_server(self) -> None:
+        async def group(number: str) -> str:
+            async def broken() -> str:
+                await asyncio.sleep(0.02)
+                if number == "3":
+                    raise KeyError("colour")
+                return await akind(number="1003" if number == "5" else number)
+
+            async with asyncio.TaskGroup() as tasks:
+                first = tasks.create_task(broken())
+                tasks.create_task(akind(number=f"{2 if number in '35' else 1}00{number}"))
+            return first.result()
+
+        async def answer(request: Request) -> str:
+            await asyncio.sleep(0.5 if asked(request) >= 2000 else 0)
+            return "no idea" if asked(request) == 1003 else right(request)
+
+        rollouts = World(group, lm=lt.LM(answer)).run()
+        assert outcomes(rollouts)[3] == "error" and outcomes(rollouts)[5] == "unparseable"
+        assert set(outcomes(rollouts)[6:]) == {"scored"}
+
     def test_a_rollout_that_cancels_itself_or_would_leave_is_an_error_and_none_is_lost(self) -> None:
         async def odd(number: str) -> str:
             if number == "3":
@@ -161,6 +233,42 @@ class TestWhatEndsAll:
 
         with pytest.raises(raised, match=str(error)):
             World(both, answer=answer, concurrency=2).run()
+
+    @pytest.mark.parametrize("table", ["answers", "vals"])
+    def test_a_store_that_fails_is_never_a_score_whatever_user_code_swallows(
+        self, table: str, tmp_path: Path, both: Callable[..., Any]
+    ) -> None:
+        @lt.recorded
+        def looked_up(number: str) -> str:
+            return number
+
+        def swallowing(number: str) -> str:
+            try:
+                return kind(number=looked_up(number))
+            except Exception:  # noqa: BLE001 - what users write
+                return "even"
+
+        async def aswallowing(number: str) -> str:
+            try:
+                return await akind(number=looked_up(number))
+            except Exception:  # noqa: BLE001 - what users write
+                raise KeyError("colour") from None
+
+        store = Store(tmp_path / "store.sqlite")
+        with closing(sqlite3.connect(tmp_path / "store.sqlite")) as other:
+            other.execute(f"DROP TABLE {table}")
+        with pytest.raises(StoreError, match="store"):
+            World(swallowing if both is program else aswallowing, store=store).run()
+
+    def test_a_setting_that_ends_all_does_so_whatever_user_code_swallows(self, both: Callable[..., Any]) -> None:
+        def swallowing(number: str) -> str:
+            try:
+                return kind(number=number)
+            except Exception:  # noqa: BLE001 - what users write
+                return "even"
+
+        with pytest.raises(ConfigError, match="returned"):
+            World(swallowing, lm=lt.LM(lambda request: 7)).run()  # type: ignore[arg-type,return-value]
 
     def test_an_exhausted_budget_is_raised_and_the_rest_cancelled(self, both: Callable[..., Any]) -> None:
         world = World(both, ledger=Ledger({"lm_calls": 4}), concurrency=2)

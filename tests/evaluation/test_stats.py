@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from statistics import NormalDist
@@ -211,3 +213,24 @@ def test_shrinking_copes_with_the_edges() -> None:
     assert shrunk_means([], []) == []
     assert shrunk_means([1.0, 1.0], [5, 5]) == [1.0, 1.0]
     assert shrunk_means([0.0, 0.0], [5, 9]) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("n", [11, 200, 1001])
+def test_how_many_resamples_are_made_at_a_time_changes_no_interval(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(n)
+    before, after = ({str(i): rng.random() for i in range(n)} for _ in range(2))
+    groups = {str(i): str(i // 2) for i in range(n)}
+    at_once = [paired(before, after, seed=1), paired(before, after, groups=groups, seed=1)]
+    monkeypatch.setattr("luthier.evaluation.stats._AT_A_TIME", 700)
+    assert [paired(before, after, seed=1), paired(before, after, groups=groups, seed=1)] == at_once
+
+
+def test_twenty_thousand_graded_rows_are_compared_in_little_memory() -> None:
+    rng = random.Random(0)
+    before, after = ({str(i): rng.random() for i in range(20_000)} for _ in range(2))
+    tracemalloc.start()
+    try:
+        assert paired(before, after).method == "resampling"
+        assert tracemalloc.get_traced_memory()[1] < 150_000_000
+    finally:
+        tracemalloc.stop()

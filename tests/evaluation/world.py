@@ -14,6 +14,7 @@ from luthier.evaluation.rollout import Job, Rollout
 from luthier.lm.doubles import ScriptedLM
 from luthier.lm.gateway import Gateway, RetryPolicy
 from luthier.lm.request import Completion, Request
+from luthier.lm.store import Store
 from luthier.program.program import discover
 
 
@@ -64,12 +65,14 @@ class World:
         concurrency: int = 4,
         ledger: Ledger | None = None,
         latency: float = 0.0,
+        lm: lt.LM | None = None,
+        store: Store | None = None,
     ) -> None:
         self.double = ScriptedLM(answer, latency=latency)
-        self.lm = lt.LM(self.double)
+        self.lm = lt.LM(self.double) if lm is None else lm
         self.program = discover(function)
         self.rows: list[Row] = load_rows(data, parameters_of(self.program))
-        self.gateway = Gateway(ledger=ledger, retry=RetryPolicy(first=0.01, give_up_after=0.05))
+        self.gateway = Gateway(store=store, ledger=ledger, retry=RetryPolicy(first=0.01, give_up_after=0.05))
         self.seen: list[Rollout] = []
         self.evaluator = Evaluator(
             self.program,

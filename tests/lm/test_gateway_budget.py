@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from luthier.errors import (
     RateLimited,
     RequestRejected,
     ServerFault,
+    StoreError,
+    StudyPaused,
     Unreachable,
 )
 from luthier.lm.doubles import ScriptedLM
@@ -144,3 +147,50 @@ def test_a_resumed_study_starts_from_what_was_spent(tmp_path: Path) -> None:
                 gateway.complete_blocking(lm, request(f"b{session}"), Role.PROPOSER)
         gateway.close()
         store.close()
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["the write fails", "another process holds the file"])
+def test_an_attempt_that_cannot_be_written_down_holds_nothing_of_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    monkeypatch.setattr("luthier.lm.store._WAIT_FOR_OTHERS", 0.05)
+
+    async def scene() -> None:
+        store = Store(tmp_path / "store.sqlite")
+        ledger = Ledger({"lm_calls": 1})
+        double = ScriptedLM(upper)
+        gateway, lm = Gateway(store=store, ledger=ledger, study="s"), LM(double)
+        other = sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE" if held else "DROP TABLE attempts")
+        for number in range(3):
+            with pytest.raises(StoreError):
+                await gateway.complete(lm, request(f"text {number}"), Role.TASK)
+        assert ledger.remaining == {"lm_calls": 1} and double.calls == 0
+        if held:
+            other.execute("ROLLBACK")
+            async with asyncio.timeout(5):
+                assert (await gateway.complete(lm, request("again"), Role.TASK)).text == "AGAIN"
+        other.close()
+        gateway.close()
+
+    run(scene())
+
+
+def test_a_call_that_is_cancelled_while_its_attempt_waits_to_be_written_holds_nothing(tmp_path: Path) -> None:
+    async def scene() -> None:
+        store = Store(tmp_path / "store.sqlite")
+        ledger = Ledger({"lm_calls": 1})
+        gateway = Gateway(store=store, ledger=ledger, study="s")
+        other = sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        call = asyncio.ensure_future(gateway.complete(LM(ScriptedLM(upper)), request("text"), Role.TASK))
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(gateway.stop, 0.0)
+        with pytest.raises(StudyPaused):
+            await call
+        assert ledger.remaining == {"lm_calls": 1}
+        other.execute("ROLLBACK")
+        other.close()
+        gateway.close()
+
+    run(scene())

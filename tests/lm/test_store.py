@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -7,11 +8,14 @@ import stat
 import subprocess
 import sys
 import threading
-from contextlib import closing
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from luthier.budget import Ledger
 from luthier.errors import StoreError
 from luthier.lm.doubles import ScriptedLM
 from luthier.lm.gateway import Gateway
@@ -228,4 +232,93 @@ def test_processes_share_one_store(tmp_path: Path) -> None:
         assert all(store.get(f"{name}/{n}") == Completion(f"{name} says {n}") for n in range(40))
         assert store.spent(name) == {"task": {"lm_calls": 40}}
     assert store.count_look("the same test examples", "a") == 3
+    store.close()
+
+
+@contextmanager
+def held_elsewhere(path: Path, seconds: float) -> Iterator[None]:
+    """Hold the file's write lock as another process would, for so long."""
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(seconds, other.execute, ["COMMIT"])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+        other.close()
+
+
+WRITES: dict[str, Callable[[Store], Awaitable[object]]] = {
+    "an answer": lambda store: store.aput("k", "lm", FULL),
+    "an attempt": lambda store: store.aopen_attempt("s", "task", {"lm_calls": 1}),
+    "a small value": lambda store: store.aset_value("name", 1),
+    "what waits": lambda store: store.aflush(),
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_a_write_that_waits_for_another_process_lets_its_loop_go_on(tmp_path: Path, what: str) -> None:
+    store = Store(tmp_path / "store.sqlite")
+    store.settle_attempt(store.open_attempt("s", "task", {"lm_calls": 1}), {"lm_calls": 1})
+
+    async def scene() -> int:
+        writing = asyncio.ensure_future(WRITES[what](store))
+        turns = 0
+        while not writing.done():
+            await asyncio.sleep(0.01)
+            turns += 1
+        await writing
+        return turns
+
+    with held_elsewhere(tmp_path / "store.sqlite", 0.5):
+        assert asyncio.run(scene()) > 10
+    store.close()
+
+
+def test_calls_go_on_while_another_process_holds_the_store(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.sqlite")
+    gateway = Gateway(store=store, ledger=Ledger({"lm_calls": 100}), study="s")
+    lm = LM(ScriptedLM(lambda request: request.messages[0].text))
+
+    async def ask(number: int) -> str:
+        request = Request(messages=(Message("user", str(number)),))
+        return (await gateway.complete(lm, request, Role.TASK)).text
+
+    async def scene() -> tuple[str, list[str]]:
+        known = await ask(0)
+        with held_elsewhere(tmp_path / "store.sqlite", 0.5):
+            waiting = [asyncio.ensure_future(ask(number)) for number in range(1, 9)]
+            await asyncio.sleep(0.05)
+            async with asyncio.timeout(0.3):
+                assert await ask(0) == known, "what is stored is answered at once"
+            return known, [await call for call in waiting]
+
+    assert asyncio.run(scene()) == ("0", [str(number) for number in range(1, 9)])
+    gateway.close()
+    assert store.spent("s")["task"]["lm_calls"] == 9
+    store.close()
+
+
+def test_a_thread_that_waits_for_another_process_holds_up_nobody_else(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.sqlite")
+    store.put("k", "lm", FULL)
+    with held_elsewhere(tmp_path / "store.sqlite", 0.5):
+        waiting = threading.Thread(target=store.put, args=("other", "lm", FULL))
+        waiting.start()
+        time.sleep(0.05)
+        began = time.monotonic()
+        assert store.get("k") == FULL and time.monotonic() - began < 0.3
+        waiting.join()
+    assert store.get("other") == FULL
+    store.close()
+
+
+def test_a_store_that_stays_held_is_an_error_that_names_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.lm.store._WAIT_FOR_OTHERS", 0.1)
+    store = Store(tmp_path / "store.sqlite")
+    with held_elsewhere(tmp_path / "store.sqlite", 0.6), pytest.raises(StoreError, match=r"store\.sqlite.*process"):
+        store.put("k", "lm", FULL)
     store.close()

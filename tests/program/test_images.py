@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import struct
 import zlib
@@ -13,11 +14,14 @@ import pytest
 
 import luthier as lt
 from luthier.errors import CandidateError, ConfigError, DataError
+from luthier.evaluation.data import load_rows
 from luthier.lm import images
 from luthier.lm.doubles import ScriptedLM
 from luthier.lm.request import ImagePart, TextPart
 from luthier.program.candidate import Demo, Prompt
+from luthier.program.program import discover
 from luthier.program.render import messages
+from luthier.propose.demos import labeled_demos
 from luthier.study.journal import read_journal
 from tests.lm.server import OpenAIServer
 from tests.optimizers.studies import Interrupted, stop_after
@@ -103,8 +107,8 @@ def test_an_image_travels_between_processes_with_its_bytes(tmp_path: Path, forgo
     parcels = [(made, *image.__reduce__()[1]) for image in (lt.Image(tmp_path / "a.png"),) for made in [lt.Image]]
     (tmp_path / "a.png").unlink()
     forgotten()
-    for made, *given in parcels:
-        assert made(*given).part == lt.Image(png(4)).part
+    arrived = [made(*given) for made, *given in parcels]
+    assert [image.part for image in arrived] == [lt.Image(png(4)).part]
     assert lt.Image.of({"image": sha(png(4)), "type": "image/png"}).content == png(4)
 
 
@@ -231,3 +235,62 @@ def test_keys_hold_the_hash_so_where_an_image_lies_changes_nothing(tmp_path: Pat
         rows = [{"photo": str(tmp_path / name), "title": "T", "shade": "dark"}]
         lt.evaluate(look, rows, lt.exact_match("shade"), lm=lt.LM(ScriptedLM(answer)), store=tmp_path / "store.sqlite")
     assert len(paid) == 1
+
+
+def photo_of(number: int) -> bytes:
+    """Return a photo that no other test has."""
+    return png(0) + f"photo {number}".encode()
+
+
+def known(content: bytes) -> bool:
+    gc.collect()
+    try:
+        lt.Image.of({"image": sha(content), "type": "image/png"})
+    except DataError:
+        return False
+    return True
+
+
+def test_a_service_keeps_no_image_of_the_requests_it_has_answered() -> None:
+    answer = lt.bind(look, lm=lt.LM(ScriptedLM(lambda request: "dark")))
+    with lt.use(lt.LM(ScriptedLM(lambda request: "dark"))):
+        for number in range(100, 110):
+            assert answer(title="T", photo=photo_of(number)) == look(title="T", photo=photo_of(number)) == "dark"
+    assert not any(known(photo_of(number)) for number in range(100, 110))
+
+
+def test_an_evaluation_keeps_no_image_once_it_has_ended() -> None:
+    photos = [f"data:image/png;base64,{base64.b64encode(photo_of(number)).decode()}" for number in range(120, 130)]
+    rows = [{"title": f"T {number}", "photo": photo, "shade": "dark"} for number, photo in enumerate(photos)]
+    evaluation = lt.evaluate(look, rows, lt.exact_match("shade"), lm=lt.LM(ScriptedLM(lambda request: "dark")))
+    assert evaluation.mean == 1.0 and not any(known(photo_of(number)) for number in range(120, 130))
+
+
+def test_a_demo_keeps_its_images_and_a_copy_of_it_does(tmp_path: Path) -> None:
+    image = lt.Image(photo_of(140))
+    demo = Demo({"title": "T", "photo": image.luthier_json()}, {"shade": "dark"})
+    del image
+    assert known(photo_of(140))
+    again = Demo.from_json(demo.to_json())
+    del demo
+    assert known(photo_of(140))
+    lt.Candidate({"shade": Prompt("Say it.", (again,))}).save(tmp_path)
+    del again
+    assert not known(photo_of(140))
+    loaded = lt.Candidate.load(tmp_path)
+    assert known(photo_of(140)) and loaded.prompts["shade"].demos[0].inputs["photo"]["image"] == sha(photo_of(140))
+
+
+def test_the_demos_of_a_finished_study_can_be_saved_though_its_data_are_gone(tmp_path: Path) -> None:
+    result = tuned(tmp_path, [])
+    gc.collect()
+    result.best.save(tmp_path / "kept")
+    assert len(list((tmp_path / "kept" / "images").iterdir())) >= 4
+
+
+def test_demos_of_labelled_rows_keep_the_images_that_are_made_of_their_paths(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(photo_of(150))
+    row = {"title": "T", "photo": str(tmp_path / "a.png"), "shade": "dark", "hint": ""}
+    rows = load_rows([row], discover(look).parameters)
+    demos = labeled_demos(rows, {"shade": shade.signature}, frozenset())["shade"]
+    assert known(photo_of(150)) and len(demos) == 1

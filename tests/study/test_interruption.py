@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from luthier.errors import BudgetExhausted, ConfigError, JournalError, StudyPaused
+from luthier.errors import BudgetExhausted, ConfigError, StudyPaused
 from luthier.search.random import RandomSearch
 from luthier.search.schedule import FullSchedule
-from luthier.search.trial import Ask, Observation
+from luthier.search.space import Point, Space
+from luthier.search.trial import Ask, Observation, Purpose, Trial
 from luthier.study.journal import read_journal, without_times
 from luthier.study.study import Study
 from tests.study import toy
@@ -160,24 +161,46 @@ def test_a_trial_with_an_unscored_example_is_refused(tmp_path: Path) -> None:
         assert [e["event"] for e in study.events] == ["manifest", "ask", "ask"]
 
 
-def test_a_strategy_that_asks_otherwise_than_the_journal_is_refused(tmp_path: Path) -> None:
+class _Otherwise:
+    """A schedule as another version of luthier might have it: it draws other points, or wants to stop earlier."""
+
+    def __init__(self, ends: bool) -> None:
+        self._ends = ends
+
+    def ask(self, space: Space, history: Sequence[Trial], pending: Sequence[Ask], rng: random.Random) -> Ask | None:
+        if self._ends or len(history) > 6:
+            return None
+        return Ask(Point({"a": "z", "b": rng.choice("uvw")}), toy.EXAMPLES, Purpose.FULL)
+
+
+@pytest.mark.parametrize("asks", [1, 2], ids=["the batch was asked in part", "the batch was asked in full"])
+@pytest.mark.parametrize("ends", [False, True], ids=["asks otherwise", "asks nothing more"])
+def test_a_recorded_ask_is_used_whatever_the_strategy_would_ask_today(tmp_path: Path, asks: int, ends: bool) -> None:
     def fail(asks: Sequence[Ask], first: int) -> None:
-        raise StudyPaused("away")
+        if first > 2:
+            raise StudyPaused("away")
 
     with pytest.raises(StudyPaused):
         run(tmp_path, watch=fail)
-    with (
-        Study.open(tmp_path, toy.MANIFEST) as study,
-        pytest.raises(JournalError, match=r"trial [01]: the journal"),
-    ):
-        asyncio.run(_another_seed(study))
+    journal = tmp_path / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    begun = [i for i, line in enumerate(lines) if b'"event":"ask"' in line][2]
+    journal.write_bytes(b"".join(lines[: begun + asks]))
+    recorded = [event["point"] for event in read_journal(journal) if event["event"] == "ask"]
 
+    async def resumed(study: Study) -> tuple[Trial, ...]:
+        async def evaluate(asks: Sequence[Ask], first: int) -> list[list[Observation]]:
+            return [[toy.observation(ask.point, e) for e in ask.examples] for ask in asks]
 
-async def _another_seed(study: Study) -> None:
-    async def evaluate(asks: Sequence[Ask], first: int) -> list[list[Observation]]:
-        raise AssertionError("must not come to that")
+        return await study.loop(toy.SPACE, _Otherwise(ends), evaluate, batch=toy.BATCH, seed=5)
 
-    await study.loop(toy.SPACE, FullSchedule(RandomSearch(), toy.EXAMPLES, 6), evaluate, batch=2, seed=5)
+    with Study.open(tmp_path, toy.MANIFEST) as study:
+        trials = asyncio.run(resumed(study))
+        asked = [event["point"] for event in study.events if event["event"] == "ask"]
+    assert asked[: len(recorded)] == recorded == [dict(trial.ask.point) for trial in trials[: len(recorded)]]
+    assert (len(asked) == len(recorded)) == ends
+    with Study.open(tmp_path, toy.MANIFEST) as study:
+        assert asyncio.run(resumed(study)) == trials, "what was continued by another version is a study like any other"
 
 
 def test_a_second_writer_is_told_who_is_writing(tmp_path: Path) -> None:

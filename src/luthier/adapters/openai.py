@@ -20,6 +20,7 @@ from luthier.adapters.openai_wire import Asked, as_stream, asked, completion_of,
 from luthier.errors import CallTimeout, ConfigError, Unreachable
 from luthier.lm.engine import engine, loop_is_running
 from luthier.lm.faults import BadAnswer, NeverSent
+from luthier.lm.headers import selecting
 from luthier.lm.lm import LM, Price
 from luthier.lm.own import OwnRejected, OwnRequest
 from luthier.lm.redact import redact
@@ -105,10 +106,11 @@ class _Exchange:
         arguments = {name: value for name, value in arguments.items() if name != "stream"}
         wire = self._whole(request, found) if found.streams else request
         loop = None if _is_sync(self.http) else asyncio.get_running_loop()
+        chosen = selecting(request.headers)
         own = OwnRequest(
             messages=found.read(),
             max_tokens=found.written(lm.max_tokens),
-            told=found.told,
+            told=[*found.told, chosen] if chosen else found.told,
             ask=lambda: self._ask(found, wire, arguments, loop),
         )
         if found.is_drawn or run.anew:

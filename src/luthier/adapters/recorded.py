@@ -12,7 +12,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from luthier.adapters.keep import Keep
 from luthier.canonical import canonical_json, content_hash
-from luthier.errors import ConfigError, StudyPaused
+from luthier.errors import ConfigError, StoreError, StudyPaused
 from luthier.program.context import Run, current_run
 from luthier.program.inspect_signature import takes_instance
 from luthier.program.source import code_hash
@@ -146,9 +146,12 @@ class Recorded(Generic[P, R]):
 
 @contextmanager
 def _ending(run: Run) -> Iterator[None]:
-    """Let a rollout that was stopped here have no score, even if its program goes on without the result."""
+    """Let a rollout that was stopped here have no score, even if its program goes on without the result.
+
+    What the function itself raises is the program's to handle.
+    """
     try:
         yield
-    except StudyPaused:
+    except (StudyPaused, StoreError):
         with run.asking():
             raise

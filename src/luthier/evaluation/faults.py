@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from luthier.errors import (
-    AccessDenied,
-    BudgetExhausted,
-    ConfigError,
-    RequestRejected,
-    StoreError,
-    StudyPaused,
-    Unavailable,
-    Unparseable,
-    WeightsError,
-)
+from luthier.errors import Unparseable
+from luthier.lm.faults import ENDS_ALL, INFRASTRUCTURE
 from luthier.lm.redact import redact
 
-_ENDS_ALL = (StudyPaused, BudgetExhausted, AccessDenied, RequestRejected, ConfigError, WeightsError, StoreError)
-_INFRASTRUCTURE = (Unavailable, ConnectionError, TimeoutError)
 _HERE = str(Path(__file__).resolve().parents[1])
 _LINE_LIMIT = 500
 _TRACEBACK_LIMIT = 8000
@@ -34,7 +25,7 @@ def cause_of(error: BaseException) -> BaseException:
     An outage that user code turned into an error of its own is still an outage.
     """
     chain = list(_chain(error))
-    for kinds in (_ENDS_ALL, _INFRASTRUCTURE, (Unparseable,)):
+    for kinds in (ENDS_ALL, INFRASTRUCTURE, (Unparseable,)):
         for link in chain:
             if isinstance(link, kinds):
                 return link
@@ -43,7 +34,13 @@ def cause_of(error: BaseException) -> BaseException:
 
 def is_infrastructure(error: BaseException) -> bool:
     """Say whether an error leaves a rollout unscored."""
-    return isinstance(error, _INFRASTRUCTURE)
+    return isinstance(error, INFRASTRUCTURE)
+
+
+def ran_out_of_time(error: BaseException) -> bool:
+    """Say whether an error is a timeout or a cancellation, or came of one, even where its cause is suppressed."""
+    kinds = (TimeoutError, asyncio.CancelledError, concurrent.futures.CancelledError)
+    return any(isinstance(link, kinds) for link in _chain(error, suppressed=True))
 
 
 def one_line(error: BaseException) -> str:
@@ -60,8 +57,8 @@ def user_traceback(error: BaseException) -> str:
     return redact("".join(lines))[-_TRACEBACK_LIMIT:]
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, the errors a group holds, and what they came from."""
+def _chain(error: BaseException, *, suppressed: bool = False) -> Iterator[BaseException]:
+    """Yield an error, the errors a group holds, and what they came from; ``suppressed``: also ``from None``."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:
@@ -74,7 +71,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             waiting.extend(link.exceptions)
         if link.__cause__ is not None:
             waiting.append(link.__cause__)
-        elif link.__context__ is not None and not link.__suppress_context__:
+        elif link.__context__ is not None and (suppressed or not link.__suppress_context__):
             waiting.append(link.__context__)
 
 

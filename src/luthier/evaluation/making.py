@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from luthier.errors import LuthierError, ProgramFailed, Unparseable
+from luthier.errors import ConfigError, LuthierError, ProgramFailed, Unparseable
 from luthier.evaluation.data import Row, fresh
 from luthier.evaluation.executor import Assignment, Workplace
-from luthier.evaluation.faults import cause_of, is_infrastructure, one_line, user_traceback
+from luthier.evaluation.faults import cause_of, is_infrastructure, one_line, ran_out_of_time, user_traceback
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Outcome, Rollout, Score
+from luthier.lm.faults import GivenUp
 from luthier.lm.user_code import in_daemon_thread
-from luthier.program.context import Run, running
+from luthier.program.context import Run, lost_calls, running
 from luthier.program.program import Program
 from luthier.program.run import run_program
 from luthier.program.trace import Trace
@@ -42,7 +43,7 @@ async def make_rollout(workplace: Workplace, assignment: Assignment) -> Rollout:
         MetricError: the metric returned something that is no score.
     """
     row, run = assignment.row, assignment.run
-    started = time.perf_counter()
+    started, lost = time.perf_counter(), lost_calls.count
     making = _Making(workplace.program, workplace.metric)
     judged: _Judged | Exception
     try:
@@ -55,8 +56,10 @@ async def make_rollout(workplace: Workplace, assignment: Assignment) -> Rollout:
             raise
         # User code cancelled itself, or would leave: that ends this rollout, and not its worker in silence.
         judged = RuntimeError(f"user code raised {error!r}")
-    if run.failures:  # whatever user code made of them
-        judged = ExceptionGroup("no answer", run.failures)
+    if failures := _kept_from_answering(run, judged):  # whatever user code made of them
+        judged = ExceptionGroup("no answer", failures)
+    elif (found_lost := lost_calls.since(lost, workplace.known)) is not None:
+        judged = _with_cause(found_lost, judged)
     if isinstance(judged, Exception):
         found = making.program_failed(judged, row, first=assignment.first)
     else:
@@ -73,6 +76,7 @@ async def make_rollout(workplace: Workplace, assignment: Assignment) -> Rollout:
         seconds,
         found.blamed,
         assignment.lms.mixed or bool(run.trace.usage_by_lm.keys() - {assignment.lms.default.identity}),
+        found.refused,
     )
 
 
@@ -130,7 +134,8 @@ class _Making:
         """Classify what the program raised; re-raise what ends more than this rollout."""
         cause = cause_of(error)
         if isinstance(cause, Unparseable):
-            return _Found(Outcome.UNPARSEABLE, Score(0.0), None, one_line(cause), blamed=cause.predictor)
+            found = _Found(Outcome.UNPARSEABLE, Score(0.0), None, one_line(cause), blamed=cause.predictor)
+            return replace(found, refused=cause.refused)
         if is_infrastructure(cause):
             return _Found(Outcome.UNSCORED, None, None, one_line(cause))
         if isinstance(cause, LuthierError):
@@ -163,6 +168,28 @@ class _Found:
     error: str = ""
     traceback: str = ""
     blamed: str = ""
+    refused: bool = False
+
+
+def _kept_from_answering(run: Run, judged: _Judged | Exception) -> list[Exception]:
+    """Return what kept the LM from answering in a run.
+
+    Calls that user code gave up count where it went on without them, or failed for lack of time. Where it raised
+    something else, that came first: a task group cancels the others when one of its tasks fails.
+    """
+    raised = judged.error if isinstance(judged, _Judged) else judged
+    if raised is None or ran_out_of_time(raised):
+        return run.unanswered
+    return [failure for failure in run.failures if not isinstance(failure, GivenUp)]
+
+
+def _with_cause(lost: ConfigError, judged: _Judged | Exception) -> ConfigError:
+    """Return why a call never reached the LM, with what the program made of that."""
+    error = ConfigError(str(lost))
+    error.__cause__ = judged if isinstance(judged, Exception) else None
+    if error.__cause__ is not None:
+        error.add_note(f"The program then raised {one_line(error.__cause__)}")
+    return error
 
 
 def _only_prediction(prediction: Any, trace: Trace) -> Any:

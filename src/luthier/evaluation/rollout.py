@@ -77,6 +77,8 @@ class Rollout:
     """The predictor whose answer could not be read."""
     mixed: bool = False
     """Several LMs answered the program's predictors, so the bill is kept by LM, too."""
+    refused: bool = False
+    """It is unparseable since a prompt was refused: too long for the LM, or flagged."""
 
     @property
     def value(self) -> float:
@@ -179,6 +181,7 @@ def outcome_json(rollout: Rollout) -> dict[str, Any]:
         "blamed": rollout.blamed,
         "cost": cost_json(rollout.usage),
         "seconds": round(rollout.seconds, 4),
+        **({"refused": True} if rollout.refused else {}),
         **({"badly": counted} if counted else {}),
         **({"lms": {lm: cost_json(usage) for lm, usage in by_lm.items()}} if by_lm else {}),
         **({"unmetered": rollout.trace.unmetered} if rollout.trace.unmetered else {}),

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _RESAMPLES = 4000
+_AT_A_TIME = 1 << 20
+"""Draws in memory at one time, 8 bytes each and a few times over; the numbers are the same for any."""
 _DENSE = 10
 """Resampling needs so many differences that are not zero; fewer, and most resamples look alike."""
 
@@ -200,10 +202,14 @@ def _resampled(sums: np.ndarray, counts: np.ndarray, level: float, seed: int) ->
     # Keeps a resample of nearly equal groups from dividing by almost nothing.
     floor = 0.5 * float(np.abs(sums).max() / counts.sum())
     error = math.hypot(float(_standard_error(sums, counts)), floor)
-    draws = np.random.default_rng(seed).integers(groups, size=(_RESAMPLES, groups))
-    drawn_sums, drawn_counts = sums[draws], counts[draws]
-    drawn_means = drawn_sums.sum(axis=1) / drawn_counts.sum(axis=1)
-    ratios = (drawn_means - mean) / np.hypot(_standard_error(drawn_sums, drawn_counts), floor)
+    rng, ratios = np.random.default_rng(seed), np.empty(_RESAMPLES)
+    rows = max(1, _AT_A_TIME // groups)
+    for start in range(0, _RESAMPLES, rows):
+        draws = rng.integers(groups, size=(min(rows, _RESAMPLES - start), groups))
+        drawn_sums, drawn_counts = sums[draws], counts[draws]
+        drawn_means = drawn_sums.sum(axis=1) / drawn_counts.sum(axis=1)
+        errors = np.hypot(_standard_error(drawn_sums, drawn_counts), floor)
+        ratios[start : start + rows] = (drawn_means - mean) / errors
     low_ratio, high_ratio = np.quantile(ratios, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(max(-1.0, float(mean - high_ratio * error)), min(1.0, float(mean - low_ratio * error)))
 

@@ -83,7 +83,7 @@ class Gateway:
         if not lasting:
             open_studies.add(self)
         self._beside: dict[Any, Any] = {}
-        self._album = Album(store)
+        self._album = Album(store, lasting=lasting)
         self._stacks: dict[int, _Stack] = {}  # by id of the LM, which its stack keeps alive
         self._by_line: dict[Hashable, _Stack] = {}
         self._usage: dict[str, Usage] = {}
@@ -175,7 +175,7 @@ class Gateway:
         if self._ledger is not None:
             bill = {**(bill_of(usage, lm.price) or {}), "lm_calls": float(usage.calls)}
             if self._book is not None:
-                self._book.settle(self._book.open(str(role), bill, lm.identity), bill)
+                self._book.declare(str(role), bill, lm.identity)
             self._ledger.charge(bill, str(role))
         where = ((self._usage, str(role)), (self._requested, str(role)), (self._requested_by_lm, lm.identity))
         for usages, name in where:
@@ -224,7 +224,7 @@ class Gateway:
             self._gate.check()
         stack = self._stack(lm)
         request = with_defaults(lm, request)
-        self._album.keep(request.messages)
+        await self._album.keep(request.messages)
         call = Call(request, request.key(lm.identity), str(role))
         with watched("call", lm=lm, call=call) as told:
             told["completion"] = completion = await stack.top.complete(call)
@@ -304,7 +304,7 @@ class Gateway:
             if late:
                 await asyncio.wait(late, timeout=_CLOSING_PATIENCE)
         if self._store is not None:
-            self._store.flush()
+            await self._store.aflush()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import mimetypes
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -25,9 +26,9 @@ _MAGIC = {
     b"RIFF": "image/webp",
     b"BM": "image/bmp",
 }
-_shelf: dict[str, Image] = {}
-"""The images of this process by hash, of which a demo names only that. Keyed by content, so it does not matter who has
-put one there."""
+_shelf: weakref.WeakValueDictionary[str, Image] = weakref.WeakValueDictionary()
+"""The images of this process by hash, as long as somebody holds them: the user, a demo that shows one, or the album of
+a study. Keyed by content, so it does not matter who has put one there."""
 
 
 class Image:
@@ -43,7 +44,7 @@ class Image:
         DataError: the file cannot be read, or the ``data:`` address is malformed.
     """
 
-    __slots__ = ("media_type", "sha256", "source")
+    __slots__ = ("__weakref__", "media_type", "sha256", "source")
 
     def __init__(self, source: str | bytes | os.PathLike[str], media_type: str | None = None) -> None:
         name = source if isinstance(source, str) else ""
@@ -147,6 +148,11 @@ def hashes_in(value: Any) -> Iterator[str]:
             yield from hashes_in(item)
 
 
+def known_images(value: Any) -> tuple[Image, ...]:
+    """Return the images in a JSON value that are known here; whoever keeps the value keeps them, too."""
+    return tuple(known for sha256 in dict.fromkeys(hashes_in(value)) if (known := _shelf.get(sha256)) is not None)
+
+
 def is_image(value: Any) -> bool:
     """Whether a JSON value is an image's."""
     return isinstance(value, Mapping) and value.keys() == {"image", "type"}
@@ -162,32 +168,37 @@ def without_images(value: Any) -> Any:
 
 
 class Album:
-    """Where the images of a study are, kept in its store: a resumed study has demos of which it knows the hash.
+    """Holds the images that were sent as long as it lives, and notes in a store where they are.
+
+    Demos are made of runs, which name images by hash alone, also when the study is resumed.
 
     Args:
-        store: where that is kept; None keeps nothing.
+        store: where that is noted; None notes nothing.
+        lasting: it lives as long as a service, so it holds nothing.
     """
 
-    def __init__(self, store: Store | None) -> None:
+    def __init__(self, store: Store | None, *, lasting: bool = False) -> None:
         self._store = store
-        self._kept = set[str]()
-        for sha256, kept in {} if store is None else store.values(_PREFIX).items():
-            self._kept.add(sha256)
+        self._lasting = lasting
+        self._held: dict[str, Image | None] = {}
+        for sha256, kept in {} if store is None or lasting else store.values(_PREFIX).items():
+            self._held[sha256] = None
             with suppress(DataError):  # one that is gone is missed only if a demo shows it
-                Image(kept["source"], media_type=kept["type"])
+                self._held[sha256] = Image(kept["source"], media_type=kept["type"])
 
-    def keep(self, messages: Iterable[Message]) -> None:
-        """Note where the images in messages are."""
+    async def keep(self, messages: Iterable[Message]) -> None:
+        """Hold the images in messages, and note where they are."""
         parts = (part for turn in messages if not isinstance(turn.content, str) for part in turn.content)
         for part in parts:
-            if not isinstance(part, ImagePart) or part.sha256 in self._kept:
+            if self._lasting or not isinstance(part, ImagePart) or part.sha256 in self._held:
                 continue
-            self._kept.add(part.sha256)
+            self._held[part.sha256] = None
             with suppress(DataError):  # what stands in a turn that the user made is the user's to know
-                image = _shelf.get(part.sha256) or Image(part.url)  # one made by another process of a cluster
+                # It may have been made by another process of a cluster.
+                self._held[part.sha256] = image = _shelf.get(part.sha256) or Image(part.url)
                 if self._store is not None:
                     kept = {"source": image.source, "type": image.media_type}
-                    self._store.set_value(_PREFIX + image.sha256, kept)
+                    await self._store.aset_value(_PREFIX + image.sha256, kept)
 
 
 def _data_address(address: str) -> tuple[str | None, bytes]:

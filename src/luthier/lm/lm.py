@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from luthier.canonical import canonical_json
+from luthier.canonical import canonical_json, content_hash
 from luthier.errors import ConfigError
 from luthier.lm.price import Price
 from luthier.lm.providers import Address, is_loopback, resolve, without_credentials
 from luthier.lm.redact import redact, register_secret
 from luthier.lm.request import Completer, Completion, Request
-from luthier.lm.sdk import ClientCompleter, client_address
+from luthier.lm.sdk import ClientCompleter, client_address, client_selection
 from luthier.types import Endpoint
 
 __all__ = ["LM", "AnyCallable", "Price"]
@@ -101,7 +101,10 @@ class LM:
 
     @property
     def identity(self) -> str:
-        """What tells it apart from every other model: name and base URL without credentials; local: the weights."""
+        """What tells it apart from every other model: name and base URL without credentials; local: the weights.
+
+        Headers of a client's that select a model are in it by their hash.
+        """
         if self._identity is None:
             self._identity = self._find_identity()
         return self._identity
@@ -350,7 +353,9 @@ class LM:
 
     def _find_identity(self) -> str:
         if self._address is not None:
-            return f"{self._address.model} at {without_credentials(self._address.base_url)}"
+            chosen = client_selection(self._settings["client"])
+            told = f" with {content_hash(chosen)[:16]}" if chosen else ""
+            return f"{self._address.model} at {without_credentials(self._address.base_url)}{told}"
         if isinstance(self.model, str):
             from luthier.lm.local import weights_identity
 

@@ -12,15 +12,12 @@ from luthier.errors import AccessDenied, LMError, RateLimited, RequestRejected, 
 from luthier.lm.choices import completed
 from luthier.lm.faults import BadAnswer
 from luthier.lm.redact import redact
+from luthier.lm.refused import refused_prompt
 from luthier.lm.request import Completion, FinishReason, Request, ToolCall, Usage
 from luthier.types import Endpoint
 
 _SHOWN = 400  # characters of a server's own words
 _QUOTA_WORDS = ("insufficient_quota", "billing_hard_limit", "insufficient balance", "insufficient credits")
-_REFUSED_PROMPT: Mapping[FinishReason, tuple[str, ...]] = {
-    "length": ("context_length_exceeded", "exceed_context_size", "maximum context length", "context window"),
-    "content_filter": ("content_filter", "content_policy_violation"),
-}
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "cache_n")
 """Names of the prompt tokens that were in the server's cache: OpenAI's and most others', DeepSeek's, Anthropic's,
 llama.cpp's own."""
@@ -40,16 +37,14 @@ _FINISH: Mapping[str | None, FinishReason] = {
 
 
 def answered_refusal(status: int, content: bytes) -> Completion | None:
-    """Return the completion that a status of 400 stands for where the server refuses the prompt, not the caller.
+    """Return the completion that an error's status stands for where the server refuses the prompt, not the caller.
 
     One candidate's prompt that is too long, or one example that a filter stops, is an answer, if a bad one; it must
     not end a study.
     """
-    said = content.decode("utf-8", "replace").lower()
-    for reason, words in _REFUSED_PROMPT.items():
-        if status in (400, 413) and any(word in said for word in words):
-            return Completion("", reason, Usage(calls=1), refusal=redact(_words(content.decode("utf-8", "replace"))))
-    return None
+    if (reason := refused_prompt(status, content)) is None:
+        return None
+    return Completion("", reason, Usage(calls=1), refusal=redact(_words(content.decode("utf-8", "replace"))))
 
 
 def error_of(status: int, content: bytes, headers: Mapping[str, str], where: str) -> LMError:
@@ -95,7 +90,10 @@ def read_reply(content: bytes, headers: Mapping[str, str], where: str, request: 
     try:
         body = json.loads(content)
         if isinstance(body, dict) and body.get("error") and not body.get("choices"):
-            raise error_of(_status(body["error"]), content, headers, where)
+            status = _status(body["error"])
+            if (refusal := answered_refusal(status, content)) is not None:
+                return refusal
+            raise error_of(status, content, headers, where)
         choice = body["choices"][0]
         chat = request.endpoint is Endpoint.CHAT
         text, calls, refusal = _chat(choice["message"]) if chat else (choice["text"], (), None)

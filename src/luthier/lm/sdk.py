@@ -15,6 +15,7 @@ from luthier.errors import CallTimeout, ConfigError, LMError, Unreachable
 from luthier.lm.body import request_body
 from luthier.lm.engine import engine
 from luthier.lm.faults import NeverSent
+from luthier.lm.headers import selecting
 from luthier.lm.providers import PROVIDERS, Address, without_credentials
 from luthier.lm.redact import redact, register_secret
 from luthier.lm.reply import answered_refusal, error_of, read_reply
@@ -51,6 +52,13 @@ def client_address(model: object, client: Any, given: Mapping[str, Any]) -> Addr
     if isinstance(key := getattr(client, "api_key", None), str):
         register_secret(key)
     return Address(model.removeprefix(f"{name}/") if name else model, base_url, None, provider, None)
+
+
+def client_selection(client: Any) -> dict[str, str]:
+    """Return the headers and query fields of a client's that may change which model answers."""
+    headers = getattr(client, "_custom_headers", None) or {}
+    query = getattr(client, "_custom_query", None) or {}
+    return {**selecting(query), **selecting(headers)}
 
 
 def http_apart(owner: object, http: Any) -> Any | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from luthier.errors import StoreError
 from luthier.lm.request import Completion, ToolCall, Usage
@@ -18,6 +20,9 @@ _VERSION = 1
 _MEMORY = ":memory:"
 _CHECKED_BYTES = 64 << 20
 _WAIT_FOR_OTHERS = 30.0  # seconds, where studies share a store
+_BETWEEN_ATTEMPTS = 0.02  # seconds
+
+T = TypeVar("T")
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -35,8 +40,15 @@ CREATE TABLE IF NOT EXISTS vals (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITH
 """
 
 
+class _Busy(StoreError):
+    """Another process holds the file, for now."""
+
+
 class Store:
     """An SQLite file of answers, attempts and looks. May be used from any thread and by several processes.
+
+    Where another process holds the file, methods wait for up to 30 seconds: those with an ``a`` before their name let
+    their event loop go on meanwhile, the others block their thread. Nobody holds the connection while waiting.
 
     Args:
         path: the file, made with mode 0600 where it is not there; ":memory:" keeps nothing.
@@ -53,37 +65,37 @@ class Store:
         with self._explained():
             if self.path != _MEMORY:
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._database = sqlite3.connect(
-                self.path, timeout=_WAIT_FOR_OTHERS, isolation_level=None, check_same_thread=False
-            )
+            # It never waits by itself, since that would block a whole event loop.
+            self._database = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
-            with self._explained():
-                self._prepare()
+            self._patiently(self._prepare)
         except StoreError:
             self._database.close()
             raise
 
     def get(self, key: str) -> Completion | None:
         """Return the stored answer, or None."""
-        with self._lock, self._explained():
-            row = self._database.execute(
-                "SELECT answer, usage, finish_reason FROM answers WHERE key = ?", (key,)
-            ).fetchone()
-            return None if row is None else _completion(*row)
+        return self._patiently(lambda: self._get(key))
+
+    async def aget(self, key: str) -> Completion | None:
+        """Return the stored answer, or None."""
+        return await self._apatiently(lambda: self._get(key))
 
     def put(self, key: str, lm_identity: str, completion: Completion) -> None:
         """Commit an answer; the first one stored under a key stays."""
-        usage = None if completion.usage is None else json.dumps(_usage_json(completion.usage))
-        row = (key, lm_identity, json.dumps(_answer_json(completion)), usage, completion.finish_reason)
-        with self._lock, self._explained(), self._transaction():
-            self._database.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", row)
+        self._patiently(lambda: self._put(key, lm_identity, completion))
+
+    async def aput(self, key: str, lm_identity: str, completion: Completion) -> None:
+        """Commit an answer; the first one stored under a key stays."""
+        await self._apatiently(lambda: self._put(key, lm_identity, completion))
 
     def open_attempt(self, study: str, role: str, reserved: Mapping[str, float], lm: str = "") -> int:
         """Commit an attempt at an LM with its worst case before it is sent, and return its number."""
-        row = (study, role, json.dumps(dict(reserved)), lm)
-        with self._lock, self._explained(), self._transaction():
-            cursor = self._database.execute("INSERT INTO attempts (study, role, reserved, lm) VALUES (?, ?, ?, ?)", row)
-            return int(cursor.lastrowid or 0)
+        return self._patiently(lambda: self._open_attempt(study, role, reserved, lm))
+
+    async def aopen_attempt(self, study: str, role: str, reserved: Mapping[str, float], lm: str = "") -> int:
+        """Commit an attempt at an LM with its worst case before it is sent, and return its number."""
+        return await self._apatiently(lambda: self._open_attempt(study, role, reserved, lm))
 
     def settle_attempt(self, number: int, bill: Mapping[str, float]) -> None:
         """Note what an attempt was charged; written with the next commit, until then its worst case counts."""
@@ -92,13 +104,9 @@ class Store:
 
     def spent(self, study: str) -> dict[str, dict[str, float]]:
         """Return what a study's attempts were charged, by role; an attempt without a bill at its worst case."""
-        with self._lock, self._explained():
-            self._write_unsettled()
-            rows = self._database.execute(
-                "SELECT role, COALESCE(bill, reserved) FROM attempts WHERE study = ?", (study,)
-            ).fetchall()
+        self.flush()
         spent: dict[str, dict[str, float]] = {}
-        for role, amounts in rows:
+        for role, amounts in self._patiently(lambda: self._attempts(study)):
             total = spent.setdefault(role, {})
             for name, value in json.loads(amounts).items():
                 total[name] = total.get(name, 0.0) + value
@@ -106,35 +114,31 @@ class Store:
 
     def count_look(self, test_ids_hash: str, study: str) -> int:
         """Note that ``study`` looks at these test examples, and return how many studies have, this one included."""
-        with self._lock, self._explained(), self._transaction():
-            self._database.execute("INSERT OR IGNORE INTO looks VALUES (?, ?)", (test_ids_hash, study))
-            row = self._database.execute("SELECT COUNT(*) FROM looks WHERE test_ids = ?", (test_ids_hash,)).fetchone()
-            return int(row[0])
+        return self._patiently(lambda: self._count_look(test_ids_hash, study))
 
     def value(self, key: str) -> Any:
         """Return a small JSON value, or None."""
-        with self._lock, self._explained():
-            row = self._database.execute("SELECT value FROM vals WHERE key = ?", (key,)).fetchone()
-            return None if row is None else json.loads(row[0])
+        return self._patiently(lambda: self._value(key))
 
     def set_value(self, key: str, value: Any) -> None:
         """Commit a small JSON value."""
-        with self._lock, self._explained(), self._transaction():
-            self._database.execute("INSERT OR REPLACE INTO vals VALUES (?, ?)", (key, json.dumps(value)))
+        self._patiently(lambda: self._set_value(key, value))
+
+    async def aset_value(self, key: str, value: Any) -> None:
+        """Commit a small JSON value."""
+        await self._apatiently(lambda: self._set_value(key, value))
 
     def values(self, prefix: str) -> dict[str, Any]:
         """Return all small JSON values whose keys begin so, by the rest of the key."""
-        with self._lock, self._explained():
-            rows = self._database.execute(
-                "SELECT key, value FROM vals WHERE substr(key, 1, ?) = ?", (len(prefix), prefix)
-            ).fetchall()
-            return {key[len(prefix) :]: json.loads(value) for key, value in rows}
+        return self._patiently(lambda: self._values(prefix))
 
     def flush(self) -> None:
         """Write what waits for the next commit."""
-        with self._lock, self._explained():
-            if not self._closed:
-                self._write_unsettled()
+        self._patiently(self._write_unsettled)
+
+    async def aflush(self) -> None:
+        """Write what waits for the next commit."""
+        await self._apatiently(self._write_unsettled)
 
     def close(self) -> None:
         """Flush and close; closing twice is harmless."""
@@ -149,18 +153,98 @@ class Store:
         if database is not None and not self._closed:
             database.close()
 
+    def _patiently(self, attempt: Callable[[], T]) -> T:
+        """Return what one attempt at the file returns, blocking this thread while another process holds it."""
+        end = time.monotonic() + _WAIT_FOR_OTHERS
+        while True:
+            try:
+                return attempt()
+            except _Busy:
+                if time.monotonic() >= end:
+                    raise
+            time.sleep(_BETWEEN_ATTEMPTS)
+
+    async def _apatiently(self, attempt: Callable[[], T]) -> T:
+        """Return what one attempt at the file returns; this loop goes on while another process holds it."""
+        end = time.monotonic() + _WAIT_FOR_OTHERS
+        while True:
+            try:
+                return attempt()
+            except _Busy:
+                if time.monotonic() >= end:
+                    raise
+            await asyncio.sleep(_BETWEEN_ATTEMPTS)
+
+    def _get(self, key: str) -> Completion | None:
+        with self._lock, self._explained():
+            row = self._database.execute(
+                "SELECT answer, usage, finish_reason FROM answers WHERE key = ?", (key,)
+            ).fetchone()
+            return None if row is None else _completion(*row)
+
+    def _put(self, key: str, lm_identity: str, completion: Completion) -> None:
+        usage = None if completion.usage is None else json.dumps(_usage_json(completion.usage))
+        row = (key, lm_identity, json.dumps(_answer_json(completion)), usage, completion.finish_reason)
+        with self._lock, self._explained(), self._transaction():
+            self._database.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", row)
+
+    def _open_attempt(self, study: str, role: str, reserved: Mapping[str, float], lm: str) -> int:
+        row = (study, role, json.dumps(dict(reserved)), lm)
+        with self._lock, self._explained(), self._transaction():
+            cursor = self._database.execute("INSERT INTO attempts (study, role, reserved, lm) VALUES (?, ?, ?, ?)", row)
+            return int(cursor.lastrowid or 0)
+
+    def _attempts(self, study: str) -> list[Any]:
+        with self._lock, self._explained():
+            return self._database.execute(
+                "SELECT role, COALESCE(bill, reserved) FROM attempts WHERE study = ?", (study,)
+            ).fetchall()
+
+    def _count_look(self, test_ids_hash: str, study: str) -> int:
+        with self._lock, self._explained(), self._transaction():
+            self._database.execute("INSERT OR IGNORE INTO looks VALUES (?, ?)", (test_ids_hash, study))
+            row = self._database.execute("SELECT COUNT(*) FROM looks WHERE test_ids = ?", (test_ids_hash,)).fetchone()
+            return int(row[0])
+
+    def _value(self, key: str) -> Any:
+        with self._lock, self._explained():
+            row = self._database.execute("SELECT value FROM vals WHERE key = ?", (key,)).fetchone()
+            return None if row is None else json.loads(row[0])
+
+    def _set_value(self, key: str, value: Any) -> None:
+        with self._lock, self._explained(), self._transaction():
+            self._database.execute("INSERT OR REPLACE INTO vals VALUES (?, ?)", (key, json.dumps(value)))
+
+    def _values(self, prefix: str) -> dict[str, Any]:
+        with self._lock, self._explained():
+            rows = self._database.execute(
+                "SELECT key, value FROM vals WHERE substr(key, 1, ?) = ?", (len(prefix), prefix)
+            ).fetchall()
+            return {key[len(prefix) :]: json.loads(value) for key, value in rows}
+
+    def _write_unsettled(self) -> None:
+        with self._lock, self._explained():
+            if self._unsettled and not self._closed:
+                with self._transaction():
+                    pass
+
     def _prepare(self) -> None:
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = NORMAL")  # survives the death of the process, which is promised
-        version = self._database.execute("PRAGMA user_version").fetchone()[0]
-        if version > _VERSION:
-            raise StoreError(f"{self.path} was written by a newer luthier (store version {version}).")
-        self._database.executescript(_TABLES)
-        if not any(column[1] == "lm" for column in self._database.execute("PRAGMA table_info(attempts)")):
-            self._add_lm()
-        self._database.execute(f"PRAGMA user_version = {_VERSION}")
-        if self._is_small() and self._database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise StoreError(f"{self.path} is damaged; move it away and run again (its answers will be paid again).")
+        with self._lock, self._explained():
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute(
+                "PRAGMA synchronous = NORMAL"
+            )  # survives the death of the process, which is promised
+            version = self._database.execute("PRAGMA user_version").fetchone()[0]
+            if version > _VERSION:
+                raise StoreError(f"{self.path} was written by a newer luthier (store version {version}).")
+            self._database.executescript(_TABLES)
+            if not any(column[1] == "lm" for column in self._database.execute("PRAGMA table_info(attempts)")):
+                self._add_lm()
+            self._database.execute(f"PRAGMA user_version = {_VERSION}")
+            if self._is_small() and self._database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise StoreError(
+                    f"{self.path} is damaged; move it away and run again (its answers will be paid again)."
+                )
 
     def _add_lm(self) -> None:
         """Let attempts name their LM, in a store from before they did."""
@@ -187,11 +271,6 @@ class Store:
             raise
         self._unsettled.clear()
 
-    def _write_unsettled(self) -> None:
-        if self._unsettled:
-            with self._transaction():
-                pass
-
     def _settle_rows(self) -> None:
         if self._unsettled:
             self._database.executemany("UPDATE attempts SET bill = ? WHERE number = ?", self._unsettled)
@@ -201,7 +280,12 @@ class Store:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+            name = getattr(error, "sqlite_errorname", "")
+            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                raise _Busy(
+                    f"{self.path}: {error}: another process holds it; stop that, or use another store."
+                ) from error
+            if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
                 raise StoreError(
                     f"{self.path}: {error}: is the disk full? Nothing recorded is lost; make room, then run again."
                 ) from error

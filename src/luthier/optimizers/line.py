@@ -12,6 +12,7 @@ from luthier.canonical import content_hash
 from luthier.errors import BudgetExhausted, ProgramFailed, UserError
 from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.executor import Executor
+from luthier.evaluation.nothing import check_something_returned
 from luthier.evaluation.rollout import Evaluation, Job, Outcome, Rollout, by_outcome, outcome_json
 from luthier.evaluation.unmetered import UnmeteredWatch, unmetered_sentence
 from luthier.lm.gateway import Gateway
@@ -169,6 +170,7 @@ class Line:
     async def _baseline(self, evaluator: Evaluator) -> dict[str, Any]:
         program = self.setup.program
         rollouts = await scored_rollouts(evaluator, [Job(program.original, row.id) for row in self.setup.scoring])
+        check_something_returned(program, self.setup.metric, self.setup.split.rows, rollouts)
         errors = [rollout for rollout in rollouts if rollout.outcome is Outcome.ERROR]
         if len(errors) > MOST_ERRORS_OF_THE_ORIGINAL * len(rollouts):
             raise ProgramFailed(

@@ -19,7 +19,11 @@ from luthier.program.component import Component
 from luthier.program.lms import LMs
 from luthier.program.predictor import Predictor
 from luthier.program.program import Program, code_hash
+from luthier.program.render import RENDERER
 from luthier.program.text import Text
+
+FORMAT = 2
+"""Of the manifest; raised when it names more than before."""
 
 
 def manifest(
@@ -32,16 +36,25 @@ def manifest(
     budget: Budget | None,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the manifest event; a study whose manifest differs is another study."""
+    """Return the manifest event; a study whose manifest differs is another study.
+
+    So it names all that can change an answer, or a score.
+    """
+    judge = metric.judge_lm
     return {
+        "format": FORMAT,
         "program": program.name,
         "predictors": [_component(component) for component in program.components],
-        "lms": {role: _lm(of.default) for role, of in lms.items()},
+        "lms": {
+            **{role: _lm(of.default) for role, of in lms.items()},
+            **({} if judge is None else {"judge": _lm(judge)}),
+        },
         # Only where there are such, so that manifests from before there were any are still the same.
         **({"predictor_lms": _by_predictor(lms["task"])} if lms["task"].mixed else {}),
         "optimizer": {"name": optimizer.name, "settings": _settings(optimizer)},
         **settings,
         "budget": None if budget is None else asdict(budget),
+        "renderer": RENDERER,
         "code": {"program": code_hash(program.function), "metric": metric.identity},
         "data": {
             "train": _data(split.train),
@@ -75,6 +88,8 @@ def _component(component: Component) -> dict[str, Any]:
         "inputs": [field.name for field in signature.inputs],
         "outputs": [field.name for field in signature.outputs],
         "reasoning": signature.reasoning,
+        # Those of `named` and of constants elsewhere are in no code hash.
+        "settings": {name: value for name, value in asdict(component.settings).items() if value not in (None, ())},
     }
 
 
@@ -85,7 +100,14 @@ def _by_predictor(lms: LMs) -> dict[str, Any]:
 def _lm(lm: LM) -> dict[str, Any]:
     price = None if lm.price is None else asdict(lm.price)
     sampling = {"temperature": lm.temperature, "top_p": lm.top_p, "max_tokens": lm.max_tokens}
-    return {"name": lm.name, "identity": lm.identity, "endpoint": lm.endpoint.value, "price": price, **sampling}
+    return {
+        "name": lm.name,
+        "identity": lm.identity,
+        "endpoint": lm.endpoint.value,
+        "price": price,
+        **sampling,
+        "extra": _jsonable(lm.extra),
+    }
 
 
 def _data(rows: Sequence[Row]) -> dict[str, Any]:

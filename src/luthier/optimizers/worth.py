@@ -60,7 +60,10 @@ def has_gone_on(events: Sequence[Mapping[str, Any]]) -> bool:
 
 def noise_key(program: Program, lms: LMs, metric: Metric) -> str:
     """Name what was measured of a program as it is, by these LMs and this metric, in the store."""
-    answering = [[name, lm.identity, lm.temperature, lm.top_p] for name, lm in sorted(lms.by_name.items())]
+    answering = [
+        [name, lm.identity, lm.temperature, lm.top_p, *([dict(lm.extra)] if lm.extra else [])]
+        for name, lm in sorted(lms.by_name.items())
+    ]
     return f"noise/{content_hash([program.original.key, program.original.fingerprints, answering, metric.identity])}"
 
 

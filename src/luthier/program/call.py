@@ -106,7 +106,8 @@ def own_body(call: PendingCall) -> Iterator[None]:
         refused = call.own[-1][1] if call.own else None
         if call.answered or refused is None or refused.refusal is None:
             raise
-        said = Unparseable(f"the LM refused: {refused.refusal}", text=refused.text, predictor=call.predictor.name)
+        name = call.predictor.name
+        said = Unparseable(f"the LM refused: {refused.refusal}", text=refused.text, predictor=name, refused=True)
         _record_own_failure(call, said)
         noted = True
         raise said from error
@@ -312,6 +313,7 @@ def _finish(call: PendingCall, completion: Completion) -> Any:
     try:
         parsed = read_answer(call.predictor.signature, completion)
     except Unparseable as error:
+        error.refused = completion.refusal is not None or completion.finish_reason == "content_filter"
         _record_failure(call, completion, error)
         raise
     call.run.record(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextvars
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from luthier.canonical import uniform_order
-from luthier.errors import BudgetExhausted, ConfigError, LMError, StudyPaused
+from luthier.errors import ConfigError
+from luthier.lm.faults import ENDS_ALL, INFRASTRUCTURE, GivenUp
 from luthier.lm.request import Usage
 from luthier.program.candidate import Candidate
 from luthier.program.trace import Call, Trace
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from luthier.lm.lm import LM
     from luthier.program.component import Component
     from luthier.program.lms import Answered, LMs
+
+
+_GIVEN_UP = "the program gave a call up before the LM had answered; what depends on time is no score"
 
 
 @dataclass(slots=True)
@@ -56,6 +62,8 @@ class Run:
     """Outside a study: it may live as long as a service, so it keeps neither trace nor counts."""
     _lock: Any = field(default_factory=threading.Lock, repr=False)
     """Guards the counts and ``_met``: users may call predictors from threads of their own."""
+    _waiting: int = field(default=0, repr=False)
+    """How many calls have no answer yet."""
     _calls: dict[str, int] = field(default_factory=dict, repr=False)
     _same: dict[str, int] = field(default_factory=dict, repr=False)
     _met: set[str] = field(default_factory=set, repr=False)
@@ -120,14 +128,32 @@ class Run:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Keep in mind what a call to the LM fails with."""
+        """Keep in mind what keeps the LM, or the store, from answering, a cancellation of the call included."""
+        with self._lock:
+            self._waiting += 1
         try:
             yield
-        except (LMError, BudgetExhausted, StudyPaused) as error:
-            # One of a kind will do, since user code may ask again and again; nobody reads those outside a study.
-            if not self.ambient and type(error) not in map(type, self.failures):
-                self.failures.append(error)
+        except (*ENDS_ALL, *INFRASTRUCTURE) as error:
+            self._note_failure(error)
             raise
+        except (asyncio.CancelledError, concurrent.futures.CancelledError):
+            self._note_failure(GivenUp(_GIVEN_UP))
+            raise
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    @property
+    def unanswered(self) -> list[Exception]:
+        """What kept the LM from answering; calls that wait while the program has ended were given up by it, too."""
+        with self._lock:
+            late = self._waiting > 0 and not any(isinstance(failure, GivenUp) for failure in self.failures)
+        return [*self.failures, *([GivenUp(_GIVEN_UP)] if late else [])]
+
+    def _note_failure(self, error: Exception) -> None:
+        # One of a kind will do, since user code may ask again and again; nobody reads those outside a study.
+        if not self.ambient and type(error) not in map(type, self.failures):
+            self.failures.append(error)
 
     def judge(self) -> Run:
         """Return the run for this run's metric: no candidate, a trace that nobody reads, the role of a judge."""
@@ -142,6 +168,32 @@ class Run:
         )
 
 
+class LostCalls:
+    """Predictors called where there is no run, for one in a thread that a program started without its context.
+
+    Such a thread's error reaches nobody, so it is told with what the program makes of the missing answer.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._latest: dict[str, tuple[int, ConfigError]] = {}
+        self._lock = threading.Lock()  # guards both
+
+    def note(self, predictor: str, error: ConfigError) -> None:
+        """Keep in mind that this predictor's call was lost."""
+        with self._lock:
+            self.count += 1
+            self._latest[predictor] = (self.count, error)
+
+    def since(self, count: int, predictors: Collection[str]) -> ConfigError | None:
+        """Return the error of a call of one of these predictors after that many calls were lost, or None."""
+        with self._lock:
+            found = [self._latest[name] for name in predictors if name in self._latest]
+        return next((error for number, error in found if number > count), None)
+
+
+lost_calls = LostCalls()
+"""Those of this process."""
 _current: contextvars.ContextVar[Run | None] = contextvars.ContextVar("luthier_run", default=None)
 
 

@@ -69,7 +69,7 @@ def load_prompts(directory: str | os.PathLike[str]) -> tuple[dict[str, Prompt], 
     if not (folder / _INDEX).exists() and (folder / "prompts" / _INDEX).exists():
         folder = folder / "prompts"
     index = _read_index(folder / _INDEX)
-    _load_images(folder / IMAGES)
+    images = _load_images(folder / IMAGES)
     stems = file_stems(index)
     prompts = {}
     for name, entry in index.items():
@@ -81,6 +81,7 @@ def load_prompts(directory: str | os.PathLike[str]) -> tuple[dict[str, Prompt], 
         except ValueError as error:
             raise CandidateError(f"{folder / _INDEX}: {name!r} is of a kind that is not known: {error}") from error
         prompts[name] = Prompt(instruction, _read_demos(demos) if expected else (), kind)
+    del images  # the demos hold theirs
     fingerprints = {name: entry["fingerprint"] for name, entry in index.items() if entry.get("fingerprint")}
     return prompts, fingerprints
 
@@ -109,10 +110,10 @@ def _save_images(folder: Path, prompts: Mapping[str, Prompt]) -> None:
         (folder / image.file_name).write_bytes(image.content)
 
 
-def _load_images(folder: Path) -> None:
-    """Make the images of a candidate's demos known."""
-    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        Image(file.read_text() if file.suffix == ".url" else file)
+def _load_images(folder: Path) -> list[Image]:
+    """Return the images of a candidate's demos, which are known as long as somebody holds them."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else ()
+    return [Image(file.read_text() if file.suffix == ".url" else file) for file in files]
 
 
 def _bytes(text: str) -> bytes:

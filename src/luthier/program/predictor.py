@@ -23,7 +23,7 @@ from luthier.program.call import (
     record_own,
 )
 from luthier.program.candidate import Kind, Prompt
-from luthier.program.context import current_run, outside_run
+from luthier.program.context import current_run, lost_calls, outside_run
 from luthier.program.inputs import normal_inputs
 from luthier.program.inspect_signature import (
     AUTO,
@@ -45,7 +45,7 @@ __all__ = ["AUTO", "BoundPredictor", "Predictor", "predict", "predictor", "promp
 _OUTSIDE = (
     "predictor {!r} was called outside of any run: use `with lt.use(lm): ...`, or call the program through "
     "lt.bind(program, lm=lm), which works from any thread. A thread that the program starts itself needs its context: "
-    "pool.submit(contextvars.copy_context().run, ...)"
+    "pool.submit(contextvars.copy_context().run, ...), or as the target of threading.Thread"
 )
 
 P = ParamSpec("P")
@@ -204,6 +204,11 @@ class Predictor(Generic[P, R]):
         return self._body is Body.OWN
 
     @property
+    def is_empty(self) -> bool:
+        """Whether it has no body but its docstring."""
+        return self._body is Body.EMPTY
+
+    @property
     def function(self) -> Callable[P, R]:
         """The function it was made from."""
         return self._function
@@ -319,7 +324,9 @@ class Predictor(Generic[P, R]):
         if run is None and self.makes_own_call and not open_studies:
             run = outside_run()  # nobody listens, so the body works as it did before it was a predictor
         if run is None:
-            raise ConfigError(_OUTSIDE.format(self.name))
+            lost = ConfigError(_OUTSIDE.format(self.name))
+            lost_calls.note(self.name, lost)
+            raise lost
         if not self.is_async and not run.ambient and loop_is_running():
             raise ConfigError(
                 f"predictor {self.name!r} is sync, but was called on a running event loop, which it would block: "

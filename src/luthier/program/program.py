@@ -12,6 +12,7 @@ from luthier.errors import CandidateError, DataError, DiscoveryError
 from luthier.program.candidate import Candidate, Kind
 from luthier.program.component import Component, check_fit
 from luthier.program.predictor import BoundPredictor, Predictor
+from luthier.program.returns import check_returns
 from luthier.program.source import code_hash, source_of
 from luthier.program.text import HoldsTexts, Text
 from luthier.program.walk import find_components, place_of, texts_of, unwrapped
@@ -124,9 +125,15 @@ def discover(function: Callable[..., Any], predictors: Sequence[Tunable] | None 
         predictors: predictors, and templates or tools, or single texts of them.
 
     Raises:
-        DiscoveryError: no component, or two of one name; the message says where they are.
+        DiscoveryError: no component, or two of one name; the message says where they are. Or the program, or a
+            predictor's body, can be seen to return no value.
     """
     program = find_program(function, predictors)
+    if not isinstance(function, Predictor | BoundPredictor):
+        check_returns(function, f"the program {program.name}")
+    for predictor in program.predictors:
+        if not predictor.is_empty:
+            check_returns(predictor.function, f"predictor {predictor.name!r}")
     if not program.tuned:
         raise DiscoveryError(
             f"{program.name} calls no predictor that can be found: decorate the functions that call the LM with "

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from luthier.lm.images import Image, known_images
+
 
 class Kind(enum.StrEnum):
     """What a component is."""
@@ -71,6 +73,11 @@ class Demo:
     outputs: Mapping[str, Any]
     reasoning: str | None = None
     provenance: Provenance | None = field(default=None, compare=False)
+    _images: tuple[Image, ...] = field(init=False, repr=False, compare=False)
+    """Those that its values name by hash, where they are known: they live as long as it does."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_images", known_images(self.inputs))
 
     def to_json(self) -> dict[str, Any]:
         """Return the demo as JSON, provenance included."""

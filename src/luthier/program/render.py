@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from luthier.lm.lm import LM
 
 
+RENDERER = 1
+"""Version of the renderers; raised when the same candidate and inputs become another request, or an answer is read
+otherwise: a study in the midst of its search would compare what cannot be compared."""
+
 _OPENINGS: dict[tuple[int, int, bool], tuple[Signature, Prompt, tuple[Message, ...]]] = {}
 _MOST_OPENINGS = 64
 

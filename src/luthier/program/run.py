@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from luthier.errors import ConfigError
 from luthier.lm.user_code import in_daemon_thread
 from luthier.program.context import Run, running
 from luthier.program.program import Program
+from luthier.program.returns import check_prediction
 from luthier.program.trace import Trace
 
 T = TypeVar("T")
@@ -24,15 +23,14 @@ async def run_program(program: Program, inputs: Mapping[str, Any], run: Run, the
     if program.is_async:
         with running(run):
             prediction = await program.call(inputs)
+        check_prediction(prediction, program.name, is_async=True)
         with running(run.judge()):
             return then(prediction, run.trace)
 
     def work() -> T:
         with running(run):
             prediction = program.call(inputs)
-        if inspect.iscoroutine(prediction):
-            prediction.close()
-            raise ConfigError(f"{program.name} is not `async def`, but returned a coroutine: make it `async def`")
+        check_prediction(prediction, program.name, is_async=False)
         with running(run.judge()):
             return then(prediction, run.trace)
 

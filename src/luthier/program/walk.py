@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dis
 import functools
+import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from luthier.program.component import Component
+from luthier.program.mentions import in_slots, mentions
 from luthier.program.predictor import BoundPredictor, Predictor
 from luthier.program.text import Text
 
@@ -117,8 +118,9 @@ class _Walk:
             case dict():
                 self._all(thing.values(), depth)
             case type():
-                if self._is_user(thing.__module__):
-                    self._all(vars(thing).values(), depth)
+                for kind in thing.__mro__:
+                    if self._is_user(kind.__module__):
+                        self._all(vars(kind).values(), depth)
             case _:
                 self._instance(thing, depth)
 
@@ -135,7 +137,7 @@ class _Walk:
                 self.visit(part, depth)
         if not self._is_user(type(thing).__module__):
             return
-        self._all(getattr(thing, "__dict__", {}).values(), depth)
+        self._all([*getattr(thing, "__dict__", {}).values(), *in_slots(thing)], depth)
         call = inspect.getattr_static(type(thing), "__call__", None)
         if isinstance(call, FunctionType | Predictor):
             self.visit(call, depth, thing)
@@ -150,7 +152,7 @@ class _Walk:
             return
         if function not in self.functions:
             self.functions.append(function)
-        for mentioned in _mentions(function, instance):
+        for mentioned in mentions(function, instance, self._is_user):
             self.visit(mentioned.thing, 0, mentioned.owner)
         for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self.visit(default, 0)
@@ -166,60 +168,14 @@ class _Walk:
         return top not in sys.stdlib_module_names and not _is_installed(top)
 
 
-class _Mention:
-    """Something that a function's code names, and the instance it is an attribute of."""
-
-    __slots__ = ("owner", "thing")
-
-    def __init__(self, thing: Any, owner: Any = None) -> None:
-        self.thing = thing
-        self.owner = owner
-
-
-def _mentions(function: FunctionType, instance: Any) -> Iterator[_Mention]:
-    names = dict(function.__globals__)
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
-        try:
-            names[name] = cell.cell_contents
-        except ValueError:  # not filled yet
-            continue
-    first = function.__code__.co_varnames[:1]
-    yield from _mentions_of(function.__code__, names, {first[0]: instance} if first and instance is not None else {})
-
-
-def _mentions_of(code: CodeType, names: dict[str, Any], own: dict[str, Any]) -> Iterator[_Mention]:
-    """Follow every chain such as ``module.thing.method`` or ``self.stage`` as far as it can be followed."""
-    current: Any = None
-    follows = False
-    for step in dis.get_instructions(code):
-        if step.opname.startswith(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_FAST", "LOAD_CLASSDEREF")):
-            known = names if not step.opname.startswith("LOAD_FAST") else {}
-            name = step.argval if isinstance(step.argval, str) else ""
-            scope = own if name in own else known
-            follows = name in scope
-            current = scope.get(name)
-            if follows and scope is not own:
-                yield _Mention(current)
-        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and follows:
-            owner = current
-            try:
-                current = inspect.getattr_static(owner, step.argval)
-            except AttributeError:
-                follows = False
-                continue
-            is_part = isinstance(current, FunctionType | Predictor) and not isinstance(owner, type | ModuleType)
-            yield _Mention(current, owner if is_part else None)
-        elif step.opname not in ("PUSH_NULL", "CACHE", "PRECALL", "EXTENDED_ARG"):
-            follows = False
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _mentions_of(constant, names, own)
-
-
 def _package(module: str) -> str:
     return module.partition(".")[0]
 
 
 def _is_installed(package: str) -> bool:
-    file = getattr(sys.modules.get(package), "__file__", None)
+    if package in sys.modules:
+        file = getattr(sys.modules[package], "__file__", None)
+    else:
+        spec = importlib.util.find_spec(package)
+        file = None if spec is None else spec.origin
     return file is not None and any(part in ("site-packages", "dist-packages") for part in Path(file).parts)

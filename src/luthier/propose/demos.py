@@ -76,13 +76,21 @@ def labeled_demos(
             if outputs is None or any(field.name not in columns for field in inputs):
                 continue
             provenance = Provenance(DemoSource.LABELED, example=row.id, predictor=name)
-            demos[name].append(Demo(_chosen(columns, inputs), outputs, None, provenance))
+            values = _normal(columns, inputs)  # which holds the images until the demo does
+            demos[name].append(Demo(_json(values), outputs, None, provenance))
     return demos
 
 
 def _chosen(values: Mapping[str, Any], fields: tuple[Field, ...]) -> dict[str, Any]:
-    known = {field.name: values[field.name] for field in fields if field.name in values}
-    return {name: value_to_json(value) for name, value in normal_inputs(fields, known).items()}
+    return _json(_normal(values, fields))
+
+
+def _normal(values: Mapping[str, Any], fields: tuple[Field, ...]) -> dict[str, Any]:
+    return normal_inputs(fields, {field.name: values[field.name] for field in fields if field.name in values})
+
+
+def _json(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value_to_json(value) for name, value in values.items()}
 
 
 def _labels(columns: Mapping[str, Any], fields: tuple[Field, ...]) -> dict[str, Any] | None:

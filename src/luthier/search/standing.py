@@ -95,16 +95,16 @@ def fully_evaluated(history: Iterable[Trial], pending: Iterable[Ask] = ()) -> se
 
 
 def dropped(history: Iterable[Trial]) -> set[Point]:
-    """Return the points that raised three times: never asked again, and never chosen.
+    """Return the points that raised or were refused three times: never asked again, and never chosen.
 
-    An example on which the original raises, too, counts against nobody; nor is the original ever dropped.
+    An example on which the original is, too, counts against nobody; nor is the original ever dropped.
     """
     history = list(history)
-    excused = {o.example for trial in history if trial.prior for o in trial.observations if o.outcome == "error"}
+    excused = {o.example for trial in history if trial.prior for o in trial.observations if o.disqualifies}
     errors: dict[Point, set[tuple[str, int]]] = {}
     for trial in history:
         for o in trial.observations:
-            if o.outcome == "error" and o.example not in excused:
+            if o.disqualifies and o.example not in excused:
                 errors.setdefault(o.point, set()).add((o.example, o.repeat))
     return {point for point, cells in errors.items() if len(cells) >= _ERRORS_THAT_DROP}
 

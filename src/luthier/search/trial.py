@@ -45,7 +45,12 @@ class Observation:
     measures: Mapping[str, float] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
-    """What the journal says of it, further facts included, which the search does not interpret."""
+    """What the journal says of it, further facts included, of which the search interprets ``refused`` alone."""
+
+    @property
+    def disqualifies(self) -> bool:
+        """Whether a few such drop the point: what it stands for raised, or was refused as too long or flagged."""
+        return self.outcome == "error" or bool(self.detail.get("refused"))
 
 
 @dataclass(frozen=True, slots=True)

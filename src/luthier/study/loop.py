@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from luthier.errors import BudgetExhausted, JournalError
+from luthier.errors import BudgetExhausted
 from luthier.search.space import Point, Space
 from luthier.search.trial import Ask, Observation, Purpose, Strategy, Trial, in_order, observation_json, observation_of
 
@@ -80,17 +80,15 @@ class Loop:
     def _ask(
         self, space: Space, history: Sequence[Trial], first: int, recorded: Sequence[Ask], append: Append
     ) -> list[Ask]:
-        """Return the next batch; those ``recorded`` before an interruption are asked again, identically."""
-        asks: list[Ask] = []
+        """Return the next batch, which begins with those ``recorded`` before an interruption."""
+        # Used, not asked again and compared: after an upgrade the strategy may ask otherwise, and was answered already.
+        asks = list(recorded)
         while len(asks) < self.batch:
             number = first + _own(history) + len(asks)
             ask = self.strategy.ask(space, history, asks, random.Random(f"{self.seed}/{number}"))
-            if len(asks) < len(recorded) and ask != recorded[len(asks)]:
-                raise JournalError(f"trial {number}: the journal has {recorded[len(asks)]}, the strategy asks {ask}")
             if ask is None:
                 break
-            if len(asks) >= len(recorded):
-                append("ask", _ask_json(number, ask))
+            append("ask", _ask_json(number, ask))
             asks.append(ask)
         return asks
 

@@ -14,40 +14,49 @@ _ABSENT = object()
 _SHOWN = 60
 _LISTED = 12
 _BUDGET = "budget"
+_FORMAT = "format"
+_UNSAID: Mapping[str, Any] = {_FORMAT: 1, "renderer": 1}
+"""What manifests do not say that are older than the saying of it."""
 
 
-def find_differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Return one line for each difference between two JSON values: where, what it was, what it is."""
+def find_differences(old: Any, new: Any, path: str = "", *, older: bool = False) -> list[str]:
+    """Return one line for each difference between two JSON values: where, what it was, what it is.
+
+    What an ``older`` one does not name, it cannot differ in.
+    """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return [
             line
             for key in dict.fromkeys([*old, *new])
             for line in find_differences(
-                old.get(key, _ABSENT), new.get(key, _ABSENT), f"{path}.{key}" if path else str(key)
+                old.get(key, _ABSENT), new.get(key, _ABSENT), f"{path}.{key}" if path else str(key), older=older
             )
         ]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         return [
             line
             for i, (before, after) in enumerate(zip(old, new, strict=True))
-            for line in find_differences(before, after, f"{path}[{i}]")
+            for line in find_differences(before, after, f"{path}[{i}]", older=older)
         ]
-    same = type(old) is type(new) and old == new
+    same = (type(old) is type(new) and old == new) or (older and old is _ABSENT)
     return [] if same else [f"{path or 'manifest'}: was {_shown(old)}, is {_shown(new)}"]
 
 
 def check_manifest(where: Path, old: Mapping[str, Any], new: Mapping[str, Any], accept: Collection[str]) -> None:
     """Let a study be continued with ``new`` in place of ``old``.
 
-    Everything must be the same, apart from a raised budget and the top-level keys to ``accept``.
+    Everything must be the same, apart from a raised budget and the top-level keys to ``accept``. A manifest of an older
+    ``format`` is held to what it names: later versions of luthier name more, and an upgrade must not strand a study.
 
     Raises:
         StudyMismatch: the message names each difference, and what to do.
     """
-    ignored = {_BUDGET, *accept}
+    old, new = {**_UNSAID, **old}, {**_UNSAID, **new}
+    ignored = {_BUDGET, _FORMAT, *accept}
     lines = find_differences(
         {key: value for key, value in old.items() if key not in ignored},
         {key: value for key, value in new.items() if key not in ignored},
+        older=old[_FORMAT] < new[_FORMAT],
     )
     lines += [f"{line} (a budget may only be raised)" for line in _lowered(old.get(_BUDGET), new.get(_BUDGET))]
     if not lines:

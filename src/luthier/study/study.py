@@ -171,7 +171,6 @@ class Study:
 
         Raises:
             ValueError: the study had a loop before, ``batch`` is below one, or ``evaluate`` left an example out.
-            JournalError: the journal's asks are not those of this strategy.
         """
         if self._looped:
             raise ValueError("a study has one loop")

@@ -46,10 +46,12 @@ class Charge:
         if self._ledger is None:
             return self._counted(call, await self._inner.complete(call))
         reservation = await self._ledger.reserve(worst_case(self._lm, call.request), call.role)
-        attempt = None if self._book is None else self._book.open(call.role, reservation.amounts, self._lm.identity)
         call.sent = False
+        attempt: int | None = None
         bill: dict[str, float] | None = None
         try:
+            if self._book is not None:
+                attempt = await self._book.open(call.role, reservation.amounts, self._lm.identity)
             completion = await self._inner.complete(call)
             bill = bill_of(completion.usage, self._price)
         except (RateLimited, AccessDenied, RequestRejected):
@@ -58,9 +60,9 @@ class Charge:
         finally:
             if not call.sent:
                 bill = {}
+            self._ledger.settle(reservation, bill)
             if attempt is not None and self._book is not None and bill is not None:
                 self._book.settle(attempt, bill)
-            self._ledger.settle(reservation, bill)
         return self._counted(call, completion)
 
     def _counted(self, call: Call, completion: Completion) -> Completion:
@@ -75,13 +77,17 @@ class Book:
         self._store = store
         self._study = study
 
-    def open(self, role: str, amounts: Mapping[str, float], lm: str) -> int:
+    async def open(self, role: str, amounts: Mapping[str, float], lm: str) -> int:
         """Write an attempt at an LM down with its worst case, and return its number."""
-        return self._store.open_attempt(self._study, role, amounts, lm)
+        return await self._store.aopen_attempt(self._study, role, amounts, lm)
 
     def settle(self, attempt: int, bill: Mapping[str, float]) -> None:
         """Write down what an attempt was charged."""
         self._store.settle_attempt(attempt, bill)
+
+    def declare(self, role: str, bill: Mapping[str, float], lm: str) -> None:
+        """Write down what was spent without the gateway; it blocks the calling thread."""
+        self.settle(self._store.open_attempt(self._study, role, bill, lm), bill)
 
 
 def worst_case(lm: LM, request: Request) -> dict[str, float]:

@@ -21,7 +21,7 @@ class LookUp:
 
     async def complete(self, call: Call) -> Completion:
         """Return the stored answer, else what the inner layer answers."""
-        known = None if self._store is None else self._store.get(call.key)
+        known = None if self._store is None else await self._store.aget(call.key)
         if known is None:
             return await self._inner.complete(call)
         self._on_hit()
@@ -79,5 +79,5 @@ class Record:
         """Return the inner layer's answer, stored."""
         completion = await self._inner.complete(call)
         if self._store is not None:
-            self._store.put(call.key, self._lm_identity, completion)
+            await self._store.aput(call.key, self._lm_identity, completion)
         return completion
