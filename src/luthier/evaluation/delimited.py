@@ -42,7 +42,7 @@ def read_delimited(text: str, where: str) -> Delimited:
         separator, text, lines_before = declared.group(1), text[declared.end() :], 1
     else:
         separator = _separator(text)
-    records = [(lines_before + line, cells) for line, cells in _records(text, separator, where, lines_before)]
+    records = list(_records(text, separator, where, lines_before))
     if not records:
         return Delimited((), ())
     (header_line, header), *rows = records
@@ -63,11 +63,10 @@ def _records(text: str, separator: str, where: str, lines_before: int) -> Iterat
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                yield reader.line_num, cells
+                yield lines_before + reader.line_num, cells
     except csv.Error as error:
-        raise DataError(
-            f"{where}:{lines_before + reader.line_num}: this line is not CSV separated by {_spoken(separator)} ({error})"
-        ) from error
+        line = lines_before + reader.line_num
+        raise DataError(f"{where}:{line}: this is not CSV separated by {_spoken(separator)} ({error})") from error
 
 
 def _separator(text: str) -> str:

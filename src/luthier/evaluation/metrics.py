@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.canonical import canonical_json, content_hash
 from luthier.errors import MetricError, Unavailable, Unparseable
-from luthier.evaluation.compare import FieldMetric, contained, equal, numbers_agree, plain, same_words, token_overlap
+from luthier.evaluation.compare import (
+    FieldMetric,
+    contained,
+    equal,
+    numbers_agree,
+    plain,
+    same_items,
+    same_words,
+    token_overlap,
+)
 from luthier.evaluation.rollout import Score
 from luthier.program.trace import Trace
 from luthier.types import Role
@@ -37,7 +46,16 @@ contains = FieldMetric("contains", contained)
 """1 where the label's words occur in the prediction, without case, punctuation, and articles, else 0."""
 
 numeric_match = FieldMetric("numeric_match", numbers_agree, tolerance=1e-6)
-"""1 where the last number of the prediction is within ``tolerance`` of the label's, else 0."""
+"""1 where the last number of the prediction is within ``tolerance`` of the label's, else 0.
+
+Numbers are read as people write them: ``3,5``, ``1.234,50``, ``12 500 €``, ``−3``, ``1/2``, ``2 × 10³``, ``12 %``.
+"""
+
+set_match = FieldMetric("set_match", same_items, whole_lists=True)
+"""1 where prediction and label hold the same items in any order, else 0; duplicates and case do not count.
+
+A text is read as a list in JSON or Python, or as items between line ends, semicolons, bars, or commas.
+"""
 
 
 @dataclass(frozen=True, slots=True)
