@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -391,6 +392,81 @@ class TestUsersMetrics:
     def test_a_metric_of_the_wrong_shape_is_told(self, metric: Any) -> None:
         with pytest.raises(MetricError, match=r"example, prediction"):
             Metric.of(metric)
+
+    @pytest.mark.parametrize(
+        "feedback", ["", "too long", {"queue": "name a team"}, {}, MappingProxyType({"queue": "", "reply": "shorter"})]
+    )
+    def test_a_score_with_feedback_may_come_in_any_form_that_peers_return(self, feedback: Any) -> None:
+        class Judged:
+            score = 0.5
+
+        judged = Judged()
+        judged.feedback = feedback  # type: ignore[attr-defined]
+        told = feedback if isinstance(feedback, str) else dict(feedback)
+        for returned in (
+            Score(0.5, feedback),
+            {"score": 0.5, "feedback": feedback},
+            MappingProxyType({"score": np.float64(0.5), "feedback": feedback, "notes": 1}),
+            SimpleNamespace(score=0.5, feedback=feedback),
+            judged,
+        ):
+            assert scored(lambda example, prediction, made=returned: made) == Score(0.5, told)
+
+    @pytest.mark.parametrize("returned", [{"score": True}, {"score": 1, "feedback": None}, SimpleNamespace(score=1)])
+    def test_feedback_may_be_left_out(self, returned: Any) -> None:
+        assert scored(lambda example, prediction: returned) == Score(1.0)
+
+    def test_measures_come_along(self) -> None:
+        returned = {"score": 1, "feedback": "", "measures": {"length": 3}}
+        assert scored(lambda example, prediction: returned) == Score(1.0, measures={"length": 3.0})
+
+    @pytest.mark.parametrize(
+        "returned",
+        [
+            {"feedback": "no score"},
+            {"score": None, "feedback": ""},
+            {"score": "1"},
+            {"score": 3, "feedback": ""},
+            {"score": 1, "feedback": 3},
+            {"score": 1, "feedback": {"queue": None}},
+            Score(1.0, {1: "x"}),  # type: ignore[dict-item]
+            SimpleNamespace(score=float("nan")),
+        ],
+    )
+    def test_feedback_without_a_score_and_scores_that_are_none_are_told(self, returned: Any) -> None:
+        with pytest.raises(MetricError, match=r"(?s)returned .*score.*species='setosa'"):
+            scored(lambda example, prediction: returned)
+
+    def test_gepas_form_is_asked_about_the_whole_program(self) -> None:
+        asked: list[tuple[Any, ...]] = []
+
+        def gepa(gold: Any, pred: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None) -> Any:
+            asked.append((trace, pred_name, pred_trace))
+            return {"score": float(pred == gold.species), "feedback": "look at the petal"}
+
+        def required(gold: Any, pred: Any, trace: Any, pred_name: str | None, pred_trace: Any) -> float:
+            asked.append((trace, pred_name, pred_trace))
+            return 1.0
+
+        def keyword(gold: Any, pred: Any, *, pred_name: str | None, other: Any) -> float:
+            asked.append((other, pred_name, other))
+            return 1.0
+
+        def alone(gold: Any, pred: Any, pred_name: Any) -> float:
+            asked.append((None, pred_name, None))
+            return 1.0
+
+        class Gepa:
+            def __call__(self, gold: Any, pred: Any, trace: Any, pred_name: Any = "x", pred_trace: Any = "x") -> float:
+                asked.append((trace, pred_name, pred_trace))
+                return 1.0
+
+        trace = Trace()
+        assert scored(gepa, trace=trace) == Score(1.0, "look at the petal")
+        assert [scored(one, trace=trace).value for one in (required, keyword, alone, Gepa())] == [1.0] * 4
+        nothing = (None, None, None)
+        assert asked == [nothing, (trace, None, None), nothing, nothing, (trace, None, None)]
+        assert [Metric.of(one).needs_trace for one in (gepa, required, keyword, alone)] == [False, True, False, False]
 
     def test_metrics_may_be_objects_and_partials(self) -> None:
         class Same:
