@@ -119,13 +119,13 @@ def equal(label: Any, value: Any) -> bool:
         label = sorted(label, key=repr)  # as ``plain`` does with the set
     value = plain(value)
     if isinstance(label, str) != isinstance(value, str):
-        return bool(_composed(_as_text(label)) == _composed(_as_text(value)))
+        return bool(_composed(as_text(label)) == _composed(as_text(value)))
     return bool(_composed(label) == _composed(value))
 
 
 def same_words(label: Any, value: Any) -> bool:
     """Say whether label and prediction agree after ``normalize``."""
-    return normalize(_as_text(label)) == normalize(_as_text(plain(value)))
+    return normalize(as_text(label)) == normalize(as_text(plain(value)))
 
 
 def same_items(label: Any, value: Any) -> bool:
@@ -135,7 +135,7 @@ def same_items(label: Any, value: Any) -> bool:
 
 def token_overlap(label: Any, value: Any) -> float:
     """Return the F1 of the prediction's words against the label's (SQuAD)."""
-    right, given = normalize(_as_text(label)).split(), normalize(_as_text(plain(value))).split()
+    right, given = normalize(as_text(label)).split(), normalize(as_text(plain(value))).split()
     if not right or not given:
         return float(right == given)
     common = sum((Counter(right) & Counter(given)).values())
@@ -144,7 +144,7 @@ def token_overlap(label: Any, value: Any) -> float:
 
 def contained(label: Any, value: Any) -> bool:
     """Say whether the label's words occur in the prediction, one after the other."""
-    wanted, given = normalize(_as_text(label)), normalize(_as_text(plain(value)))
+    wanted, given = normalize(as_text(label)), normalize(as_text(plain(value)))
     if not wanted:
         return not given
     # Whole words only ("no" is not in "know"), without asking scripts that write no blanks for any.
@@ -238,7 +238,7 @@ def _literal(text: str) -> list[Any] | None:
 
 def _item_keys(value: Any) -> frozenset[str]:
     return frozenset(
-        canonical_json(item) if isinstance(item, list | dict) else " ".join(folded(_as_text(item)).split())
+        canonical_json(item) if isinstance(item, list | dict) else " ".join(folded(as_text(item)).split())
         for item in map(plain, items_of(value))
     )
 
@@ -259,7 +259,8 @@ def _is_mark(char: str) -> bool:
     return unicodedata.category(char).startswith("P") or unicodedata.category(char) == "Cf"
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return a label or a prediction as the text it is compared as."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value).strip()

@@ -36,6 +36,8 @@ def advice(
     """Return the sentence."""
     if checked["stop"]:
         return str(checked["sentence"])
+    if checked["mean"] == 0 and (warnings := checked.get("warnings")):
+        return f"Look at the examples first: {warnings[-1]}"
     unreadable = checked["unparseable"]
     if sum(unreadable.values()) >= MUCH_UNREADABLE:
         worst = max(unreadable, key=lambda name: unreadable[name])
@@ -43,7 +45,8 @@ def advice(
             f"Mend the form first: {_percent(sum(unreadable.values()))} of runs could not be read, "
             f"{_percent(unreadable[worst])} because of {worst!r}; demonstrations often help, and a larger max_tokens."
         )
-    room, detectable = 1 - checked["mean"], checked["smallest_detectable"]
+    # What no answer can match is not there to win.
+    room, detectable = 1 - checked["mean"] - checked.get("unmet", 0.0), checked["smallest_detectable"]
     if noise is not None and noise.low >= MUCH_NOISE:
         return (
             f"Quieten it first: the same prompts asked twice score differently on {_percent(noise.flips)} of examples, "
@@ -60,7 +63,9 @@ def advice(
         said = (
             f"Worth trying: of {_points(room)} there are to win, gains from about {_points(detectable)} on can be shown"
         )
-    return f"{said}; {_where(demos, instructions, promising)}{_ceiling(strong)}."
+    unmet = checked.get("unmet", 0.0)
+    lost = f"; {_percent(unmet)} of the labels cannot match any answer: mend these first" if unmet else ""
+    return f"{said}{lost}; {_where(demos, instructions, promising)}{_ceiling(strong)}."
 
 
 def _where(demos: Gain | None, instructions: Gain | None, promising: Promising | None) -> str:
