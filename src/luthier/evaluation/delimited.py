@@ -85,7 +85,7 @@ def _separator(text: str) -> str:
     return max(_SEPARATORS, key=fit)  # the first of equals: the comma
 
 
-def _as_wide(cells: Sequence[str], width: int, place: str, separator: str) -> Sequence[str]:
+def _as_wide(cells: list[str], width: int, place: str, separator: str) -> list[str]:
     """Return a row as wide as the header; separators too many at its end are nothing."""
     if len(cells) < width or any(cell.strip() for cell in cells[width:]):
         raise DataError(

@@ -163,7 +163,8 @@ def _remedy(metric: FieldMetric, column: str, labels: Sequence[Any], shape: Shap
         return f"A label that is a mapping (of {fields}) is compared whole: make a column of the field you mean"
     if all(label is None or label == "" for label in labels):
         return "Leave out the rows that have no label, or fill it in"
-    for other in (normalized_match, set_match, numeric_match):
+    fitting = {Kind.INTEGER: numeric_match, Kind.NUMBER: numeric_match, Kind.LIST: set_match}
+    for other in (fitting.get(shape.kind, normalized_match), normalized_match, set_match, numeric_match):
         if other.__name__ != metric.__name__ and all(can_match(other, shape, label) for label in labels):
             return f"Use lt.{other.__name__}({column!r}), which reads them as the same"
     mapped = _mapping(labels, shape)

@@ -257,7 +257,7 @@ def _as_score(returned: Any) -> Score | None:
     if isinstance(returned, Mapping):
         if "score" not in returned:
             return None
-        found = {name: returned.get(name) for name in ("score", "feedback", "measures")}
+        found: dict[str, Any] = {name: returned.get(name) for name in ("score", "feedback", "measures")}
     elif hasattr(returned, "score"):
         found = {name: getattr(returned, name, None) for name in ("score", "feedback", "measures")}
     else:

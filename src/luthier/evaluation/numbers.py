@@ -64,8 +64,8 @@ def number_of(value: Any) -> Number | None:
     if not isinstance(value, str):
         return None
     found = list(_numbers(_in_ascii(value)))
-    apart = [number for number, is_glued in found if not is_glued]
-    return (apart or [number for number, _ in found] or [None])[-1]
+    apart = [number for number, is_glued in found if not is_glued] or [number for number, _ in found]
+    return apart[-1] if apart else None
 
 
 def _numbers(text: str) -> Iterator[tuple[Number, bool]]:

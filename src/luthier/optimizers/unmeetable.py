@@ -157,6 +157,8 @@ def _label(metric: Metric, row: Row, hidden: frozenset[str]) -> str:
         column = compared.column(row.example)
         return _PRIVATE if column in hidden else _quoted(row.example[column])
     shown = {name: value for name, value in row.labels.items() if name not in hidden}
+    if len(row.labels) == 1:
+        return _quoted(*shown.values()) if shown else _PRIVATE
     return redact(named_text(shown, limit=_LONGEST, separator=", ")) or "not there"
 
 

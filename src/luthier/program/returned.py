@@ -106,13 +106,15 @@ def _plain_function(function: Any) -> tuple[FunctionType | None, Any]:
     while isinstance(function, functools.partial):
         function = function.func
     if isinstance(function, MethodType):
-        plain, instance = function.__func__, function.__self__
+        plain: Any = function.__func__
+        instance: Any = function.__self__
     elif isinstance(function, FunctionType):
         plain, instance = function, None
     else:
         plain, instance = inspect.getattr_static(type(function), "__call__", None), function
-    is_plain = isinstance(plain, FunctionType) and "__wrapped__" not in vars(plain)
-    return (plain if is_plain else None), instance
+    if not isinstance(plain, FunctionType) or "__wrapped__" in vars(plain):
+        return None, instance
+    return plain, instance
 
 
 def _tree(function: FunctionType) -> ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | None:
