@@ -272,7 +272,7 @@ def _end(
         for remark in (*remarks, *what_befell(_journal(result.study_dir), Path(result.study_dir) / STORE)):
             say(remark)
         if decision == "unmeetable":
-            say("Once it is mended, begin a new study: another --study-dir.")
+            say("Once it is fixed, begin a new study: another --study-dir.")
         if getattr(result, "stopped", False):
             say(f"Search all the same: luthier resume {result.study_dir} --anyway")
         say(f"Report:  {result.report}")

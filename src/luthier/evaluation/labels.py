@@ -64,7 +64,8 @@ def check_labels(metric: Metric, program: Program, rows: Sequence[Row]) -> Label
         if certain:
             raise DataError(f"no label in the column {column!r} can match: {told}")
         return LabelCheck((f"no label in the column {column!r} matches what {by} can answer as it is: {told}",))
-    numbers = ", ".join(str(rows[index].number) for index in unmet[:_SHOWN]) + (", …" if len(unmet) > _SHOWN else "")
+    places = sorted(rows[index].number for index in unmet)
+    numbers = ", ".join(map(str, places[:_SHOWN])) + (", …" if len(places) > _SHOWN else "")
     warning = f"{len(unmet)} of {len(rows)} labels in the column {column!r} cannot match (rows {numbers}): {told}"
     return LabelCheck((warning,), frozenset(rows[index].id for index in unmet) if certain else frozenset())
 

@@ -45,8 +45,12 @@ def advice(
             f"Mend the form first: {_percent(sum(unreadable.values()))} of runs could not be read, "
             f"{_percent(unreadable[worst])} because of {worst!r}; demonstrations often help, and a larger max_tokens."
         )
-    # What no answer can match is not there to win.
-    room, detectable = 1 - checked["mean"] - checked.get("unmet", 0.0), checked["smallest_detectable"]
+    room, detectable = 1 - checked["mean"], checked["smallest_detectable"]
+    if unmet := checked.get("unmet"):
+        return (
+            f"Fix the labels first: {_percent(unmet)} of them cannot match any answer, so of {_points(room)} only "
+            f"{_points(max(0.0, room - unmet))} can be won; the warnings say which labels, and what helps."
+        )
     if noise is not None and noise.low >= MUCH_NOISE:
         return (
             f"Quieten it first: the same prompts asked twice score differently on {_percent(noise.flips)} of examples, "
@@ -63,9 +67,7 @@ def advice(
         said = (
             f"Worth trying: of {_points(room)} there are to win, gains from about {_points(detectable)} on can be shown"
         )
-    unmet = checked.get("unmet", 0.0)
-    lost = f"; {_percent(unmet)} of the labels cannot match any answer: mend these first" if unmet else ""
-    return f"{said}{lost}; {_where(demos, instructions, promising)}{_ceiling(strong)}."
+    return f"{said}; {_where(demos, instructions, promising)}{_ceiling(strong)}."
 
 
 def _where(demos: Gain | None, instructions: Gain | None, promising: Promising | None) -> str:
