@@ -98,7 +98,8 @@ def annotated(text: str) -> Literal["neg", "pos"]:
 
 
 class Sentiment:
-    stage = sentiment
+    def __init__(self) -> None:
+        self.stage = sentiment
 
     @lt.predictor(name="method", output="label")
     def method(self, text: str) -> Literal["neg", "pos"]:
@@ -268,6 +269,27 @@ class TestWhereSomeCannot:
             lt.evaluate(direct, frame, lt.exact_match("label"), lm=Paid().lm)
         with pytest.raises(DataError, match="'label' is empty in every row"):
             lt.evaluate(direct, frame.assign(label=float("nan")), lt.exact_match("label"), lm=Paid().lm)
+
+    @pytest.mark.parametrize(
+        ("program", "labels", "told"),
+        [
+            (numbered, [0, "one"], r"6 of 12.*'one'.*whole number"),
+            (shouted, ["NEG", "pos"], r"6 of 12.*'NEG'"),
+            (guarded, ["neg", {"id": 1}], r"6 of 12.*mapping"),
+        ],
+    )
+    def test_a_return_type_says_it_too_if_less_surely(self, program: Any, labels: list[Any], told: str) -> None:
+        with pytest.warns(LabelWarning, match=told):
+            Paid().evaluate(program, *labels)
+
+    def test_a_program_that_returns_mappings_is_compared_with_them(self) -> None:
+        def whole(text: str) -> dict[str, str]:
+            return {"queue": sentiment(text=text)}
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert Paid().evaluate(whole, {"queue": "neg"}) == 1.0
+            Paid().evaluate(numbered, 0, 1)
 
     def test_nothing_is_said_of_labels_that_match_or_of_metrics_of_the_users_own(self) -> None:
         with warnings.catch_warnings():

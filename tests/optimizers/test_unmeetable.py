@@ -216,7 +216,8 @@ def test_a_program_that_is_meant_to_return_nothing_is_judged_by_its_trace(tmp_pa
 
 
 def test_the_command_line_ends_with_a_code_of_its_own(tmp_path: Path) -> None:
-    assert code_of_decision("unmeetable") is Code.UNMEETABLE == 12
+    assert code_of_decision("unmeetable") is Code.UNMEETABLE
+    assert int(Code.UNMEETABLE) == 12
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows("neg", "pos")))
     (tmp_path / "silent.py").write_text(
         "import luthier as lt\n\n\n@lt.predictor\ndef label(text: str) -> str:\n"

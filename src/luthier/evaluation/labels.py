@@ -11,7 +11,7 @@ from luthier.canonical import canonical_json
 from luthier.errors import DataError, MetricError
 from luthier.evaluation.compare import FieldMetric, as_text, items_of
 from luthier.evaluation.data import Row
-from luthier.evaluation.metrics import Metric, normalized_match, numeric_match, set_match
+from luthier.evaluation.metrics import Metric, exact_match, normalized_match, numeric_match, set_match
 from luthier.evaluation.numbers import number_of
 from luthier.program.program import Program
 from luthier.program.returned import returned_for
@@ -52,7 +52,8 @@ def check_labels(metric: Metric, program: Program, rows: Sequence[Row]) -> Label
         )
     returned = returned_for(program, column)
     if returned is None:
-        unmet = [index for index, label in enumerate(labels) if label is None or isinstance(label, Mapping)]
+        is_whole = compared.__name__ == exact_match.__name__  # the program may return mappings, too
+        unmet = [i for i, label in enumerate(labels) if label is None or (isinstance(label, Mapping) and not is_whole)]
         shape, by, certain = Shape(Kind.JSON), "the program", False
     else:
         shape, by, certain = returned.shape, returned.by, returned.is_certain

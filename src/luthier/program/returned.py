@@ -34,6 +34,7 @@ def returned_for(program: Program, column: str) -> Returned | None:
     """Return what a program returns for a column of labels: its value, or the field of that name; None: nobody knows.
 
     Code that passes the value of a predictor on unchanged says it for certain, and so does a return type of choices.
+    Less certain are a predictor's output of the column's name, and any other return type.
     """
     found = _passed_on(program.function)
     if found is not None:
@@ -47,7 +48,11 @@ def returned_for(program: Program, column: str) -> Returned | None:
         for predictor in program.predictors
         if any(field.name == column for field in predictor.signature.outputs)
     ]
-    return named[0] if len(named) == 1 else None
+    if len(named) == 1 and (declared is None or declared.kind in (Kind.TEXT, Kind.JSON, named[0].shape.kind)):
+        return named[0]
+    if declared is not None and declared.kind in (Kind.TEXT, Kind.INTEGER, Kind.NUMBER, Kind.LIST):
+        return Returned(declared, "the program", is_certain=False)
+    return None
 
 
 def returns_nothing(function: Callable[..., Any]) -> bool:
