@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from luthier.deploy.forms import export
     from luthier.errors import LuthierError, Unavailable, Unparseable
     from luthier.evaluation.api import aevaluate, evaluate
-    from luthier.evaluation.metrics import contains, exact_match, judge, normalized_match, numeric_match, token_f1
+    from luthier.evaluation.metrics import (
+        contains,
+        exact_match,
+        judge,
+        normalized_match,
+        numeric_match,
+        set_match,
+        token_f1,
+    )
     from luthier.evaluation.rollout import Evaluation, Score
     from luthier.evaluation.splits import Splits
     from luthier.lm.images import Image
@@ -56,6 +64,7 @@ _HOMES = {
         "judge",
         "normalized_match",
         "numeric_match",
+        "set_match",
         "token_f1",
     ),
     "luthier.evaluation.rollout": ("Evaluation", "Score"),
@@ -133,6 +142,7 @@ __all__ = [
     "predictor",
     "prompt",
     "recorded",
+    "set_match",
     "token_f1",
     "tool",
     "use",

@@ -141,6 +141,10 @@ class UnmeteredWarning(UserWarning):
     """Calls are made that luthier sees nothing of, so a budget cannot cap them."""
 
 
+class LabelWarning(UserWarning):
+    """Labels that no answer of the program can match, or that none has matched."""
+
+
 class JournalError(LuthierError):
     """A journal is damaged or was written by a newer luthier."""
 

@@ -57,7 +57,7 @@ class Result(Generic[ProgramT]):
 
     @property
     def stopped(self) -> bool:
-        """Whether the study ended with its check, there being nothing to win; ``anyway=True`` goes on."""
+        """Whether the study ended with its check, nothing to win or no way to; ``anyway=True`` goes on."""
         return all(event["event"] != "verdict" for event in self.events)
 
     @property

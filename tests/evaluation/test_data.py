@@ -114,10 +114,10 @@ class TestCsvCells:
         return [dict(row) for row in read_source(written(directory, "data.csv", text), "data", texts).rows]
 
     def test_numbers_are_numbers_where_the_whole_column_is(self, tmp_path: Path) -> None:
-        assert self.read(tmp_path, "a,b,c\n1,1.5,x\n2,-3e2,4\n,,\n") == [
+        assert self.read(tmp_path, "a,b,c\n1,1.5,x\n2,-3e2,4\n,,y\n") == [
             {"a": 1, "b": 1.5, "c": "x"},
             {"a": 2, "b": -300.0, "c": "4"},
-            {"a": None, "b": None, "c": ""},
+            {"a": None, "b": None, "c": "y"},
         ]
 
     def test_names_written_in_digits_stay_text(self, tmp_path: Path) -> None:

@@ -270,3 +270,70 @@ def test_brackets_in_the_reasoning_are_no_answer() -> None:
     answer = ' see [1] and [2]\nanswer: ["a"]'
     parsed = parse(returning(list[str], reasoning=True).signature, Completion(answer))
     assert (parsed.reasoning, parsed.value) == ("see [1] and [2]", ["a"])
+
+
+Queue = Literal["账单", "物流", "返品"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "账单",
+        "账单。",
+        "账单！",
+        "「账单」",
+        "『账单』。",
+        "《账单》",
+        "（账单）",
+        "【账单】",
+        "answer：账单",
+        "answer： 「账单」。",
+        "【answer】：账单",
+        "**answer**：账单",
+        "\u3000账单\u3000",
+        "账单\n因为客户问到了费用。",
+        "账单、",
+        "账单؛",
+    ],
+)
+def test_punctuation_of_other_scripts_around_a_choice_is_no_part_of_it(answer: str) -> None:
+    assert value(Queue, answer) == "账单"
+
+
+def test_a_choice_brought_up_in_a_text_without_blanks_is_seen() -> None:
+    with pytest.raises(Unparseable, match="several"):
+        value(Queue, "账单\n但是也可能是物流问题")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "answer", "expected"),
+    [
+        (Literal["café", "thé"], "cafe\u0301", "café"),
+        (Literal["cafe\u0301", "the"], "café.", "cafe\u0301"),
+        (Literal["A1", "B2"], "Ａ１", "A1"),
+        (Literal["A1", "B2"], '{"answer": "Ｂ２"}', "B2"),
+        (Literal["Straße", "Platz"], "STRASSE", "Straße"),
+        (int, "１２", 12),
+        (float, "－３．５", -3.5),
+        (float, "answer：2.5", 2.5),
+        (list[str], "1、账单\n2、物流", ["账单", "物流"]),
+        (list[str], "・late\n・lost", ["late", "lost"]),
+        (str, "cafe\u0301", "café"),
+        (bool, "ｙｅｓ。", True),
+    ],
+)
+def test_full_width_and_decomposed_forms_are_read(annotation: Any, answer: str, expected: Any) -> None:
+    assert value(annotation, answer) == expected
+
+
+@pytest.mark.parametrize("answer", ["账单？", "不是账单", "账单物流", "账单或物流。"])
+def test_doubt_and_several_choices_stay_unreadable_in_other_scripts(answer: str) -> None:
+    with pytest.raises(Unparseable):
+        value(Queue, answer)
+
+
+@pytest.mark.parametrize("answer", ["10³", "３ or ４", "½", "１／２"])
+def test_signs_that_are_no_digits_are_not_read_as_such(answer: str) -> None:
+    assert value(int, "25 m²") == 25
+    with pytest.raises(Unparseable):
+        value(int, answer)

@@ -133,7 +133,7 @@ def evaluating(lm: lt.LM, candidate: lt.Candidate) -> None:
 def tuning(lm: lt.LM) -> None:
     """Tune, read the verdict, save, load, deploy."""
     result = lt.optimize(program, "flowers.jsonl", metric, lm=lm, auto="light", budget=lt.Budget(usd=2.0, seconds=600))
-    assert_type(result.decision, Literal["adopt", "keep", "undecided"])
+    assert_type(result.decision, Literal["adopt", "keep", "undecided", "unmeetable"])
     assert_type(result.program("4.7 x 1.4"), Species)
     assert_type(result.verdict.sentence, str)
     result.candidate.save("prompts")

@@ -10,7 +10,7 @@ from typing import Any
 from luthier.lm.redact import redact
 from luthier.report.figures import moment
 from luthier.report.shrink import best_shrunken
-from luthier.report.summary import first, is_stopped, tallies, trial_number, unfolded, values
+from luthier.report.summary import first, is_stopped, stopped_decision, tallies, trial_number, unfolded, values
 
 Event = Mapping[str, Any]
 
@@ -93,7 +93,7 @@ def verdict_of(events: Iterable[Event]) -> tuple[str, str]:
     """Return the decision and its sentence; empty where there is none yet."""
     events = list(events)
     if is_stopped(events):
-        return "keep", str(events[-1].get("sentence") or "")
+        return stopped_decision(events[-1]), str(events[-1].get("sentence") or "")
     verdict = first(events, "verdict") or {}
     return str(verdict.get("decision") or ""), str(verdict.get("sentence") or "")
 

@@ -13,8 +13,8 @@ app = typer.Typer(
     name="luthier",
     help="Tunes language-model programs: instructions and demonstrations of every stage, jointly, for a known price, "
     "with an honest verdict.",
-    epilog="Exit codes: 0 adopt, or done; 10 keep, or worse (a gate); 11 undecided; 2 bad input; "
-    "3 the budget ended before the verdict; 4 stopped by infrastructure (resumable); 5 user code raised; "
+    epilog="Exit codes: 0 adopt, or done; 10 keep, or worse (a gate); 11 undecided; 12 unmeetable; "
+    "2 bad input; 3 the budget ended before the verdict; 4 stopped by infrastructure (resumable); 5 user code raised; "
     "130 interrupted.",
     no_args_is_help=True,
     add_completion=False,

@@ -266,7 +266,9 @@ class _Progress:
             return
         scores = (result["test"][when] for when in ("before", "after"))
         before, after = (100 * sum(values) / max(1, len(values)) for values in scores)
-        said = {"adopt": "adopt the tuned", "keep": "keep the original"}.get(result["decision"], "undecided")
+        said = {"adopt": "adopt the tuned", "keep": "keep the original", "unmeetable": "no prompt can score"}.get(
+            result["decision"], "undecided"
+        )
         known = "" if self.heard else "done before: "
         say(f"{self.head}: {known}on test {before:.1f} % with the original prompts, {after:.1f} % tuned: {said}")
 

@@ -98,7 +98,7 @@ def check(
         emit(checked.to_json())
     elif not quiet:
         _say(checked)
-    raise typer.Exit(Code.KEEP if checked.stop else Code.DONE)
+    raise typer.Exit(Code.UNMEETABLE if checked.unmeetable else Code.KEEP if checked.stop else Code.DONE)
 
 
 def _nothing() -> None:
@@ -122,6 +122,8 @@ def _say(found: Check) -> None:
         say(f"can be shown   gains from about {100 * found.smallest_detectable:.0f} points on")
     for part, why in found.missing.items():
         say(f"not measured   {part}: {why}")
+    for warning in found.warnings:
+        say(f"! {warning}", style="yellow")
     usd = "" if not found.usd else f", {dollars(found.usd)}"
     say(f"paid           {plural(found.usage.calls, 'LM call')}, {count(found.usage.tokens)} tokens{usd}")
     say(found.sentence, style="bold")

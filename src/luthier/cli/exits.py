@@ -33,10 +33,12 @@ class Code(enum.IntEnum):
     """The program, the metric, or a module of the user raised."""
     KEEP = 10
     UNDECIDED = 11
+    UNMEETABLE = 12
+    """No prompt can score: no label matches any answer, no answer can be read, or every run returned None."""
     INTERRUPTED = 130
 
 
-_DECISIONS = {"adopt": Code.DONE, "keep": Code.KEEP, "undecided": Code.UNDECIDED}
+_DECISIONS = {"adopt": Code.DONE, "keep": Code.KEEP, "undecided": Code.UNDECIDED, "unmeetable": Code.UNMEETABLE}
 
 
 def code_of_decision(decision: str | None) -> Code:

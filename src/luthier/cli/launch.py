@@ -12,7 +12,7 @@ from typing import Any
 from luthier.cli.importing import load
 from luthier.errors import ConfigError, JournalError
 
-METRICS = ("exact_match", "normalized_match", "token_f1", "contains", "numeric_match")
+METRICS = ("exact_match", "normalized_match", "token_f1", "contains", "numeric_match", "set_match")
 _PYTHON = "python:"
 
 

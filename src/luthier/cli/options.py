@@ -22,7 +22,7 @@ Metric = Annotated[
     typer.Option(
         "--metric",
         metavar="NAME",
-        help="MODULE:FUNCTION, or exact_match, normalized_match, token_f1, contains, numeric_match; "
+        help="MODULE:FUNCTION, or exact_match, normalized_match, token_f1, contains, numeric_match, set_match; "
         "a label column after a colon, as in exact_match:species.",
     ),
 ]

@@ -20,6 +20,8 @@ _EXIT_CODES = {
     Code.KEEP: "keep your original; of `luthier check`: nothing to win; of `luthier evaluate --fail-…`: worse than the "
     "baseline",
     Code.UNDECIDED: "undecided: the examples cannot tell; of `--fail-unless-as-good`: not shown to be as good",
+    Code.UNMEETABLE: "unmeetable: the baseline shows that no prompt can score, since no label can match an answer, no "
+    "answer could be read, or every run returned None; the same of `luthier check`",
     Code.INTERRUPTED: "interrupted, or you said no",
 }
 

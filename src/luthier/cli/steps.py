@@ -63,6 +63,8 @@ def line(event: Event, state: Summary, purposes: Mapping[int, str], paid: Amount
         return f"trial {_trials(state)}: {what} {percent(mean)}{best}; {spent(state, paid)}"
     if kind == "plan_measured":
         return f"the plan, now measured: {_whole(event.get('total') or {})} at most"
+    if kind == "check" and event.get("warnings"):
+        return "\n".join(f"! {text}" for text in event["warnings"])
     for name, of in _LINE[:-1]:  # the verdict has the last word, and is said there
         if of == kind_of(event):
             warnings = [f"! {text}" for text in event.get("warnings", ())]

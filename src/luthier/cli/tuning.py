@@ -271,6 +271,8 @@ def _end(
         say(str(sentence) or f"Decision: {decision}", style="bold")
         for remark in (*remarks, *what_befell(_journal(result.study_dir), Path(result.study_dir) / STORE)):
             say(remark)
+        if decision == "unmeetable":
+            say("Once it is fixed, begin a new study: another --study-dir.")
         if getattr(result, "stopped", False):
             say(f"Search all the same: luthier resume {result.study_dir} --anyway")
         say(f"Report:  {result.report}")

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import time
+import warnings
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from luthier.budget import Budget, Ledger
-from luthier.errors import ConfigError, DataError, LuthierError
+from luthier.errors import ConfigError, DataError, LabelWarning, LuthierError
 from luthier.evaluation.data import Row, load_rows, parameters_of
 from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.executor import Executor
+from luthier.evaluation.labels import check_labels
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.opening import ExecutorChoice, opened
 from luthier.evaluation.rollout import Evaluation
@@ -57,7 +59,7 @@ def evaluate(  # noqa: PLR0913 - the public contract: three things to evaluate, 
 
     Args:
         program: a function, sync or async, that calls predictors.
-        data: mappings, a JSONL(.gz) / CSV / Parquet path, a pandas or polars frame, or a Hugging Face data set.
+        data: mappings, a JSONL / JSON / CSV / TSV / Parquet path, a pandas or polars frame, or a Hugging Face data set.
         metric: ``metric(example, prediction)`` or ``metric(example, prediction, trace)``.
         lm: who answers: one LM, or a mapping by predictor's name with ``"*"`` for all others.
         candidate: the prompts; the original ones where left out.
@@ -183,6 +185,8 @@ def prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
     rows = load_rows(data, parameters_of(program), inputs=inputs, group=group)
     dollars = budget is not None and budget.usd is not None
     checked.check(rows[0].example, dollars=dollars)
+    for sentence in check_labels(checked, program, rows).warnings:
+        warnings.warn(sentence, LabelWarning, stacklevel=3)
     used = resolve(lm, program.predictors)
     used.check(dollars=dollars)
     own = store if isinstance(store, Store) else _open(store)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import enum
+import json
 import re
 import string
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any, overload
 
+from luthier.canonical import canonical_json
 from luthier.errors import MetricError
 from luthier.evaluation.data import label_columns
+from luthier.evaluation.numbers import number_of
+from luthier.program.values import folded
 
-# A sign counts where nothing stands before it: "5-3" ends in 3, not in -3.
-_NUMBER = re.compile(r"(?:(?<![\w.)])[-+])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_SEPARATORS = (r"\s*\n\s*", r"\s*[;；]\s*", r"\s*\|\s*", r"\s*[,，、،]\s*")
+"""What parts a text into items; the first that is in it does, so "Smith, J.; Doe, A." has two."""
+_BULLET = re.compile(r"(?:[-*•·–]|\d{1,4}[.)])\s+")
 
 
 class FieldMetric:
@@ -24,14 +30,24 @@ class FieldMetric:
 
     Called with an example and a prediction, it scores; called with a column's name, it returns the metric for that
     column. Without a name it takes the example's only label. A prediction that has fields (a mapping, a dataclass, a
-    pydantic model) is asked for the field of the column's name. Where the label is a list, any of its items will do.
+    pydantic model) is asked for the field of the column's name. Where the label is a list, any of its items will do,
+    unless the metric compares lists (``whole_lists``).
     """
 
-    def __init__(self, name: str, compare: Callable[..., float], field: str | None = None, **options: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        compare: Callable[..., float],
+        field: str | None = None,
+        *,
+        whole_lists: bool = False,
+        **options: float,
+    ) -> None:
         self.__name__ = self.__qualname__ = name
         self.field = field
         self.options = options
         self._compare = compare
+        self._whole_lists = whole_lists
 
     @overload
     def __call__(self, example: Mapping[str, Any], prediction: Any, /) -> float: ...
@@ -52,7 +68,8 @@ class FieldMetric:
             raise MetricError(f"call {self.__name__}(example, prediction), or {self.__name__}('column')")
         if unknown := sorted(set(options) - set(self.options)):
             raise MetricError(f"{self.__name__} has no setting {unknown[0]!r}")
-        return FieldMetric(self.__name__, self._compare, field, **{**self.options, **options})
+        settings = {**self.options, **options}
+        return FieldMetric(self.__name__, self._compare, field, whole_lists=self._whole_lists, **settings)
 
     def column(self, example: Mapping[str, Any]) -> str:
         """Return the column that is compared.
@@ -81,8 +98,16 @@ class FieldMetric:
     def _score(self, example: Mapping[str, Any], prediction: Any) -> float:
         column = self.column(example)
         label = example[column]
-        value = _part(prediction, column, whole=isinstance(label, Mapping))
-        right = label if isinstance(label, list | tuple) and not isinstance(plain(value), list) else [label]
+        return self.score(label, _part(prediction, column, whole=isinstance(label, Mapping)))
+
+    def score(self, label: Any, value: Any) -> float:
+        """Score what a prediction has for the column against the label.
+
+        Raises:
+            MetricError: the label cannot be compared.
+        """
+        any_will_do = isinstance(label, list | tuple) and not self._whole_lists and not isinstance(plain(value), list)
+        right = label if any_will_do else [label]
         return max((float(self._compare(item, value, **self.options)) for item in right), default=0.0)
 
 
@@ -90,22 +115,27 @@ def equal(label: Any, value: Any) -> bool:
     """Say whether a prediction is the label; text and other types are compared as text."""
     if isinstance(value, enum.Enum) and label == value.name:
         return True
+    if isinstance(value, Set) and isinstance(label, list | tuple):
+        label = sorted(label, key=repr)  # as ``plain`` does with the set
     value = plain(value)
     if isinstance(label, str) != isinstance(value, str):
-        return _as_text(label) == _as_text(value)
-    if isinstance(label, str):
-        return label.strip() == str(value).strip()
-    return bool(label == value)
+        return bool(_composed(as_text(label)) == _composed(as_text(value)))
+    return bool(_composed(label) == _composed(value))
 
 
 def same_words(label: Any, value: Any) -> bool:
     """Say whether label and prediction agree after ``normalize``."""
-    return normalize(_as_text(label)) == normalize(_as_text(plain(value)))
+    return normalize(as_text(label)) == normalize(as_text(plain(value)))
+
+
+def same_items(label: Any, value: Any) -> bool:
+    """Say whether label and prediction hold the same items, whatever their order, number, and case."""
+    return _item_keys(label) == _item_keys(plain(value))
 
 
 def token_overlap(label: Any, value: Any) -> float:
     """Return the F1 of the prediction's words against the label's (SQuAD)."""
-    right, given = normalize(_as_text(label)).split(), normalize(_as_text(plain(value))).split()
+    right, given = normalize(as_text(label)).split(), normalize(as_text(plain(value))).split()
     if not right or not given:
         return float(right == given)
     common = sum((Counter(right) & Counter(given)).values())
@@ -114,7 +144,7 @@ def token_overlap(label: Any, value: Any) -> float:
 
 def contained(label: Any, value: Any) -> bool:
     """Say whether the label's words occur in the prediction, one after the other."""
-    wanted, given = normalize(_as_text(label)), normalize(_as_text(plain(value)))
+    wanted, given = normalize(as_text(label)), normalize(as_text(plain(value)))
     if not wanted:
         return not given
     # Whole words only ("no" is not in "know"), without asking scripts that write no blanks for any.
@@ -123,16 +153,36 @@ def contained(label: Any, value: Any) -> bool:
 
 def numbers_agree(label: Any, value: Any, tolerance: float) -> bool:
     """Say whether the last numbers of label and prediction differ by at most ``tolerance``."""
-    wanted = _number(label)
+    wanted = number_of(label)
     if wanted is None:
         raise MetricError(f"numeric_match needs a number in the label column, but found {label!r:.200}")
-    given = _number(plain(value))
-    return given is not None and abs(given - wanted) <= tolerance
+    given = number_of(plain(value))
+    return given is not None and given.agrees(wanted, tolerance)
 
 
 def normalize(text: str) -> str:
-    """Return text in lower case, without punctuation and articles, blanks collapsed (SQuAD)."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+    """Return text in lower case, without any script's punctuation and articles, blanks collapsed (SQuAD).
+
+    Letters that Unicode can spell in several ways (composed, full-width, ligatures) are spelled in one.
+    """
+    kept = "".join(char for char in folded(text) if char not in string.punctuation and not _is_mark(char))
+    return " ".join(_ARTICLES.sub(" ", kept).split())
+
+
+def items_of(value: Any) -> list[Any]:
+    """Return the items of a list, a set, or a text: a list in JSON or Python, or items between separators."""
+    if value is None:
+        return []
+    if isinstance(value, Mapping) or not isinstance(value, str | list | tuple | Set):
+        return [value]
+    if not isinstance(value, str):
+        return list(value)
+    text = value.strip()
+    if text[:1] in ("[", "(", "{") and (listed := _literal(text)) is not None:
+        return listed
+    separator = next((sign for sign in _SEPARATORS if re.search(sign, text)), None)
+    parts = [text] if separator is None else re.split(separator, text)
+    return [item for part in parts if (item := _BULLET.sub("", part.strip(), count=1).strip().strip("\"'"))]
 
 
 def plain(value: Any) -> Any:
@@ -147,6 +197,8 @@ def plain(value: Any) -> Any:
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, Set):  # has no order of its own
+        return sorted((plain(item) for item in value), key=repr)
     return value
 
 
@@ -172,14 +224,43 @@ def _part(prediction: Any, column: str, *, whole: bool) -> Any:
     )
 
 
-def _as_text(value: Any) -> str:
+def _literal(text: str) -> list[Any] | None:
+    """Return the items of a list that is written as JSON or Python writes it, None where it is none."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+        if isinstance(found, list | tuple | Set):
+            return list(found)
+    return None
+
+
+def _item_keys(value: Any) -> frozenset[str]:
+    return frozenset(
+        canonical_json(item) if isinstance(item, list | dict) else " ".join(folded(as_text(item)).split())
+        for item in map(plain, items_of(value))
+    )
+
+
+def _composed(value: Any) -> Any:
+    """Return a value whose texts are stripped, and spelled in one of the two ways Unicode has for accents (NFC)."""
+    if isinstance(value, str):
+        return unicodedata.normalize("NFC", value.strip())
+    if isinstance(value, list | tuple):
+        return [_composed(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _composed(item) for name, item in value.items()}
+    return value
+
+
+def _is_mark(char: str) -> bool:
+    """Say whether a sign is punctuation, or takes no room, such as a soft hyphen."""
+    return unicodedata.category(char).startswith("P") or unicodedata.category(char) == "Cf"
+
+
+def as_text(value: Any) -> str:
+    """Return a label or a prediction as the text it is compared as."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value).strip()
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    found = _NUMBER.findall(value.replace("−", "-")) if isinstance(value, str) else []
-    return float(found[-1].replace(",", "")) if found else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,7 @@ def load_rows(
     """Return the rows of a data set for a program with these parameters.
 
     Args:
-        data: mappings, a JSONL(.gz) / CSV / Parquet path, a pandas or polars frame, or a Hugging Face data set.
+        data: mappings, a JSONL / JSON / CSV / TSV / Parquet path, a pandas or polars frame, or a Hugging Face data set.
         parameters: the program's; each is filled from the column of its name.
         inputs: the columns to feed, where names alone do not decide.
         group: a column whose equal values belong together.
@@ -264,11 +265,20 @@ def _clean(row: Mapping[str, Any], where: str, index: int) -> dict[str, Any]:
             cleaned[name] = _plain(value)
             canonical_json([name, cleaned[name]]).encode()  # a lone half of a character pair has no bytes
         except (TypeError, ValueError) as error:
+            if _is_nan(value):
+                raise DataError(
+                    f"{where}, row {index + 1}, column {name!r}: the value is missing (NaN); fill it, write None, or "
+                    "leave out the row"
+                ) from error
             raise DataError(
                 f"{where}, row {index + 1}, column {name!r}: {_short(value)} of type {type(value).__name__} "
                 f"cannot be kept as JSON ({error}); convert it to text, numbers, lists, or mappings, or drop the column"
             ) from error
     return cleaned
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.canonical import canonical_json, content_hash
 from luthier.errors import MetricError, Unavailable, Unparseable
-from luthier.evaluation.compare import FieldMetric, contained, equal, numbers_agree, plain, same_words, token_overlap
+from luthier.evaluation.compare import (
+    FieldMetric,
+    contained,
+    equal,
+    numbers_agree,
+    plain,
+    same_items,
+    same_words,
+    token_overlap,
+)
 from luthier.evaluation.rollout import Score
 from luthier.program.trace import Trace
 from luthier.types import Role
@@ -37,7 +46,16 @@ contains = FieldMetric("contains", contained)
 """1 where the label's words occur in the prediction, without case, punctuation, and articles, else 0."""
 
 numeric_match = FieldMetric("numeric_match", numbers_agree, tolerance=1e-6)
-"""1 where the last number of the prediction is within ``tolerance`` of the label's, else 0."""
+"""1 where the last number of the prediction is within ``tolerance`` of the label's, else 0.
+
+Numbers are read as people write them: ``3,5``, ``1.234,50``, ``12 500 €``, ``−3``, ``1/2``, ``2 × 10³``, ``12 %``.
+"""
+
+set_match = FieldMetric("set_match", same_items, whole_lists=True)
+"""1 where prediction and label hold the same items in any order, else 0; duplicates and case do not count.
+
+A text is read as a list in JSON or Python, or as items between line ends, semicolons, bars, or commas.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +69,16 @@ class Metric:
     is_async: bool
     _by_keyword: bool = False
     """Its trace is a keyword-only parameter."""
+    _of_predictors: tuple[str, ...] = ()
+    """Its parameters from ``pred_name`` on, which GEPA fills to ask about one predictor."""
 
     @staticmethod
     def of(metric: Callable[..., Any] | Metric) -> Metric:
         """Return a callable as a metric; a ``Metric`` is returned as it is.
 
         Raises:
-            MetricError: it is no callable of ``(example, prediction)`` or ``(example, prediction, trace)``.
+            MetricError: it is no callable of ``(example, prediction)``, ``(example, prediction, trace)``, or GEPA's
+                ``(example, prediction, trace, pred_name, pred_trace)``.
         """
         if isinstance(metric, Metric):
             return metric
@@ -66,8 +87,8 @@ class Metric:
         name = getattr(metric, "__qualname__", None) or getattr(metric, "__name__", None) or type(metric).__name__
         if isinstance(metric, FieldMetric):
             return Metric(metric, name, needs_trace=False, is_async=False)
-        needs_trace, by_keyword = _shape(metric, name)
-        return Metric(metric, name, needs_trace, _is_async(metric), by_keyword)
+        needs_trace, by_keyword, of_predictors = _shape(metric, name)
+        return Metric(metric, name, needs_trace, _is_async(metric), by_keyword, of_predictors)
 
     @property
     def is_quick(self) -> bool:
@@ -104,25 +125,33 @@ class Metric:
             self.function.lm.check(dollars=dollars)
 
     def call(self, example: Mapping[str, Any], prediction: Any, trace: Trace) -> Any:
-        """Return what the function returns, an awaitable if it is async."""
+        """Return what the function returns, an awaitable if it is async; in GEPA's form, of the whole program."""
+        whole_program = dict.fromkeys(self._of_predictors)
         if not self.needs_trace:
-            return self.function(example, prediction)
+            return self.function(example, prediction, **whole_program)
         if self._by_keyword:
-            return self.function(example, prediction, trace=trace)
-        return self.function(example, prediction, trace)
+            return self.function(example, prediction, trace=trace, **whole_program)
+        return self.function(example, prediction, trace, **whole_program)
 
     def read(self, returned: Any, example: Mapping[str, Any]) -> Score:
         """Return what the function returned as a score.
 
         Raises:
-            MetricError: it is neither a bool, nor a number in [0, 1], nor a ``Score`` of one.
+            MetricError: it is neither a bool, nor a number in [0, 1], nor a ``Score`` of one, nor a mapping or object
+                with ``score`` and ``feedback``.
         """
-        if isinstance(returned, Score):
-            measures = {name: self._number(value, example, name) for name, value in returned.measures.items()}
-            if not isinstance(returned.feedback, str):
-                raise self._wrong(returned, example, "its feedback is not text")
-            return Score(self._share(returned.value, example), returned.feedback, measures)
-        return Score(self._share(returned, example))
+        score = _as_score(returned)
+        if score is None:
+            return Score(self._share(returned, example))
+        measures = {name: self._number(value, example, name) for name, value in score.measures.items()}
+        return Score(self._share(score.value, example), self._feedback(score.feedback, returned, example), measures)
+
+    def _feedback(self, feedback: Any, returned: Any, example: Mapping[str, Any]) -> str | dict[str, str]:
+        if isinstance(feedback, str):
+            return feedback
+        if isinstance(feedback, Mapping) and all(isinstance(text, str) for text in (*feedback, *feedback.values())):
+            return dict(feedback)
+        raise self._wrong(returned, example, "its feedback is neither text nor a mapping of predictors to texts")
 
     def _share(self, value: Any, example: Mapping[str, Any]) -> float:
         number = self._number(value, example)
@@ -143,7 +172,7 @@ class Metric:
     def _wrong(self, value: Any, example: Mapping[str, Any], why: str) -> MetricError:
         return MetricError(
             f"the metric {self.name} returned {value!r:.200} ({type(value).__name__}), but {why}. "
-            f"Return a bool, a float in [0, 1], or lt.Score(…). The example was {example!r:.500}"
+            f"Return a bool, a float in [0, 1], lt.Score(…), or a score with feedback. The example was {example!r:.500}"
         )
 
 
@@ -221,12 +250,38 @@ def _text(prediction: Any) -> str:
         return repr(value)
 
 
-def _shape(metric: Callable[..., Any], name: str) -> tuple[bool, bool]:
-    """Say whether a metric wants the trace, and whether by keyword."""
+def _as_score(returned: Any) -> Score | None:
+    """Return a score, or what peers return: a mapping, or an object, with ``score`` and ``feedback``; else None."""
+    if isinstance(returned, Score):
+        return returned
+    if isinstance(returned, Mapping):
+        if "score" not in returned:
+            return None
+        found: dict[str, Any] = {name: returned.get(name) for name in ("score", "feedback", "measures")}
+    elif hasattr(returned, "score"):
+        found = {name: getattr(returned, name, None) for name in ("score", "feedback", "measures")}
+    else:
+        return None
+    feedback, measures = found["feedback"], found["measures"]
+    return Score(
+        found["score"], "" if feedback is None else feedback, measures if isinstance(measures, Mapping) else {}
+    )
+
+
+def _shape(metric: Callable[..., Any], name: str) -> tuple[bool, bool, tuple[str, ...]]:
+    """Say whether a metric wants the trace, whether by keyword, and which parameters ask about one predictor."""
     try:
-        parameters = inspect.signature(metric).parameters.values()
+        parameters = list(inspect.signature(metric).parameters.values())
     except (TypeError, ValueError):  # some built-in functions have none to show
-        return False, False
+        return False, False, ()
+    names = [p.name for p in parameters]
+    of_predictors: tuple[str, ...] = ()
+    if "pred_name" in names:
+        cut = names.index("pred_name")
+        parameters, of_predictors = (
+            parameters[:cut],
+            tuple(p.name for p in parameters[cut:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)),
+        )
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     required = [p for p in positional if p.default is p.empty]
@@ -234,10 +289,11 @@ def _shape(metric: Callable[..., Any], name: str) -> tuple[bool, bool]:
     by_keyword = keywords == ["trace"]
     if (len(positional) < 2 and not takes_more) or len(required) + len(keywords) > 3 or (keywords and not by_keyword):
         raise MetricError(
-            f"the metric {name}{inspect.signature(metric)} cannot be called as metric(example, prediction) "
-            "or metric(example, prediction, trace); make it take these"
+            f"the metric {name}{inspect.signature(metric)} cannot be called as metric(example, prediction), "
+            "metric(example, prediction, trace), or metric(example, prediction, trace, pred_name, pred_trace); "
+            "make it take one of these"
         )
-    return len(required) == 3 or by_keyword, by_keyword
+    return len(required) == 3 or by_keyword, by_keyword, of_predictors
 
 
 def _is_async(metric: Callable[..., Any]) -> bool:

@@ -33,12 +33,12 @@ class Score:
 
     Args:
         value: in [0, 1].
-        feedback: what was wrong, in words, for proposers that read it.
+        feedback: what was wrong, in words, for proposers that read it: of the whole run, or by predictor's name.
         measures: further numbers by name.
     """
 
     value: float
-    feedback: str = ""
+    feedback: str | Mapping[str, str] = ""
     measures: Mapping[str, float] = field(default_factory=dict)
 
 

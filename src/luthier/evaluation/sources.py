@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import csv
+import codecs
 import gzip
-import io
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from luthier.errors import DataError
+from luthier.evaluation.delimited import read_delimited
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-_KINDS = "a list of mappings, a JSONL(.gz), CSV or Parquet file, a pandas or polars frame, or a Hugging Face data set"
+_KINDS = (
+    "a list of mappings, a JSONL, JSON, CSV, TSV or Parquet file, a pandas or polars frame, or a Hugging Face data set"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,49 @@ def _records(data: Any, where: str) -> Iterable[Any]:
     if hasattr(data, "to_dict") and hasattr(data, "iterrows"):  # pandas
         return _pandas_records(data)
     if hasattr(data, "column_names") and not isinstance(data, Mapping):  # Hugging Face, without importing it
-        return list(data)
+        return _hugging_face_records(data)
     if isinstance(data, Mapping):
         parts = ", ".join(map(str, data))
+        if is_dataset_dict(data):
+            raise DataError(
+                f"{where} is a DatasetDict of {parts}: choose one of them, data[{next(iter(data))!r}]; "
+                "to tune on several, name what each is for: lt.Splits(train=…, val=…, test=…)"
+            )
         raise DataError(f"{where} is a mapping ({parts}), but must be {_KINDS}; several parts go into lt.Splits(…)")
     if isinstance(data, bytes) or not isinstance(data, Iterable):
         raise DataError(f"{where} is of type {type(data).__name__}, but must be {_KINDS}")
     return list(data)
+
+
+def is_dataset_dict(data: Any) -> bool:
+    """Say whether data are a Hugging Face ``DatasetDict``: data sets by the name of the split."""
+    return isinstance(data, Mapping) and bool(data) and all(hasattr(part, "column_names") for part in data.values())
+
+
+def _hugging_face_records(data: Any) -> list[Any]:
+    """Return a data set's rows, the numbers of a ``ClassLabel`` as the names they stand for."""
+    features: Any = getattr(data, "features", None) or {}
+    named = {column: names for column, feature in features.items() if (names := _class_names(feature)) is not None}
+    if not named:
+        return list(data)
+    return [{**row, **{column: _named(row[column], names) for column, names in named.items()}} for row in data]
+
+
+def _class_names(feature: Any) -> Sequence[str] | None:
+    """Return the names of a ``ClassLabel``, or of a sequence of them; None for any other feature."""
+    if hasattr(feature, "names") and hasattr(feature, "int2str"):
+        names: Sequence[str] = feature.names
+        return names
+    inner = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+    return None if inner is None or isinstance(inner, Mapping) else _class_names(inner)
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    if isinstance(value, list):
+        return [_named(item, names) for item in value]
+    if isinstance(value, bool) or not isinstance(value, int):
+        return value
+    return names[value] if 0 <= value < len(names) else None  # -1 is how unlabelled rows are written
 
 
 def _pandas_records(frame: Any) -> list[dict[str, Any]]:
@@ -99,20 +138,44 @@ def _pandas_records(frame: Any) -> list[dict[str, Any]]:
 
 
 def _read_file(path: Path, texts: frozenset[str]) -> Iterator[tuple[str, Any]]:
-    name = path.name.lower()
+    name = path.name.lower().removesuffix(".gz")
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; data is {_KINDS}")
-    if name.endswith((".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")):
-        return _read_jsonl(path)
-    if name.endswith((".csv", ".csv.gz")):
+    if name.endswith((".jsonl", ".ndjson", ".json")):
+        return _read_json(path, lines=not name.endswith(".json"))
+    if name.endswith((".csv", ".tsv", ".tab")):
         return _read_csv(path, texts)
     if name.endswith((".parquet", ".pq")):
         return _read_parquet(path)
-    raise DataError(f"{path}: unknown kind of file; the name must end in .jsonl, .jsonl.gz, .csv, or .parquet")
+    raise DataError(f"{path}: unknown kind of file; the name must end in .jsonl, .json, .csv, .tsv, or .parquet")
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(_lines(path), start=1):
+def _read_json(path: Path, *, lines: bool) -> Iterator[tuple[str, Any]]:
+    """Read one array of objects, or one object a line: whichever the file holds, whatever it is called.
+
+    ``lines``: its name says that it is of lines.
+    """
+    text = _text(path)
+    start = text.lstrip()
+    holds_array = re.match(r"\[\s*[{\]]" if lines else r"\[", start) is not None
+    if not holds_array and (lines or _is_json(start.partition("\n")[0])):
+        yield from _json_lines(path, text)
+        return
+    try:
+        data = json.loads(text, parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise DataError(
+            f"{path}:{getattr(error, 'lineno', 1)}: this file is not JSON ({error}); it must hold an array of objects"
+        ) from error
+    if not isinstance(data, list):
+        holds = f"an object with {', '.join(map(str, data))}" if isinstance(data, dict) else f"a {type(data).__name__}"
+        raise DataError(f"{path}: a JSON file of data holds an array of objects, one a row, but this one holds {holds}")
+    for index, row in enumerate(data):
+        yield f"{path}, row {index + 1}", row
+
+
+def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -123,33 +186,24 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
             ) from error
 
 
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON; write null")
 
 
 def _read_csv(path: Path, texts: frozenset[str]) -> Iterator[tuple[str, Any]]:
-    """Read a CSV file; a column is of numbers where all its cells are and no text parameter takes it."""
-    reader = csv.reader(io.StringIO("".join(_lines(path)), newline=""), strict=True)
-    cells: list[tuple[int, list[str]]] = []
-    try:
-        for line in reader:
-            if line:
-                cells.append((reader.line_num, line))
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: this line is not CSV ({error})") from error
-    if not cells:
-        return
-    header = cells.pop(0)[1]
-    if len(set(header)) != len(header):
-        raise DataError(f"{path}:1: two columns have the same name in the header: {', '.join(header)}")
-    for number, line in cells:
-        if len(line) != len(header):
-            raise DataError(
-                f"{path}:{number}: {len(line)} cells under a header of {len(header)}; quote cells with commas"
-            )
-    columns = [_typed([line[i] for _, line in cells], name in texts) for i, name in enumerate(header)]
-    for index, (number, _) in enumerate(cells):
-        yield f"{path}:{number}", {name: column[index] for name, column in zip(header, columns, strict=True)}
+    """Read delimited text; a column is of numbers where all its cells are and no text parameter takes it."""
+    found = read_delimited(_text(path), str(path))
+    columns = [_typed([row[i] for _, row in found.rows], name in texts) for i, name in enumerate(found.header)]
+    for index, (number, _) in enumerate(found.rows):
+        yield f"{path}:{number}", {name: column[index] for name, column in zip(found.header, columns, strict=True)}
 
 
 def _typed(cells: Sequence[str], text: bool) -> Sequence[Any]:
@@ -182,14 +236,31 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
         yield f"{path}, row {index + 1}", record
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Return a text file's lines, decompressed, with a byte-order mark dropped."""
-    number = 0
+def _text(path: Path) -> str:
+    """Return a text file, decompressed and decoded."""
     try:
         with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            data: bytes = file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: the file cannot be read ({error})") from error
+    encoding = _encoding(data)
+    try:
+        return data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}:{number}: this line is not UTF-8 ({error.reason}); save the file as UTF-8") from error
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}:{number + 1}: the file cannot be read ({error})") from error
+        number = data.count(b"\n", 0, error.start) + 1
+        name = "UTF-8" if encoding == "utf-8" else encoding.upper()
+        raise DataError(f"{path}:{number}: this line is not {name} ({error.reason}); save the file as UTF-8") from error
+
+
+def _encoding(data: bytes) -> str:
+    """Tell an encoding by the byte-order mark, or by the zero bytes that UTF-16 writes beside every ASCII letter."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    start = data[:4]
+    if len(start) == 4 and start[1] == start[3] == 0 and start[0] and start[2]:
+        return "utf-16-le"
+    if len(start) == 4 and start[0] == start[2] == 0 and start[1] and start[3]:
+        return "utf-16-be"
+    return "utf-8"

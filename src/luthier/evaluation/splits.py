@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from luthier.canonical import uniform_order
 from luthier.errors import DataError
 from luthier.evaluation.data import Row, Table, load_table, parameters_of, tables_of
+from luthier.evaluation.sources import is_dataset_dict
 
 if TYPE_CHECKING:
     from luthier.program.program import Program
@@ -105,6 +106,8 @@ def split(
     Raises:
         DataError: the data are unusable, too few, or the parts given are not disjoint.
     """
+    if is_dataset_dict(data):
+        data = _splits_of(data)
     if isinstance(data, Splits):
         if sizes is not None:
             raise DataError("sizes and lt.Splits cannot be given together: the parts have their sizes already")
@@ -122,6 +125,21 @@ def split(
         if getattr(wanted, name) and not clusters:
             raise DataError(f"the groups are too large: none fits into the {getattr(wanted, name)} rows of {name}")
     return Split(_rows(train), _rows(val), _rows(test), table.input_names, table.label_names)
+
+
+def _splits_of(data: Mapping[str, Any]) -> Any:
+    """Return what the parts of a ``DatasetDict`` are for, by the names that data sets give them."""
+    if len(data) == 1:
+        return next(iter(data.values()))
+    train, test = data.get("train"), data.get("test")
+    val = next((data[name] for name in ("validation", "val", "dev", "valid") if name in data), None)
+    if train is None or val is None or len(data) > 2 + (test is not None):
+        parts = ", ".join(map(str, data))
+        raise DataError(
+            f"the data are a DatasetDict of {parts}: choose one, data[{next(iter(data))!r}], to have it cut, or name "
+            "what each is for: lt.Splits(train=…, val=…, test=…)"
+        )
+    return Splits(train, val, test)
 
 
 def usual_sizes(n: int) -> Sizes:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from luthier.budget import TOTAL, Ledger
 from luthier.canonical import content_hash
-from luthier.errors import BudgetExhausted, ProgramFailed, UserError
+from luthier.errors import BudgetExhausted, LabelWarning, ProgramFailed, UserError
 from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.executor import Executor
 from luthier.evaluation.nothing import check_something_returned
@@ -26,6 +27,7 @@ from luthier.optimizers.payloads import Choices
 from luthier.optimizers.plan import RolloutCost, refusal
 from luthier.optimizers.reserve import Clock, Reserve
 from luthier.optimizers.setup import Setup
+from luthier.optimizers.unmeetable import zero_baseline
 from luthier.optimizers.verdict import no_verdict_event, verdict_event
 from luthier.optimizers.workbench import Workbench, scored_rollouts
 from luthier.optimizers.worth import check_event, has_gone_on, noise_key
@@ -113,6 +115,9 @@ class Line:
         """Say whether to go on; a study that did so, or was told to, goes on."""
         gone_on, n_test = has_gone_on(self.study.events), len(self.setup.split.test)
         check = await self.study.step("check", self._now(check_event(baseline, n_test=n_test, noise=noise)))
+        if not self.listening:
+            for sentence in check.get("warnings", ()):
+                warnings.warn(sentence, LabelWarning, stacklevel=2)
         if not check["stop"]:
             return True
         if not (gone_on or self.setup.settings.anyway):
@@ -154,6 +159,9 @@ class Line:
             raise UserError(reason)
         if self.confirm is not None and not self.confirm(plan):
             raise UserError("stopped at the plan; nothing was spent")
+        if not self.listening and self.confirm is None:  # neither has anybody seen the plan, nor will see a warning
+            for sentence in setup.labels.warnings:
+                warnings.warn(sentence, LabelWarning, stacklevel=2)
         await self.study.step("plan", self._now(plan))
 
     async def _plan_measured(self, cost: RolloutCost) -> dict[str, Any]:
@@ -179,12 +187,14 @@ class Line:
             )
         judge = self.gateway.requested.get(Role.JUDGE.value, Usage())
         found = self._predictors_met(rollouts)
+        found["warnings"] += self.setup.labels.warnings
         if unmetered := Evaluation(program.original, tuple(rollouts)).unmetered:
             found["warnings"].append(unmetered_sentence(unmetered, limits=self._watch.limits))
             found["unmetered"] = unmetered
         if own := own_lms(rollouts, self.gateway.lms, self.setup.task, program):
             found["own_lms"] = own
-        return {**_evaluation_event(rollouts), "judge": _usage_json(judge), **found}
+        zero = zero_baseline(program, self.setup.metric, rollouts, self.setup.split.rows)
+        return {**_evaluation_event(rollouts), "judge": _usage_json(judge), **found, **zero}
 
     def _predictors_met(self, rollouts: Sequence[Rollout]) -> dict[str, Any]:
         """Return which components are the program's: those known beforehand that ran, and those met in a run."""
@@ -198,18 +208,18 @@ class Line:
         # Where no run came to its end, those behind the call that failed were not passed over: they stay (ADR 0022).
         ended = any(rollout.outcome is Outcome.SCORED for rollout in rollouts)
         never, others = sorted(known - showed.keys() if ended else ()), sorted(showed.keys() - known)
-        warnings = [
+        notes = [
             f"{what} {name!r} was never {done} on {len(rollouts)} examples: not tuned"
             for name in never
             for what, done in [words.get(name, ("predictor", "called"))]
         ]
         if self.setup.predictors_given:
-            warnings += [f"{name!r} is not among those to tune: it stays as it is" for name in others]
+            notes += [f"{name!r} is not among those to tune: it stays as it is" for name in others]
             others = []
         if {component.name for component in program.tuned} <= set(never) and not others:
             raise ProgramFailed(f"the program used nothing that is to be tuned on any of {len(rollouts)} examples")
         found = {"never_called": never, "met": {name: showed[name] for name in others}}
-        return {"predictors": found, "warnings": warnings}
+        return {"predictors": found, "warnings": notes}
 
     async def _verdict(self, evaluator: Evaluator, choice: Mapping[str, Any]) -> dict[str, Any]:
         test, is_original = self.setup.split.test, choice["is_original"]

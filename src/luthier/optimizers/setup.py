@@ -13,6 +13,7 @@ from luthier.budget import Budget
 from luthier.canonical import content_hash
 from luthier.errors import ConfigError
 from luthier.evaluation.data import Row
+from luthier.evaluation.labels import LabelCheck, check_labels
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.opening import ExecutorChoice
 from luthier.evaluation.splits import Split, split
@@ -87,6 +88,8 @@ class Setup:
     """Prompts to be tried first, apart from those deployed."""
     moved: int
     """Rows that prompts to start from show as demos, and that are therefore learnt from only."""
+    labels: LabelCheck
+    """Which labels no answer can match."""
     predictors_given: bool
     """Whether the user named the components to tune; then no other is."""
     study_dir: Path
@@ -210,7 +213,7 @@ class Setup:
                 "is told of validation examples is told of these, and flatters; the verdict is not"
             )
         own = [predictor.name for predictor in self.program.predictors if predictor.makes_own_call]
-        notes = [*plan["notes"], *([_OWN_CALLS.format(", ".join(own))] if own else [])]
+        notes = [*plan["notes"], *self.labels.warnings, *([_OWN_CALLS.format(", ".join(own))] if own else [])]
         blind = [p.name for p in self.program.predictors if p.makes_own_call and not reads_demos(p.function)]
         notes += [_BLIND.format(", ".join(blind))] if blind else []
         return {**plan, **columns, "notes": notes}
@@ -261,6 +264,7 @@ def prepare(
     rows, moved = without_shown(rows, (program.original, *starts) if settings.start else ())
     dollars = settings.budget is not None and settings.budget.usd is not None
     checked.check(rows.val[0].example, dollars=dollars)
+    labels = check_labels(checked, program, list(rows.rows.values()))
     task, teacher, proposer = _lms(lms, program)
     for lm in (task, teacher, proposer):
         lm.check(dollars=dollars)
@@ -288,6 +292,7 @@ def prepare(
         settings=settings,
         starts=starts,
         moved=moved,
+        labels=labels,
         predictors_given=predictors is not None,
         study_dir=settings.study_dir if settings.study_dir is not None else _default_directory(program),
         manifest=manifest(

@@ -12,7 +12,8 @@ from luthier.types import Shown
 
 _NUMBERS = ("before", "after", "difference", "low", "high", "tokens_before", "tokens_after")
 
-Decision = Literal["adopt", "keep", "undecided"]
+Decision = Literal["adopt", "keep", "undecided", "unmeetable"]
+"""``unmeetable``: the baseline showed that no prompt can score, so nothing was searched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +127,18 @@ def no_verdict_event() -> dict[str, Any]:
 
 
 def stopped_event(check: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the verdict of a study that ended with its check, there being nothing to win."""
+    """Return the verdict of a study that ended with its check, there being nothing to win, or no way to."""
     return {
         **no_verdict_event(),
-        "decision": "keep",
+        "decision": stopped_decision(check),
         "smallest_detectable": check["smallest_detectable"],
         "sentence": check["sentence"],
     }
+
+
+def stopped_decision(check: Mapping[str, Any]) -> Decision:
+    """Return the decision of a study that ended with its check."""
+    return "unmeetable" if check.get("unmeetable") else "keep"
 
 
 def _mean(scores: Mapping[str, float]) -> float:

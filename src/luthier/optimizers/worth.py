@@ -11,13 +11,12 @@ from luthier.canonical import content_hash
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Outcome
 from luthier.evaluation.stats import Interval, paired, smallest_detectable, tango, wilson
+from luthier.optimizers.unmeetable import LEAST, reason_sentence, zero_warning
 from luthier.program.lms import LMs
 from luthier.program.program import Program
 
 HOPELESS = 0.1
 """Below this chance that even flawless prompts would be adopted, a search is not worth its price."""
-_LEAST = 10
-"""Fewer runs that all went wrong may be chance."""
 _STEPS_BEFORE = ("manifest", "split", "plan", "baseline", "check")
 
 
@@ -25,6 +24,8 @@ def check_event(
     baseline: Mapping[str, Any], *, n_test: int, noise: Mapping[str, Any] | None, whole: bool = True
 ) -> dict[str, Any]:
     """Return the check event: what the original scores, what can be shown, and whether that leaves anything to win.
+
+    ``unmeetable`` is there only where no prompt can score: why (``zero_baseline``).
 
     A pure function of what is recorded, so it costs nothing and a resumed study comes to the same.
 
@@ -49,7 +50,12 @@ def check_event(
         "chance": chance,
         "noise": None if noise is None else dict(noise),
     }
-    reason = _reason(event, outcomes, values, n_test, whole=whole)
+    if (zero := baseline.get("zero")) is not None:
+        if (unmet := reason_sentence(zero, outcomes)) is not None:
+            return {**event, "stop": True, "unmeetable": zero["reason"], "sentence": unmet}
+        if len(values) >= LEAST:
+            event["warnings"] = [zero_warning(zero, len(values))]
+    reason = _reason(event, values, n_test, whole=whole)
     return {**event, "stop": reason is not None, "sentence": reason or _go_on(event, n_test)}
 
 
@@ -101,7 +107,6 @@ def chance_of_adoption(values: Sequence[float], n_test: int, flips: float = 0.0)
 
 def _reason(
     event: Mapping[str, Any],
-    outcomes: Sequence[Mapping[str, Any]],
     values: Sequence[float],
     n_test: int,
     *,
@@ -112,13 +117,6 @@ def _reason(
     if whole and all(value == 1 for value in values):
         return (
             f"Nothing to win: the program is right on all {n} validation examples, so no prompts can do better on them."
-        )
-    bad = [outcome for outcome in outcomes if outcome["outcome"] == Outcome.UNPARSEABLE.value]
-    if len(bad) == n >= _LEAST:
-        return (
-            f"No answer could be read on any of {n} validation examples (predictor {bad[0]['blamed']!r}, the first: "
-            f"{bad[0]['error'] or 'no reason given'}). Mend that first: is it the right model and endpoint, and is "
-            "max_tokens large enough?"
         )
     if chance is None or chance >= HOPELESS:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from luthier.errors import Unparseable
 from luthier.lm.request import Completion
 from luthier.program.shape import Kind, Shape
 from luthier.program.signature import REASONING, Signature
-from luthier.program.values import output_shapes, record_of, result_shape, value_of, value_to_json
+from luthier.program.values import folded, output_shapes, record_of, result_shape, value_of, value_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ def _parse(signature: Signature, completion: Completion) -> Parsed:
         raise ValueError(f"it was refused: {completion.refusal or 'content filter'}")
     cut = completion.finish_reason == "length"
     shapes = output_shapes(signature)
-    text = _without_fence(_without_thoughts(completion.text))
+    # NFC: how an accent is spelled, as one sign or two, is nothing that an answer says.
+    text = _without_fence(_without_thoughts(unicodedata.normalize("NFC", completion.text)))
     found = _from_json(signature, shapes, text)
     if found is None:
         found = _from_text(signature, shapes, text, cut)
@@ -188,7 +190,8 @@ def _sections(names: list[str], text: str, *, only_leading: bool) -> dict[str, s
     ``only_leading`` reads a name at the very start only: elsewhere it is part of a text that is the whole answer.
     """
     label = re.compile(
-        rf"^[ ]?[*_#`\"' ]{{0,6}}({'|'.join(map(re.escape, names))})[*_`\"']{{0,3}}[ ]*:[*_]{{0,3}}[ \t]*",
+        rf"^[ \u3000]?[*_#`\"' 【「『]{{0,6}}({'|'.join(map(re.escape, names))})[*_`\"'】」』]{{0,3}}[ \u3000]*[:：]"
+        r"[*_]{0,3}[ \t\u3000]*",
         re.IGNORECASE | re.MULTILINE,
     )
     spelled = {name.casefold(): name for name in names}
@@ -241,7 +244,11 @@ def _read(shape: Shape, text: str, cut: bool) -> Any:
 
 
 _NOTHING = ("none", "null", "n/a", "")
-_AROUND = " \t\r\n\"'`*_.,;:!()[]{}<>“”‘’„«»"
+_AROUND = (
+    " \t\r\n\"'`*_.,;:!()[]{}<>“”‘’„‚«»‹›…"
+    "\u00a0\u3000\u200b\u200e\u200f\ufeff。．｡！，、､；：・「」『』【】〔〕〖〗（）［］｛｝《》〈〉＂＇｢｣﹁﹂﹃﹄،؛۔।¡"
+)
+_HALF_WIDTH = {0xFEE0 + code: code for code in range(0x21, 0x7F)}
 
 
 def _bare(text: str) -> str:
@@ -270,21 +277,26 @@ def _match_choice(shape: Shape, text: str) -> Any:
         exact = [choice for choice in shape.choices if choice.text == form]
         if len(exact) == 1:
             return exact[0]
-    folded = [_bare(text).casefold(), text.strip().casefold()]
+    forms = [folded(_bare(text)), folded(text.strip())]
     near = [
         choice
         for choice in shape.choices
-        if any(_same_word(word, form) for word in (choice.text, *choice.aliases) for form in folded)
+        if any(_same_word(word, form) for word in (choice.text, *choice.aliases) for form in forms)
     ]
     return near[0] if len(near) == 1 else None
 
 
 def _same_word(word: str, form: str) -> bool:
-    return form in (word.casefold(), _bare(word).casefold()) and bool(form)
+    return form in (folded(word), folded(_bare(word))) and bool(form)
 
 
 def _mentions(text: str, word: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
+    if not word:
+        return False
+    # Chinese and Japanese put no blanks between words.
+    before, after = ("" if unicodedata.east_asian_width(end) in "WF" else r"\w" for end in (word[:1], word[-1:]))
+    pattern = (f"(?<!{before})" if before else "") + re.escape(word) + (f"(?!{after})" if after else "")
+    return re.search(pattern, text, re.IGNORECASE) is not None
 
 
 # A number is not part of a word (B2, 5k), of a date, or of a fraction; thousands may be separated.
@@ -294,6 +306,7 @@ _NUMBER = re.compile(
 
 
 def _read_number(shape: Shape, text: str) -> Any:
+    text = text.translate(_HALF_WIDTH)
     found = {match.group() for match in _NUMBER.finditer(text)}
     digits = re.findall(r"\d", text)
     if len(found) != 1 or len(digits) > sum(map(str.isdigit, "".join(found))) * text.count(next(iter(found))):
@@ -312,7 +325,7 @@ def _read_structured(shape: Shape, text: str) -> Any:
         raise ValueError("it gives several answers")
     if shape.kind is Kind.LIST:
         lines = [line.strip() for line in text.split("\n") if line.strip()]
-        items = [re.match(r"(?:[-*•]|\d{1,4}[.)])\s+(.*)", line) for line in lines]
+        items = [re.match(r"(?:(?:[-*•]|\d{1,4}[.)）])\s+|(?:・|\d{1,4}[、．])\s*)(.*)", line) for line in lines]
         found = [item.group(1) for item in items if item is not None]
         if found and len(found) == len(lines) and shape.item is not None and not shape.item.structured:
             return [_read(shape.item, item, cut=False) for item in found]

@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import json
 import math
+import unicodedata
 from collections.abc import Mapping, Set
 from typing import Any
 
@@ -97,11 +98,16 @@ def choice_of(shape: Shape, data: Any) -> Choice:
         text = "true" if data is True else "false" if data is False else str(data)
         exact = [c for c in shape.choices if c.text == text]
         if not exact:
-            folded = text.strip().casefold()
-            exact = [c for c in shape.choices if folded in (c.text.casefold(), *(a.casefold() for a in c.aliases))]
+            form = folded(text.strip())
+            exact = [c for c in shape.choices if form in map(folded, (c.text, *c.aliases))]
     if len(exact) != 1:
         raise ValueError(f"it is not one of {', '.join(choice.text for choice in shape.choices)}")
     return exact[0]
+
+
+def folded(text: str) -> str:
+    """Return a text without case, its letters spelled in the one of Unicode's ways that all others stand for."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def _number(kind: Kind, data: Any) -> Any:

@@ -14,7 +14,7 @@ from luthier.report.badly import say_badly
 from luthier.report.figures import count, percent, plural, points
 from luthier.report.html import Child, Markup, el
 
-_BADGES = {"adopt": "Adopt", "keep": "Keep your original", "undecided": "Undecided"}
+_BADGES = {"adopt": "Adopt", "keep": "Keep your original", "undecided": "Undecided", "unmeetable": "Cannot be met"}
 _SHOWN_DEMOS = 50
 # Text and background are the notebook's; only greys that show on both, and badges that bring their own ground.
 _CSS = Markup("""

@@ -18,7 +18,7 @@ _METHODS = {
     "resampling": "studentised resampling",
     "bound": "bounded by the score interval",
 }
-_BADGES = {"adopt": "Adopt", "keep": "Keep your original", "undecided": "Undecided"}
+_BADGES = {"adopt": "Adopt", "keep": "Keep your original", "undecided": "Undecided", "unmeetable": "Cannot be met"}
 
 
 def page(view: View, *, live: str | None = None) -> Markup:

@@ -73,7 +73,9 @@ def prompts(view: View) -> Markup | None:
         else ("what you have", "your original prompts")
     )
     lead = (
-        f"There is nothing to win: these are {these}, and they stay."
+        f"No prompt can score yet: these are {these}, and they stay."
+        if view.summary.decision == "unmeetable"
+        else f"There is nothing to win: these are {these}, and they stay."
         if stopped
         else f"No candidate did better on validation examples: these are {these}, and they stay."
         if stays

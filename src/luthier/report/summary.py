@@ -108,7 +108,7 @@ def summary(events: Sequence[Event]) -> Summary:
         optimizer=str(optimizer.get("name", "")),
         phase="done" if stopped else phase(events),
         finished=done is not None or stopped,
-        decision="keep" if stopped else _decision(verdict, done),
+        decision=stopped_decision(events[-1]) if stopped else _decision(verdict, done),
         sentence=str((events[-1] if stopped else verdict or {}).get("sentence", "")),
         baseline=(first(events, "baseline") or {}).get("mean"),
         best=best_shrunken(tallies(events)),
@@ -180,8 +180,13 @@ def bootstrapped(events: Iterable[Event]) -> Event | None:
 
 
 def is_stopped(events: Sequence[Event]) -> bool:
-    """Whether the study ended with its check: there was nothing to win."""
+    """Whether the study ended with its check: there was nothing to win, or no way to."""
     return bool(events) and events[-1]["event"] == "check" and bool(events[-1].get("stop"))
+
+
+def stopped_decision(check: Event) -> str:
+    """Return the decision of a study that ended with its check."""
+    return "unmeetable" if check.get("unmeetable") else "keep"
 
 
 def phase(events: Sequence[Event]) -> str:

@@ -36,6 +36,8 @@ def advice(
     """Return the sentence."""
     if checked["stop"]:
         return str(checked["sentence"])
+    if checked["mean"] == 0 and (warnings := checked.get("warnings")):
+        return f"Look at the examples first: {warnings[-1]}"
     unreadable = checked["unparseable"]
     if sum(unreadable.values()) >= MUCH_UNREADABLE:
         worst = max(unreadable, key=lambda name: unreadable[name])
@@ -44,6 +46,11 @@ def advice(
             f"{_percent(unreadable[worst])} because of {worst!r}; demonstrations often help, and a larger max_tokens."
         )
     room, detectable = 1 - checked["mean"], checked["smallest_detectable"]
+    if unmet := checked.get("unmet"):
+        return (
+            f"Fix the labels first: {_percent(unmet)} of them cannot match any answer, so of {_points(room)} only "
+            f"{_points(max(0.0, room - unmet))} can be won; the warnings say which labels, and what helps."
+        )
     if noise is not None and noise.low >= MUCH_NOISE:
         return (
             f"Quieten it first: the same prompts asked twice score differently on {_percent(noise.flips)} of examples, "

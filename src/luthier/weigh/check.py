@@ -22,6 +22,7 @@ from luthier.lm.request import Usage, total_usage
 from luthier.optimizers.line import Confirm
 from luthier.optimizers.setup import Setup
 from luthier.optimizers.starts import Start
+from luthier.optimizers.unmeetable import zero_baseline
 from luthier.optimizers.worth import check_event, noise_key
 from luthier.program.lms import LMChoice, resolve
 from luthier.program.program import Tunable
@@ -39,7 +40,12 @@ class Check:
     sentence: str
     """The advice."""
     stop: bool
-    """Whether a study would stop after its baseline, there being nothing to win."""
+    """Whether a study would stop after its baseline, there being nothing to win, or no way to."""
+    unmeetable: str | None
+    """Why no prompt can score: ``"labels"`` that no answer matches, ``"none"`` returned, or ``"unparseable"`` answers
+    alone; None where one may."""
+    warnings: tuple[str, ...]
+    """What to look at before a search is paid for: labels that no answer can match, or scores that are all 0."""
     mean: float
     """The original's score, with its interval ``low`` to ``high``, on ``n`` validation examples."""
     low: float
@@ -230,6 +236,8 @@ class _Ready:
         baseline = await probes.baseline()
         first = {rollout.job.example: rollout for rollout in baseline}
         before = scores_of(baseline)
+        if (found := self._checked(baseline, None)).get("unmeetable"):
+            return _nothing_more(found)
         noise = await probes.noise(first)
         strong = None if self.strong is None else await probes.ceiling(self.strong, before)
         demos, with_demos = await probes.demos(before)
@@ -237,9 +245,8 @@ class _Ready:
         promising = more_promising(with_demos, with_instructions)
         checked = self._checked(baseline, noise)
         said = advice(checked, noise=noise, strong=strong, demos=demos, instructions=instructions, promising=promising)
-        kept = ("stop", "mean", "low", "high", "n", "unparseable", "smallest_detectable", "chance")
         return {
-            **{name: checked[name] for name in kept},
+            **_numbers(checked),
             "sentence": said,
             "noise": noise,
             "strong": strong,
@@ -250,18 +257,40 @@ class _Ready:
         }
 
     def _checked(self, baseline: Sequence[Rollout], noise: Noise | None) -> dict[str, Any]:
+        setup = self.setup
         event = {
             "mean": sum(rollout.value for rollout in baseline) / len(baseline),
             "outcomes": [outcome_json(rollout) for rollout in baseline],
+            **zero_baseline(setup.program, setup.metric, baseline, setup.split.rows),
         }
-        whole = len(baseline) == len(self.setup.scoring)
-        n_test = len(self.setup.split.test)
-        return check_event(event, n_test=n_test, noise=json_of(noise), whole=whole)
+        whole = len(baseline) == len(setup.scoring)
+        found = check_event(event, n_test=len(setup.split.test), noise=json_of(noise), whole=whole)
+        unmet = sum(rollout.job.example in setup.labels.unmet for rollout in baseline) / len(baseline)
+        return {**found, "unmet": unmet, "warnings": [*setup.labels.warnings, *found.get("warnings", ())]}
 
     def _lms(self) -> list[LM]:
         judge = self.setup.metric.judge_lm
         extra = [lm for lm in (self.strong, judge) if lm is not None]
         return [*self.setup.task.all, *self.setup.teacher.all, self.setup.proposer, *extra]
+
+
+def _numbers(checked: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("stop", "mean", "low", "high", "n", "unparseable", "smallest_detectable", "chance")
+    warnings = tuple(checked["warnings"])
+    return {**{name: checked[name] for name in kept}, "unmeetable": checked.get("unmeetable"), "warnings": warnings}
+
+
+def _nothing_more(checked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is found where no prompt can score: nothing else is worth a call."""
+    parts = ("strong", "demos", "instructions")
+    return {
+        **_numbers(checked),
+        "sentence": checked["sentence"],
+        "noise": None,
+        **dict.fromkeys(parts),
+        "promising": None,
+        "missing": dict.fromkeys(("noise", *parts), "no prompt can score"),
+    }
 
 
 def _ready(given: dict[str, Any]) -> _Ready:
