@@ -8,6 +8,7 @@ from dataclasses import asdict
 from luthier.budget import Budget
 from luthier.errors import ConfigError
 from luthier.lm.lm import Price
+from luthier.lm.profile import Profile
 from luthier.optimizers.optimizer import Auto, Facts
 from luthier.optimizers.plan import PROPOSER_ANSWER_TOKENS, PROPOSER_PROMPT_TOKENS, RolloutCost
 
@@ -18,8 +19,8 @@ CANDIDATES: dict[Auto, int] = {"light": 6, "medium": 12, "heavy": 18}
 """Instructions and demo sets per predictor (as peers' users know them)."""
 
 LARGEST_DEMO_SET = 18
-PROMPT_CHARACTERS = 16_000
-"""How much of a prompt demos may fill, about 4,000 tokens."""
+PROMPT_CHARACTERS = {Profile.ABLE: 64_000, Profile.SMALL: 16_000}
+"""How much of a prompt demos may fill: about 16,000 tokens, or 4,000 for a small LM."""
 
 
 def check_counts(settings: object, *names: str) -> None:
@@ -62,9 +63,9 @@ def demo_sizes(sets: int, largest: int) -> tuple[int, ...]:
     return (0, *(min(largest, max(1, size)) for size in sizes))
 
 
-def room_for_demos(prompt_characters: float) -> int:
+def room_for_demos(prompt_characters: float, profile: Profile) -> int:
     """Return how many demos fit a prompt whose one example takes so many characters."""
-    return max(1, min(LARGEST_DEMO_SET, int(PROMPT_CHARACTERS / max(prompt_characters, 1.0))))
+    return max(1, min(LARGEST_DEMO_SET, int(PROMPT_CHARACTERS[profile] / max(prompt_characters, 1.0))))
 
 
 def auto_for(evaluations: int) -> Auto:
