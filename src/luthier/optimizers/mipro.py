@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from luthier.lm.profile import Profile
 from luthier.optimizers.optimizer import Facts
-from luthier.optimizers.shape import check_counts
+from luthier.optimizers.shape import check_counts, with_kinds
 from luthier.optimizers.surrogate import SurrogateSettings
 from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
@@ -77,7 +77,7 @@ class MIPRO(SurrogateSettings):
     def bootstrap_settings(self, facts: Facts) -> BootstrapSettings:
         """Return how demo sets are collected."""
         if self.demo_sizes is not None:
-            return BootstrapSettings(sizes=self.demo_sizes)
+            return with_kinds(self.demo_sizes, facts)
         # super() without arguments does not work in a dataclass with slots.
         return SurrogateSettings.bootstrap_settings(self, facts)
 
