@@ -40,7 +40,7 @@ class ModuleLevelOPRO(OPROSettings):
         return the best program, the original among them
 
     The paper leaves open how much history is shown: here the best five instructions, each with the mean over all
-    trials that used it, the best last (as in the authors' release). A predictor whose proposals were all turned away
+    trials that used it, the best last (as in the authors' release). A predictor whose proposals were all rejected
     keeps the instruction of the best program so far; a round without any new instruction is no trial.
     """
 

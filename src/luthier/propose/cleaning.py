@@ -29,10 +29,10 @@ _TITLE = re.compile(
 """A line of its own that names what follows; what goes on to say something is none."""
 _OPENING = re.compile(rf"^{_GREETING}[!.,]*\s*\n+", re.IGNORECASE)
 _AFTERWORD = re.compile(
-    r"\n\s*\n\W*(?:"
-    r"(?:explanation|rationale|reasoning)\W*:\W*(?:this|it|i|my|by|these changes|"
+    r"\n\s*\n[*_#> -]*(?:"
+    r"(?:explanation|rationale|reasoning)[*_ ]*:\W*(?:this|it|i|my|by|these changes|"
     r"the (?:new|revised|improved|original|instruction|prompt))\b|"
-    r"(?:why this works|why it works|rationale|key (?:changes|improvements)|changes made|what changed)\W*:|"
+    r"(?:why this works|why it works|rationale|key (?:changes|improvements)|changes made|what changed)[*_ ]*:|"
     r"(?:let me know|i hope (?:this|that)|feel free to (?:ask|adjust|modify))\b|"
     rf"this (?:new|improved|revised) {_WHAT}\b).*",
     re.DOTALL | re.IGNORECASE,
