@@ -163,6 +163,8 @@ LABELS = "card payment fee charged, lost or stolen card, pending cash withdrawal
         ("labels", "Назови намерение клиента; отвечай только меткой."),
         # A last line without a full stop.
         ("rules", "Route the ticket to the queue that the customer is waiting for"),
+        ("rules", "Think twice; if nothing decides, take option A"),
+        ("examples", "Solve it, and end with a line of this form:\nAnswer:"),
     ],
 )
 def test_what_good_instructions_are_made_of_is_no_fault(task: str, text: str) -> None:

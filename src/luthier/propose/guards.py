@@ -66,15 +66,9 @@ _LEFT_OPEN = re.compile(
     re.IGNORECASE,
 )
 _CODE = re.compile(r"\A\s*(?:@\w[\w.]*(?:\(|$)|def \w+\(|class \w+[:(]|import \w+|from [\w.]+ import |#include)")
-_CUT = re.compile(
-    r"(?:[,(\[]|\b(?:a|an|the|and|or|but|nor|your|their|if|because|whose))\W{0,2}$(?<![.!?\"'`)”])|"
-    r"\n[^\S\n]*(?:\d+[.)]|[-*•])\s*$",
-    re.IGNORECASE,
-)
+_CUT = re.compile(r"(?:[,(\[]|\b(?:an|the|and|or|but|nor|your|their|if|because|whose))$|\n[^\S\n]*(?:\d+[.)]|[-*•])$")
 _COUNTER = re.compile(r"^\W*\d+[.):]\s", re.MULTILINE)
-_ANSWER_OPENING = re.compile(
-    r"^(?:the |my |final |correct )*(?:answer|label|output|{names})(?: (?:is|would be|should be))? "
-)
+_ANSWER_OPENING = r"^(?:the |my |final |correct )*(?:answer|label|output{names})(?: (?:is|would be|should be))? "
 
 
 class Fault(enum.StrEnum):
@@ -227,7 +221,7 @@ def _answers(text: str, subject: Subject, training: TrainingText) -> bool:
 
 
 def _is_answer(flat: str, names: Sequence[str], known: Collection[str]) -> bool:
-    opening = _ANSWER_OPENING.pattern.replace("{names}", "|".join(re.escape(normalized(n)) for n in names) or "answer")
+    opening = _ANSWER_OPENING.replace("{names}", "".join(f"|{re.escape(normalized(name))}" for name in names))
     while (rest := re.sub(opening, "", f"{flat} ").strip()) != flat:
         flat = rest
     return flat in known or re.fullmatch(r"[\d.,]+", flat) is not None
@@ -246,7 +240,7 @@ def _json_of(text: str) -> object | None:
 def _cut(text: str) -> bool:
     """Whether a text ends before it has said what it began to say."""
     fences = sum(line.lstrip().startswith("```") for line in text.splitlines())
-    return fences % 2 == 1 or _CUT.search(text) is not None
+    return fences % 2 == 1 or _CUT.search(text.rstrip()) is not None
 
 
 def _repeats(text: str) -> bool:
