@@ -16,6 +16,7 @@ from luthier.program.trace import Call
 from luthier.propose.bootstrap import Bootstrapped, BootstrapSettings, DemoSet, bootstrap
 from tests.propose.world import (
     KIND,
+    SIZE,
     SPECIES,
     FakeEvaluator,
     Run,
@@ -27,6 +28,9 @@ from tests.propose.world import (
     rows,
     teacher,
 )
+
+FLAT = Signature("species", KIND.instruction, (Field("petal", str),), KIND.outputs)
+"""The second predictor, as if rows had all its inputs."""
 
 
 def run_bootstrap(
@@ -79,7 +83,28 @@ class TestSets:
     def test_sets_alike_but_for_their_order_are_dropped_with_a_warning(self) -> None:
         found, _ = run_bootstrap(rows(6), knows(*SPECIES), BootstrapSettings(sizes=(0, 6, 6, 6)))
         assert len(found.sets) == 2
-        assert any("2 of 4 demo sets dropped" in warning for warning in found.warnings)
+        assert any("2 distinct demo sets" in warning and "4 wanted" in warning for warning in found.warnings)
+
+    @pytest.mark.parametrize("knowing", [SPECIES, ("setosa",)])
+    def test_labels_and_failures_are_not_crowded_out_by_passing_traces(self, knowing: tuple[str, ...]) -> None:
+        orders = (DemoSource.BOOTSTRAPPED, DemoSource.LABELED, DemoSource.COMPLETED)
+        settings = BootstrapSettings(sizes=(12, 12, 12), first=orders, labeled=16)
+        found, _ = run_bootstrap(rows(60), knows(*knowing), settings, of=program(SIZE, FLAT))
+        passing, labels, failures = (sources(made, "species") for made in found.sets)
+        assert passing["bootstrapped"] == (12 if knowing == SPECIES else 4)
+        assert labels == {"labeled": 12}
+        assert failures == ({"labeled": 12} if knowing == SPECIES else {"completed": 8, "labeled": 4})
+        assert [set(species_of(made).values()) for made in found.sets] == [{4}, {4}, {4}]
+
+    def test_where_rows_have_no_labels_of_a_predictor_its_passing_traces_fill_every_set(self) -> None:
+        orders = (DemoSource.LABELED, DemoSource.COMPLETED)
+        settings = BootstrapSettings(sizes=(6, 6), first=orders, labeled=16)
+        found, _ = run_bootstrap(rows(60), knows(*SPECIES), settings)
+        assert [sources(made, "petal_size") for made in found.sets] == [{"bootstrapped": 6}] * 2
+
+    def test_a_source_must_be_named_for_each_set_or_for_none(self) -> None:
+        with pytest.raises(ConfigError, match="first"):
+            BootstrapSettings(sizes=(0, 6), first=(DemoSource.LABELED,))
 
     def test_an_unlucky_repetition_is_drawn_anew(self) -> None:
         found, _ = run_bootstrap(rows(9), knows(*SPECIES), BootstrapSettings(sizes=(0, 3, 3, 3, 3, 3, 3)))

@@ -6,7 +6,8 @@ import luthier as lt
 from luthier.program.program import discover
 from luthier.program.text import Guard
 from luthier.propose.fields import subjects_of
-from luthier.propose.guards import Fault, TrainingText, check
+from luthier.propose.guards import Fault, check
+from luthier.propose.training_text import TrainingText
 
 
 @lt.predictor

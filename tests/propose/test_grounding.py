@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from luthier.errors import ConfigError, Unreachable
+from luthier.lm.profile import Profile
 from luthier.lm.request import Completion, Request
 from luthier.propose import grounding as grounding_module
 from luthier.propose.grounding import Grounding, GroundingSettings, ground
@@ -124,7 +125,7 @@ def test_nothing_is_asked_when_everything_is_switched_off() -> None:
 
 
 def test_a_small_model_is_asked_little_and_briefly() -> None:
-    settings = GroundingSettings(small_lm=True)
+    settings = GroundingSettings(profile=Profile.SMALL)
     found, gateway = grounded(lambda request: "Petals. " * 200, settings)
     assert len(gateway.requests) == 4 == settings.most_calls(60, 2)
     assert max(map(len, gateway.texts)) < 2000

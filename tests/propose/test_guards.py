@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from luthier.lm.profile import Profile
 from luthier.propose.cleaning import clean, unfinished_thought, without_thoughts
 from luthier.propose.fields import subject_of
-from luthier.propose.guards import Fault, TrainingText, check, normalized
+from luthier.propose.guards import Fault, check
 from luthier.propose.tips import TIPS
+from luthier.propose.training_text import TrainingText
+from luthier.propose.wording import normalized
 from tests.propose.world import KIND, rows
 
 META = (
@@ -26,6 +29,7 @@ def fault_of(text: str, *, finish: str = "stop", original: str = KIND.instructio
         training=TRAINING,
         finish_reason=finish,
         limit=limit,
+        profile=Profile.SMALL,
     )
 
 
@@ -70,7 +74,7 @@ def test_a_sound_instruction_passes(text: str) -> None:
         ("name the species of the IRIS!", Fault.DUPLICATE),
     ],
 )
-def test_a_malformed_proposal_is_rejected_by_its_reason(text: str, fault: Fault | None) -> None:
+def test_a_small_models_malformed_proposal_is_rejected_by_its_reason(text: str, fault: Fault | None) -> None:
     assert fault_of(text) == fault
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from luthier.canonical import uniform_order
 from luthier.errors import RateLimited
+from luthier.lm.profile import Profile
 from luthier.lm.request import Completion, Request
 from luthier.program.candidate import Demo
 from luthier.propose import instructions as instructions_module
@@ -141,7 +142,7 @@ class TestMetaPrompt:
 
     def test_private_fields_are_not_even_named(self) -> None:
         for small in (False, True):
-            _, gateway = proposed(inventive, settings=GroundingSettings(small_lm=small))
+            _, gateway = proposed(inventive, settings=GroundingSettings(profile=Profile.SMALL if small else None))
             assert not any("owner" in text or "Secret" in text for text in gateway.texts)
 
     def test_braces_in_texts_are_left_alone(self) -> None:
@@ -149,7 +150,7 @@ class TestMetaPrompt:
         assert all("A {weird} %s summary {0}" in text for text in gateway.texts)
 
     def test_a_small_model_is_asked_briefly(self) -> None:
-        pool, gateway = proposed(inventive, settings=GroundingSettings(small_lm=True))
+        pool, gateway = proposed(inventive, settings=GroundingSettings(profile=Profile.SMALL))
         assert max(map(len, gateway.texts)) < 900
         assert not any(CODE in text for text in gateway.texts)
         assert all(request.max_tokens == 160 for request in gateway.requests)
@@ -163,13 +164,13 @@ class TestWeakProposers:
         assert {name: len(own) for name, own in pool.predictors.items()} == {"petal_size": 1, "species": 1}
         assert pool.rejected == {"echoes the meta-prompt": 24}
         assert len(gateway.requests) == 6 * GroundingSettings().tries
-        assert [warning.split(":")[0] for warning in pool.warnings] == [
+        assert [warning.split(";")[0] for warning in pool.warnings] == [
             "'petal_size' has 1 of 4 instructions",
             "'species' has 1 of 4 instructions",
         ]
 
     def test_a_small_models_echo_is_noticed_too(self) -> None:
-        pool, _ = proposed(lambda r: r.messages[0].text, settings=GroundingSettings(small_lm=True))
+        pool, _ = proposed(lambda r: r.messages[0].text, settings=GroundingSettings(profile=Profile.SMALL))
         assert all(len(own) == 1 for own in pool.predictors.values())
 
     def test_empty_answers_are_asked_again_as_new_draws(self) -> None:
@@ -200,7 +201,7 @@ class TestWeakProposers:
         assert pool.rejected == {"duplicate": 2 * (2 * 4)}
 
     def test_a_proposer_that_answers_the_task_is_noticed(self) -> None:
-        pool, _ = proposed(lambda request: "setosa", settings=GroundingSettings(small_lm=True, tries=1))
+        pool, _ = proposed(lambda request: "setosa", settings=GroundingSettings(profile=Profile.SMALL, tries=1))
         assert pool.rejected == {"answer instead of instruction": 6}
 
     def test_a_failed_call_is_raised_as_it_is(self) -> None:

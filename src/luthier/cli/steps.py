@@ -102,7 +102,7 @@ def _result(name: str, event: Event, state: Summary) -> str:
     if name == "instructions":
         made = sum(len(texts) for texts in event.get("predictors", {}).values())
         rejected = sum(event.get("rejected", {}).values())
-        return f"{made} proposed" + (f", {rejected} turned away" if rejected else "")
+        return f"{made} proposed" + (f", {rejected} rejected" if rejected else "")
     if name == "search":
         ended = " (the budget ended it)" if event.get("reason") == "budget" else ""
         return f"{plural(state.trials, 'trial')}{ended}, best about {percent(state.best)} on validation examples"

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from luthier.canonical import canonical_json, content_hash
 from luthier.errors import ConfigError
 from luthier.lm.price import Price
+from luthier.lm.profile import Profile, profile_named
 from luthier.lm.providers import Address, is_loopback, resolve, without_credentials
 from luthier.lm.redact import redact, register_secret
 from luthier.lm.request import Completer, Completion, Request
@@ -45,6 +46,8 @@ class LM:
         timeout: seconds until an answer is given up.
         extra: further fields of every request's body.
         slots: how many prompts an embedded model keeps warm.
+        profile: "able" or "small": what its prompts, and what it proposes, are fitted to; None: small for embedded
+            models and for names with less than 3B parameters, else able.
 
     Raises:
         ConfigError: a setting is out of range or contradicts the model.
@@ -70,6 +73,7 @@ class LM:
         timeout: float = 120.0,
         extra: Mapping[str, Any] | None = None,
         slots: int | None = None,
+        profile: Literal["able", "small"] | Profile | None = None,
     ) -> None:
         self.model = model
         self._settings: dict[str, Any] = {
@@ -87,6 +91,7 @@ class LM:
             "timeout": timeout,
             "extra": dict(extra) if extra else {},
             "slots": slots,
+            "profile": None if profile is None else _profile(profile),
         }
         self._identity: str | None = None
         self._found_price: tuple[Price | None] | None = None
@@ -113,6 +118,14 @@ class LM:
     def is_local(self) -> bool:
         """Whether the embedded engine runs it."""
         return isinstance(self.model, str) and self.model.startswith(_LOCAL)
+
+    @property
+    def profile(self) -> Profile:
+        """Whether it is an able model or a small one: as given, else by its name; what is no name is able."""
+        given: Profile | None = self._settings["profile"]
+        if given is not None:
+            return given
+        return profile_named(self.model, embedded=self.is_local) if isinstance(self.model, str) else Profile.ABLE
 
     @property
     def endpoint(self) -> Endpoint:
@@ -378,6 +391,13 @@ def _endpoint(value: str) -> Endpoint:
         return Endpoint(value)
     except ValueError as error:
         raise ConfigError(f"LM(endpoint={value!r}) must be 'chat' or 'completions'.") from error
+
+
+def _profile(value: str) -> Profile:
+    try:
+        return Profile(value)
+    except ValueError as error:
+        raise ConfigError(f"LM(profile={value!r}) must be 'able' or 'small'.") from error
 
 
 def _arrived(model: Any, settings: Mapping[str, Any], identity: str) -> LM:

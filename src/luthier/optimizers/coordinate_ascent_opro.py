@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from luthier.optimizers.opro import (
+    PAPER_GROUNDING,
     OPROSettings,
     best_full,
     full_trials,
@@ -60,7 +61,7 @@ class CoordinateAscentOPRO(OPROSettings):
     @staticmethod
     def paper() -> CoordinateAscentOPRO:
         """Return the paper's settings, as far as there are any: scored on the training data."""
-        return CoordinateAscentOPRO(preset="paper")
+        return CoordinateAscentOPRO(preset="paper", grounding=PAPER_GROUNDING)
 
     def count(self, facts: Facts) -> int:
         """Return the full evaluations there are, apart from the original's.

@@ -100,6 +100,7 @@ def _by_predictor(lms: LMs) -> dict[str, Any]:
 def _lm(lm: LM) -> dict[str, Any]:
     price = None if lm.price is None else asdict(lm.price)
     sampling = {"temperature": lm.temperature, "top_p": lm.top_p, "max_tokens": lm.max_tokens}
+    given = {} if lm.with_settings(profile=None).profile is lm.profile else {"profile": lm.profile.value}
     return {
         "name": lm.name,
         "identity": lm.identity,
@@ -107,6 +108,7 @@ def _lm(lm: LM) -> dict[str, Any]:
         "price": price,
         **sampling,
         "extra": _jsonable(lm.extra),
+        **given,
     }
 
 

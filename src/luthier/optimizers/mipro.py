@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from luthier.lm.profile import Profile
 from luthier.optimizers.optimizer import Facts
-from luthier.optimizers.shape import check_counts
+from luthier.optimizers.shape import check_counts, with_kinds
 from luthier.optimizers.surrogate import SurrogateSettings
 from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
@@ -34,7 +35,7 @@ class MIPRO(SurrogateSettings):
     Settings beyond those of every surrogate search:
 
     Args:
-        instructions: instructions per predictor, where not N (half of N, as small LMs gain little from more).
+        instructions: instructions per predictor, where not N (half of N where a small LM writes them).
         demo_sizes: how many demos each demo set has, where N should not decide.
         grounding: what the proposer is shown; every ingredient can be switched off.
     """
@@ -52,7 +53,9 @@ class MIPRO(SurrogateSettings):
     @staticmethod
     def paper() -> MIPRO:
         """Return the paper's settings: B = 25, S = 10, N as in Table 4 for a middling task (paper §4.3, §5.2)."""
-        return MIPRO(preset="paper", candidates=30, minibatch=25, full_every=10)
+        return MIPRO(
+            preset="paper", candidates=30, minibatch=25, full_every=10, grounding=GroundingSettings(rules=False)
+        )
 
     async def run(self, bench: Workbench) -> Sequence[Trial]:
         """Search; the trials returned include the full evaluations."""
@@ -74,7 +77,7 @@ class MIPRO(SurrogateSettings):
     def bootstrap_settings(self, facts: Facts) -> BootstrapSettings:
         """Return how demo sets are collected."""
         if self.demo_sizes is not None:
-            return BootstrapSettings(sizes=self.demo_sizes)
+            return with_kinds(self.demo_sizes, facts)
         # super() without arguments does not work in a dataclass with slots.
         return SurrogateSettings.bootstrap_settings(self, facts)
 
@@ -92,4 +95,5 @@ class MIPRO(SurrogateSettings):
         candidates = self.shape(facts).candidates
         if self.instructions is not None:
             return self.instructions
-        return candidates if self.preset == "paper" else max(2, candidates // 2)
+        small = facts.proposer is Profile.SMALL and self.preset != "paper"
+        return max(2, candidates // 2) if small else candidates

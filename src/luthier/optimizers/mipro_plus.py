@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from luthier.optimizers.opro import new_instructions, with_remarks
+from luthier.optimizers.opro import PAPER_GROUNDING, new_instructions, with_remarks
 from luthier.optimizers.optimizer import Facts, SearchPlan
 from luthier.optimizers.payloads import Choices
 from luthier.optimizers.shape import demo_sizes
@@ -51,7 +51,7 @@ class MIPROPlus(ZeroShotMIPROPlus):
     @staticmethod
     def paper() -> MIPROPlus:
         """Return the paper's B = 25, S = 10, and data; there is no more of the paper in it."""
-        return MIPROPlus(preset="paper", minibatch=25, full_every=10)
+        return MIPROPlus(preset="paper", grounding=PAPER_GROUNDING, minibatch=25, full_every=10)
 
     async def run(self, bench: Workbench) -> Sequence[Trial]:
         """Search; the trials returned include the full evaluations."""

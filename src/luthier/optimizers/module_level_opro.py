@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from luthier.optimizers.opro import (
+    PAPER_GROUNDING,
     TRIES,
     OPROSettings,
     best_full,
@@ -39,7 +40,7 @@ class ModuleLevelOPRO(OPROSettings):
         return the best program, the original among them
 
     The paper leaves open how much history is shown: here the best five instructions, each with the mean over all
-    trials that used it, the best last (as in the authors' release). A predictor whose proposals were all turned away
+    trials that used it, the best last (as in the authors' release). A predictor whose proposals were all rejected
     keeps the instruction of the best program so far; a round without any new instruction is no trial.
     """
 
@@ -48,7 +49,7 @@ class ModuleLevelOPRO(OPROSettings):
     @staticmethod
     def paper() -> ModuleLevelOPRO:
         """Return the paper's settings: as many rounds as the budget has full evaluations of the training data."""
-        return ModuleLevelOPRO(preset="paper")
+        return ModuleLevelOPRO(preset="paper", grounding=PAPER_GROUNDING)
 
     async def run(self, bench: Workbench) -> Sequence[Trial]:
         """Search; every trial is a full evaluation."""
@@ -97,4 +98,4 @@ class UngroundedOPRO(ModuleLevelOPRO):
     @staticmethod
     def paper() -> UngroundedOPRO:
         """Return the paper's settings."""
-        return UngroundedOPRO(preset="paper")
+        return UngroundedOPRO(preset="paper", grounding=replace(UngroundedOPRO().grounding, rules=False))

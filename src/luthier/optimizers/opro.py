@@ -22,6 +22,8 @@ MOST_SETS = 10
 """Demo sets that the rounds draw from, one after the other."""
 TRIES = 8
 """A round that brings nothing is a trial lost, so a rejected proposal is asked for more often than MIPRO asks."""
+PAPER_GROUNDING = GroundingSettings(history=True, tries=TRIES, rules=False)
+"""What the proposer is shown in the paper presets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,4 +120,5 @@ def new_instructions(pool: InstructionPool) -> dict[str, list[dict[str, Any]]]:
 
 def with_remarks(arrival: dict[str, Any], pool: InstructionPool) -> dict[str, Any]:
     """Return an arrival with what was rejected on the way to it."""
-    return {**arrival, "rejected": dict(pool.rejected), "warnings": list(pool.warnings)}
+    told = pool.to_json()
+    return {**arrival, **{name: told[name] for name in ("rejected", "warnings", "rejections")}}

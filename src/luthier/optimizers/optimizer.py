@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from luthier.lm.profile import Profile
 from luthier.search.trial import Trial
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class Facts:
     """Trials run one at a time (embedded LM)."""
     starts: int = 0
     """Prompts to start from, apart from those deployed: each is scored in full."""
+    task: Profile = Profile.ABLE
+    """Of the LMs that run the program."""
+    proposer: Profile = Profile.ABLE
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON, for the journal."""
@@ -39,7 +43,8 @@ class Facts:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Facts:
         """Read facts back."""
-        return Facts(**data)
+        profiles = {name: Profile(data[name]) for name in ("task", "proposer") if name in data}
+        return Facts(**{**data, **profiles})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from luthier.optimizers.opro import OPROSettings, best_full, full_trials, new_instructions, with_remarks
+from luthier.optimizers.opro import (
+    PAPER_GROUNDING,
+    OPROSettings,
+    best_full,
+    full_trials,
+    new_instructions,
+    with_remarks,
+)
 from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.payloads import Choices
 from luthier.optimizers.workbench import Workbench
@@ -37,7 +44,7 @@ class ProgramLevelOPRO(OPROSettings):
     @staticmethod
     def paper() -> ProgramLevelOPRO:
         """Return the paper's settings: as many rounds as the budget has full evaluations of the training data."""
-        return ProgramLevelOPRO(preset="paper")
+        return ProgramLevelOPRO(preset="paper", grounding=PAPER_GROUNDING)
 
     async def run(self, bench: Workbench) -> Sequence[Trial]:
         """Search; every trial is a full evaluation."""

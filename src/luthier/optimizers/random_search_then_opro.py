@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from luthier.optimizers.opro import (
+    PAPER_GROUNDING,
     OPROSettings,
     best_full,
     full_trials,
@@ -51,7 +52,7 @@ class RandomSearchThenOPRO(OPROSettings):
     @staticmethod
     def paper() -> RandomSearchThenOPRO:
         """Return the paper's settings: demo sets as random search makes them, scored on the training data."""
-        return RandomSearchThenOPRO(preset="paper")
+        return RandomSearchThenOPRO(preset="paper", grounding=PAPER_GROUNDING)
 
     def sets(self, facts: Facts) -> int:
         """Return how many demo sets there are, the original's included, which is scored already."""

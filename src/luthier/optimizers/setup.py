@@ -128,11 +128,15 @@ class Setup:
             n_predictors=len(self.program.tuned),
             auto=auto or "light",
             evaluations=2 * scoring,
-            largest_demo_set=room_for_demos(cost.prompt_tokens * CHARACTERS_PER_TOKEN / max(cost.calls, 1.0))
+            largest_demo_set=room_for_demos(
+                cost.prompt_tokens * CHARACTERS_PER_TOKEN / max(cost.calls, 1.0), self.task.profile
+            )
             if any(component.kind.takes_demos for component in self.program.tuned)
             else 0,
             sequential=self.task.is_local,
             starts=len(self.starts),
+            task=self.task.profile,
+            proposer=self.proposer.profile,
         )
         before = self.optimizer.plan(least)
         room = evaluations_in(

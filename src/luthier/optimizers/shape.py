@@ -8,8 +8,11 @@ from dataclasses import asdict
 from luthier.budget import Budget
 from luthier.errors import ConfigError
 from luthier.lm.lm import Price
+from luthier.lm.profile import Profile
 from luthier.optimizers.optimizer import Auto, Facts
 from luthier.optimizers.plan import PROPOSER_ANSWER_TOKENS, PROPOSER_PROMPT_TOKENS, RolloutCost
+from luthier.program.candidate import DemoSource
+from luthier.propose.bootstrap import BootstrapSettings
 
 EVALUATIONS: dict[Auto, int] = {"light": 300, "medium": 800, "heavy": 2000}
 """Program runs of the search, by preset, where no budget says otherwise."""
@@ -18,8 +21,10 @@ CANDIDATES: dict[Auto, int] = {"light": 6, "medium": 12, "heavy": 18}
 """Instructions and demo sets per predictor (as peers' users know them)."""
 
 LARGEST_DEMO_SET = 18
-PROMPT_CHARACTERS = 16_000
-"""How much of a prompt demos may fill, about 4,000 tokens."""
+LABELED_DEMOS = 16
+"""K: the most demos without a trace in a set of an able LM (as peers' users know it)."""
+PROMPT_CHARACTERS = {Profile.ABLE: 64_000, Profile.SMALL: 16_000}
+"""How much of a prompt demos may fill: about 16,000 tokens, or 4,000 for a small LM."""
 
 
 def check_counts(settings: object, *names: str) -> None:
@@ -62,9 +67,36 @@ def demo_sizes(sets: int, largest: int) -> tuple[int, ...]:
     return (0, *(min(largest, max(1, size)) for size in sizes))
 
 
-def room_for_demos(prompt_characters: float) -> int:
+def demo_settings(sets: int, facts: Facts) -> BootstrapSettings:
+    """Return how ``sets`` demo sets are collected: sizes and kinds that suit the LMs that run the program.
+
+    Small LMs gain by the number of demos, so their sets grow. Able ones learn from what a demo shows, so their sets
+    are large, those that begin with passing traces apart.
+    """
+    if facts.task is Profile.SMALL or facts.largest_demo_set < 1:
+        return BootstrapSettings(sizes=demo_sizes(sets, facts.largest_demo_set))
+    most = min(LABELED_DEMOS, facts.largest_demo_set)
+    kinds = _kinds(sets)
+    sizes = [math.ceil(most / 2) if kind is DemoSource.BOOTSTRAPPED else most for kind in kinds[1:]]
+    return with_kinds((0, *sizes), facts)
+
+
+def with_kinds(sizes: tuple[int, ...], facts: Facts) -> BootstrapSettings:
+    """Return how sets of these sizes are collected; for able LMs labels and failures come first in two of three."""
+    if facts.task is Profile.SMALL:
+        return BootstrapSettings(sizes=sizes)
+    return BootstrapSettings(sizes=sizes, first=_kinds(len(sizes)), labeled=LABELED_DEMOS)
+
+
+def _kinds(sets: int) -> tuple[DemoSource, ...]:
+    """Return the kind of each set; that of the first, the empty one, decides nothing."""
+    turns = (DemoSource.BOOTSTRAPPED, DemoSource.LABELED, DemoSource.COMPLETED)
+    return tuple(turns[index % len(turns)] for index in range(sets))
+
+
+def room_for_demos(prompt_characters: float, profile: Profile) -> int:
     """Return how many demos fit a prompt whose one example takes so many characters."""
-    return max(1, min(LARGEST_DEMO_SET, int(PROMPT_CHARACTERS / max(prompt_characters, 1.0))))
+    return max(1, min(LARGEST_DEMO_SET, int(PROMPT_CHARACTERS[profile] / max(prompt_characters, 1.0))))
 
 
 def auto_for(evaluations: int) -> Auto:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from luthier.errors import ConfigError
 from luthier.evaluation.splits import blocks
 from luthier.optimizers.optimizer import Facts, SearchPlan
-from luthier.optimizers.shape import CANDIDATES, check_counts, check_preset, closing_evaluations, demo_sizes
+from luthier.optimizers.shape import CANDIDATES, check_counts, check_preset, closing_evaluations, demo_settings
 from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
 from luthier.search.halving import SuccessiveHalving, plan_rungs
@@ -155,7 +155,7 @@ class SurrogateSettings:
         candidates = self.shape(facts).candidates
         if self.preset == "paper":
             return BootstrapSettings.paper(candidates, max_bootstrapped=4, max_labeled=4)
-        return BootstrapSettings(sizes=demo_sizes(candidates, facts.largest_demo_set))
+        return demo_settings(candidates, facts)
 
     def suggest(self, shape: Shape) -> Suggest:
         """Return what chooses points: multivariate TPE (MIPRO §3.2 "Surrogate")."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
@@ -293,8 +293,8 @@ class Workbench:
         return {**result, "usage": _more_of_each(before, gateway.requested)}
 
     def fitting(self, settings: GroundingSettings) -> GroundingSettings:
-        """Return the settings with short meta-prompts where the proposer is an embedded, hence small, model."""
-        return replace(settings, small_lm=settings.small_lm or self.proposer.lm.is_local)
+        """Return the settings with what they leave open: guards by the proposer, lengths by the task LM."""
+        return settings.fitted(proposer=self.proposer.lm.profile, task=self.evaluator.lms.profile)
 
     def _baseline_trial(self, choices: Choices) -> Trial:
         event = next(event for event in self.study.events if event["event"] == "baseline")

@@ -41,7 +41,9 @@ class ZeroShotMIPRO(SurrogateSettings):
     @staticmethod
     def paper() -> ZeroShotMIPRO:
         """Return the paper's settings: B = 25, S = 10, N as in Table 4 for a middling task."""
-        return ZeroShotMIPRO(preset="paper", candidates=50, minibatch=25, full_every=10)
+        return ZeroShotMIPRO(
+            preset="paper", candidates=50, minibatch=25, full_every=10, grounding=GroundingSettings(rules=False)
+        )
 
     async def run(self, bench: Workbench) -> Sequence[Trial]:
         """Search; the trials returned include the full evaluations."""

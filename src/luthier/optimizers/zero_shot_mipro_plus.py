@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from luthier.errors import ConfigError
 from luthier.evaluation.splits import blocks
-from luthier.optimizers.opro import TRIES, instruction_scores, known, new_instructions, with_remarks
+from luthier.optimizers.opro import PAPER_GROUNDING, TRIES, instruction_scores, known, new_instructions, with_remarks
 from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.payloads import Choices
 from luthier.optimizers.surrogate import Shape, SurrogateSettings
@@ -75,7 +75,7 @@ class ZeroShotMIPROPlus(SurrogateSettings):
     @staticmethod
     def paper() -> ZeroShotMIPROPlus:
         """Return the paper's settings: B = 25, S = 10, the first full evaluation at trial 0."""
-        return ZeroShotMIPROPlus(preset="paper", minibatch=25, full_every=10)
+        return ZeroShotMIPROPlus(preset="paper", grounding=PAPER_GROUNDING, minibatch=25, full_every=10)
 
     async def run(self, bench: Workbench) -> Sequence[Trial]:
         """Search; the trials returned include the full evaluations."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 from luthier.errors import ConfigError
 from luthier.lm.lm import LM, Price
+from luthier.lm.profile import Profile
 
 REST = "*"
 """In a mapping by predictor: the LM of every predictor that it does not name, and the run's own."""
@@ -80,6 +81,11 @@ class LMs:
     def is_local(self) -> bool:
         """Whether an embedded model is among them."""
         return self.max_abreast is not None
+
+    @property
+    def profile(self) -> Profile:
+        """The profile of the weakest of them: a candidate's prompts go to all."""
+        return Profile.SMALL if any(lm.profile is Profile.SMALL for lm in self.all) else Profile.ABLE
 
     @property
     def max_abreast(self) -> int | None:

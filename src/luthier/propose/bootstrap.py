@@ -36,6 +36,8 @@ class BootstrapSettings:
 
     Args:
         sizes: how many demos each set has, per predictor; 0 is the empty set.
+        first: by set, which demos are taken first: ``bootstrapped`` (a run that passed), ``completed`` (one that did
+            not, with the row's columns for outputs), or ``labeled`` (bare rows); none: bootstrapped ones in every set.
         labeled: how many demos of a set may be bare rows, no trace behind them.
         completed: also make demos with a predictor's real inputs and the row's columns for outputs.
         threshold: the score from which a rollout passes; None asks for a full score.
@@ -51,6 +53,7 @@ class BootstrapSettings:
     """
 
     sizes: tuple[int, ...] = (0, 6, 12, 12, 18, 18)
+    first: tuple[DemoSource, ...] = ()
     labeled: int = 0
     completed: bool = True
     threshold: float | None = None
@@ -74,6 +77,8 @@ class BootstrapSettings:
                 raise ConfigError(f"{name}={value}: must be at least 1")
         if not self.sizes or min(self.sizes) < 0:
             raise ConfigError(f"sizes={self.sizes}: must be one or more sizes of 0 and above")
+        if self.first and len(self.first) != len(self.sizes):
+            raise ConfigError(f"first={self.first}: must name a source for each of {len(self.sizes)} sets, or none")
 
     @staticmethod
     def paper(n_sets: int, max_bootstrapped: int = 4, max_labeled: int = 4) -> BootstrapSettings:
@@ -261,6 +266,7 @@ def _balanced(
         everything,
         harvest.strata if settings.balanced else None,
         sizes=settings.sizes,
+        first=settings.first or (DemoSource.BOOTSTRAPPED,) * len(settings.sizes),
         labeled=settings.labeled,
         seed=seed,
     )

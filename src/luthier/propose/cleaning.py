@@ -5,57 +5,107 @@ from __future__ import annotations
 import json
 import re
 
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
+from luthier.propose.meta_prompts import HEADINGS
+
+_OPENED = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
+_CLOSED = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _WHAT = r"(?:instructions?|prompts?)"
+_KIND = r"(?:(?:new|proposed|improved|better|revised|final|rewritten|updated|optimi[sz]ed)[\s_]+)"
+_GREETING = r"(?:sure|certainly|of course|okay|great|absolutely)"
+_NAMED = (
+    rf"(?:(?:the|my|your|a|one)\s+)?{_KIND}*{_WHAT}(?:\s+(?:for|of)\s+(?:the\s+)?[`'\"*]*[\w.-]+[`'\"*]*"
+    rf"(?:\s+(?:call|component|module|predictor|stage|step))?)?"
+)
 _LABEL = re.compile(
-    r"^[\s*#_>-]*(?:here(?:'s| is)\b[^:\n]{0,60}\b(?:instruction|prompt|version)\b[^:\n]{0,60}|"
-    r"(?:sure|certainly|of course|okay)\b[^:\n]{0,100}|"
-    rf"(?:(?:the|my|your|a|one)\s+)?(?:(?:new|proposed|improved|better|revised|final|rewritten|updated)[\s_]+)*{_WHAT})"
-    r"[\s*_\"]*:[\s*_]*",
+    r"^[\s*#_>-]*(?:(?:here(?:'s|’s| is)|below is)\b[^:\n]{0,60}\b(?:instruction|prompt|version)\b[^:\n]{0,60}|"
+    rf"here you (?:go|are)|{_GREETING}\b[^:\n]{{0,100}}|{_NAMED})[\s*_\"]*:[\s*_]*",
     re.IGNORECASE,
 )
-_OPENING = re.compile(r"^(?:sure|certainly|of course|okay)[!.,]*\s*\n+", re.IGNORECASE)
+_TITLE = re.compile(
+    rf"^(?:#+[^\S\n]*[^\n]*\b{_WHAT}\b[^\n]*|\*\*{_NAMED}\*\*|"
+    rf"(?-i:[*#_\s]*(?:{'|'.join(map(re.escape, HEADINGS))})[^\n:]*:[*_]*))[^\S\n]*\n+(?=.*\S)",
+    re.IGNORECASE,
+)
+"""A line of its own that names what follows; what goes on to say something is none."""
+_OPENING = re.compile(rf"^{_GREETING}[!.,]*\s*\n+", re.IGNORECASE)
 _AFTERWORD = re.compile(
-    r"\n+\W*(?:(?:explanation|rationale|reasoning|why this works)\W*:|"
-    r"this (?:new|improved|revised) (?:instruction|prompt)\b).*",
+    r"\n\s*\n[*_#> -]*(?:"
+    r"(?:explanation|rationale|reasoning)[*_ ]*:\W*(?:this|it|i|my|by|these changes|"
+    r"the (?:new|revised|improved|original|instruction|prompt))\b|"
+    r"(?:why this works|why it works|rationale|key (?:changes|improvements)|changes made|what changed)[*_ ]*:|"
+    r"(?:let me know|i hope (?:this|that)|feel free to (?:ask|adjust|modify))\b|"
+    rf"this (?:new|improved|revised) {_WHAT}\b).*",
     re.DOTALL | re.IGNORECASE,
 )
+_CLOSING = re.compile(r"^\W*(?:let me know|i hope|feel free|explanation|rationale|why|this|it)\b[^\n]*$", re.IGNORECASE)
 _MARKER = re.compile(r"\[\[\s*##.*?##\s*\]\]")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`", "«": "»"}
 _KEYS = ("proposed_instruction", "instruction", "new_instruction", "improved_instruction", "prompt")
 
 
 def clean(reply: str) -> str:
-    """Return the instruction in a reply: no thoughts, fences, labels, quotes, or afterword around it.
+    """Return the instruction in a reply: no thoughts, headings, labels, quotes, or afterword around it.
+
+    What stands inside of it stays, examples in fences and sections with headings of their own among it.
 
     >>> clean('Proposed Instruction: "Name the species."')
     'Name the species.'
     """
-    text = _MARKER.sub("", _THOUGHT.sub("", reply)).strip()
+    text = _MARKER.sub("", without_thoughts(reply)).strip()
     text = _unfenced(text)
     text = _from_json(text)
     text = _AFTERWORD.sub("", text).strip()
-    while (shorter := _peel(text)) != text:
+    while (shorter := _unfenced(_peel(text))) != text:
         text = shorter
     return text
 
 
 def without_thoughts(reply: str) -> str:
-    """Return a reply without its thoughts; empty where it never left them."""
-    return "" if unfinished_thought(reply) else _THOUGHT.sub("", reply).strip()
+    """Return a reply without the thoughts it begins with; empty where it never left them.
+
+    A closing tag that nothing opened ends them, too: some servers hide the opening one.
+    """
+    return _after_thoughts(reply) or ""
 
 
 def unfinished_thought(reply: str) -> bool:
     """Whether a reply ends inside its own thoughts: the instruction was never written."""
-    return re.search(r"<think(?:ing)?>", _THOUGHT.sub("", reply), re.IGNORECASE) is not None
+    return _after_thoughts(reply) is None
+
+
+def _after_thoughts(reply: str) -> str | None:
+    text = reply
+    while (opened := _OPENED.match(text)) is not None:
+        closed = _CLOSED.search(text, opened.end())
+        if closed is None:
+            return None
+        text = text[closed.end() :]
+    orphan = _CLOSED.search(text)
+    if orphan is not None and _OPENED.search(text, 0, orphan.start()) is None:
+        text = text[orphan.end() :]
+    return text.strip()
 
 
 def _unfenced(text: str) -> str:
-    blocks: list[str] = _FENCE.findall(text)
-    if len(blocks) == 1:
-        return blocks[0].strip()
-    return text.strip("`").strip() if text.startswith("```") and not blocks else text
+    """Return what is in the fence around the whole text, if there is one: an example in a fence is not."""
+    lines = text.split("\n")
+    fences = [number for number, line in enumerate(lines) if line.lstrip().startswith("```")]
+    if not fences:
+        return text
+    if len(fences) == 1:
+        return text.strip("`").strip() if text.startswith("```") else text
+    first, last = fences[0], fences[-1]
+    before, after = "\n".join(lines[:first]).strip(), "\n".join(lines[last + 1 :]).strip()
+    around = (not before or _is_label(before)) and (not after or _CLOSING.match(after) is not None)
+    inner = [lines[number].strip() for number in fences[1:-1]]
+    # What opens an inner block names its language; a bare fence closes one, so the blocks stand side by side.
+    if not around or len(inner) % 2 or (inner and inner[0] == "```"):
+        return text
+    return "\n".join(lines[first + 1 : last]).strip()
+
+
+def _is_label(text: str) -> bool:
+    return _LABEL.sub("", f"{text.rstrip(':*')}:", count=1).strip() == "" or not _OPENING.sub("", f"{text}\n").strip()
 
 
 def _from_json(text: str) -> str:
@@ -70,7 +120,8 @@ def _from_json(text: str) -> str:
 
 
 def _peel(text: str) -> str:
-    text = _LABEL.sub("", _OPENING.sub("", text), count=1).strip()
+    text = _TITLE.sub("", _OPENING.sub("", text), count=1).strip()
+    text = _LABEL.sub("", text, count=1).strip()
     if text.count("**") == 1 and text.endswith("**"):
         # The label's own emphasis has gone with it.
         text = text[:-2].strip()

@@ -15,12 +15,12 @@ FEW_VALUES = 20
 RESHUFFLES = 8
 """How often a set that turns out like another is drawn anew."""
 
-_RANK = {
-    DemoSource.BOOTSTRAPPED: 0,
-    DemoSource.COMPLETED: 1,
-    DemoSource.LABELED: 2,
-    DemoSource.WRITTEN: 3,
+_ORDERS = {
+    DemoSource.BOOTSTRAPPED: (DemoSource.BOOTSTRAPPED, DemoSource.COMPLETED, DemoSource.LABELED, DemoSource.WRITTEN),
+    DemoSource.COMPLETED: (DemoSource.COMPLETED, DemoSource.LABELED, DemoSource.BOOTSTRAPPED, DemoSource.WRITTEN),
+    DemoSource.LABELED: (DemoSource.LABELED, DemoSource.COMPLETED, DemoSource.BOOTSTRAPPED, DemoSource.WRITTEN),
 }
+"""By the source that a set begins with: which are taken when those run out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def distinct_sets(count: int, make: Callable[[int, int], DemoSet]) -> SetsMade:
             continue
         held.add(new.content)
         sets.append(new)
-    warning = f"{dropped} of {count} demo sets dropped: the demos there are make no more different sets"
+    warning = f"Only {count - dropped} distinct demo sets could be built ({count} wanted)"
     return SetsMade(tuple(sets), (warning,) if dropped else ())
 
 
@@ -90,15 +90,20 @@ def balanced_sets(
     strata: Mapping[str, str] | None,
     *,
     sizes: Sequence[int],
+    first: Sequence[DemoSource],
     labeled: int,
     seed: int,
 ) -> SetsMade:
     """Return a set for each size, every one with a shuffle of its own and balanced by class.
 
+    A passing trace shows what the LM can do already; a label, and even more a completed trace of a run that failed,
+    shows what it cannot. So sets differ in what they take first.
+
     Args:
         pool: all demos by predictor.
         strata: the stratum of each example, for predictors whose own outputs have many values; None: no classes.
         sizes: demos per predictor, by set.
+        first: by set, the source whose demos are taken first.
         labeled: how many demos of a set may be bare rows.
         seed: decides the shuffles.
     """
@@ -109,7 +114,9 @@ def balanced_sets(
         salt = f"{seed}/{index}/{attempt}"
         return demo_set(
             {
-                name: _mixed(_pick(demos, sizes[index], classes[name], labeled, salt), f"{salt}/{name}")
+                name: _mixed(
+                    _pick(demos, sizes[index], classes[name], _ORDERS[first[index]], labeled, salt), f"{salt}/{name}"
+                )
                 for name, demos in pool.items()
             }
         )
@@ -129,10 +136,17 @@ def _classes(demos: Sequence[Demo], strata: Mapping[str, str] | None) -> dict[in
     return {position: strata.get(_example(demo), "") for position, demo in enumerate(demos)}
 
 
-def _pick(demos: Sequence[Demo], size: int, classes: Mapping[int, str], labeled: int, salt: str) -> list[Demo]:
-    """Take demos from the classes in turn; within a class bootstrapped ones first, and new examples first."""
+def _pick(
+    demos: Sequence[Demo],
+    size: int,
+    classes: Mapping[int, str],
+    order: Sequence[DemoSource],
+    labeled: int,
+    salt: str,
+) -> list[Demo]:
+    """Take demos from the classes in turn; within a class by the order of sources, and new examples first."""
     queues: dict[str, list[Demo]] = {}
-    for position in sorted(_ranks(demos, salt)):
+    for position in sorted(_ranks(demos, order, salt)):
         queues.setdefault(classes[position[-1]], []).append(demos[position[-1]])
     turn = [queues[name] for name in sorted(queues, key=lambda name: uniform_order(salt, f"class/{name}"))]
     picked: list[Demo] = []
@@ -145,11 +159,11 @@ def _pick(demos: Sequence[Demo], size: int, classes: Mapping[int, str], labeled:
     return picked
 
 
-def _ranks(demos: Sequence[Demo], salt: str) -> list[tuple[int, int, int, int]]:
+def _ranks(demos: Sequence[Demo], order: Sequence[DemoSource], salt: str) -> list[tuple[int, int, int, int]]:
     """Return (source, how-manieth of its example, the example's place in the shuffle, position) of each demo."""
     calls: dict[tuple[int, str], list[int]] = {}
     for position, demo in enumerate(demos):
-        calls.setdefault((_source(demo), _example(demo)), []).append(position)
+        calls.setdefault((order.index(_source(demo)), _example(demo)), []).append(position)
     ranks: list[tuple[int, int, int, int]] = []
     for (source, example), positions in calls.items():
         # A predictor called several times in a run: which call speaks first differs from set to set.
@@ -163,7 +177,7 @@ def _next_new(queue: list[Demo], seen: set[str], *, labeled_left: int) -> Demo |
     while queue:
         demo = queue.pop(0)
         inputs = canonical_json(dict(demo.inputs))
-        if inputs in seen or (_source(demo) == _RANK[DemoSource.LABELED] and labeled_left <= 0):
+        if inputs in seen or (_source(demo) is DemoSource.LABELED and labeled_left <= 0):
             continue
         seen.add(inputs)
         return demo
@@ -176,11 +190,11 @@ def _mixed(demos: list[Demo], salt: str) -> list[Demo]:
 
 
 def _count_labeled(demos: Sequence[Demo]) -> int:
-    return sum(_source(demo) == _RANK[DemoSource.LABELED] for demo in demos)
+    return sum(_source(demo) is DemoSource.LABELED for demo in demos)
 
 
-def _source(demo: Demo) -> int:
-    return _RANK[demo.provenance.source if demo.provenance is not None else DemoSource.WRITTEN]
+def _source(demo: Demo) -> DemoSource:
+    return demo.provenance.source if demo.provenance is not None else DemoSource.WRITTEN
 
 
 def _example(demo: Demo) -> str:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.canonical import uniform_order
 from luthier.errors import ConfigError
+from luthier.lm.profile import Profile
 from luthier.propose import meta_prompts
 from luthier.propose.cleaning import without_thoughts
 from luthier.propose.fields import named_text, private_names, row_values, subjects_of
-from luthier.propose.guards import LIMIT
 from luthier.propose.history import ScoredInstruction
 from luthier.propose.proposer import Proposer, side_by_side
+from luthier.propose.small_guards import LIMIT
 from luthier.propose.tips import TIPS
 
 if TYPE_CHECKING:
@@ -26,10 +27,11 @@ _BATCHES = 10
 """The first 100 rows are looked at, no more (as released)."""
 _COMPLETE = 5
 """So many answers of COMPLETE end the observing (App. C)."""
-_TOKENS, _SMALL_TOKENS = 600, 120
+_TOKENS, _SMALL_TOKENS = 4000, 120
+"""Of an answer, thoughts included."""
 _DECORATION = " \n\t*#`\"'[("
-_FACT, _SMALL_FACT = 1500, 400
-"""Characters kept of an answer."""
+_SMALL_FACT = 400
+"""Characters kept of a small model's answer; of an able one's all are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,17 @@ class GroundingSettings:
         traces: a run of the program, for whoever describes it.
         history: earlier instructions with their scores (OPRO; MIPRO proposes before any score exists).
         images: the images of those demos; off, they are not shown to the proposer.
+        rules: observations are asked for the rules by which answers follow from inputs, and the summary keeps them;
+            off, they are asked for what the paper asks for (App. C).
         tips: keys of the tips of which one is drawn for each proposal; none of them: no tip.
-        small_lm: short meta-prompts and few calls, for proposers below 3B parameters.
+        profile: what meta-prompts, guards, and lengths of answers are fitted to; ``small``: short meta-prompts, few
+            calls, and further guards. None: the proposer's.
         demos_shown: how many demos.
         tries: how often a rejected proposal is asked for, the first time included.
-        max_characters: the longest instruction.
-        max_tokens: the longest answer to a request for an instruction; None: 500, or 160 for a small model.
+        max_characters: the longest instruction; None: 1,200 for a small task LM, and no limit for an able one.
+        max_tokens: the longest answer to a request for an instruction; None: 4,000, or 160 of a small model.
+        refuse_quotes: reject proposals that quote a training row, which are otherwise reported only; those of small
+            models always are rejected.
     """
 
     dataset_summary: bool = True
@@ -59,12 +66,14 @@ class GroundingSettings:
     traces: bool = True
     history: bool = False
     images: bool = False
+    rules: bool = True
     tips: tuple[str, ...] = tuple(TIPS)
-    small_lm: bool = False
+    profile: Profile | None = None
     demos_shown: int = 3
     tries: int = 4
-    max_characters: int = LIMIT
+    max_characters: int | None = None
     max_tokens: int | None = None
+    refuse_quotes: bool = False
 
     def __post_init__(self) -> None:
         for name in ("demos_shown", "tries", "max_characters", "max_tokens"):
@@ -73,10 +82,23 @@ class GroundingSettings:
                 raise ConfigError(f"{name}={value}: must be at least 1")
         if unknown := [tip for tip in self.tips if tip not in TIPS]:
             raise ConfigError(f"tips: no tip is called {unknown[0]!r}; there are {', '.join(TIPS)}")
+        if self.profile is not None and self.profile not in tuple(Profile):
+            raise ConfigError(f"profile={self.profile!r}: must be 'able', 'small', or None for the proposer's own")
+
+    @property
+    def small(self) -> bool:
+        """Whether the proposer is taken to be a small model."""
+        return self.profile is Profile.SMALL
+
+    def fitted(self, *, proposer: Profile, task: Profile) -> GroundingSettings:
+        """Return the settings with what they leave open: guards by the proposer, lengths by the task LM."""
+        limit = LIMIT if self.max_characters is None and task is Profile.SMALL else self.max_characters
+        profile = proposer if self.profile is None else Profile(self.profile)
+        return replace(self, profile=profile, max_characters=limit)
 
     def most_calls(self, n_rows: int, n_predictors: int, count: int = 1) -> int:
         """Return an upper bound of the proposer's calls for grounding and ``count`` instructions per predictor."""
-        batches = 1 if self.small_lm else min(_BATCHES, -(-n_rows // _ROWS)) + 1
+        batches = 1 if self.small else min(_BATCHES, -(-n_rows // _ROWS)) + 1
         calls = batches if self.dataset_summary else 0
         calls += 1 if self.program_summary else 0
         calls += n_predictors if self.roles else 0
@@ -162,27 +184,29 @@ async def _describe_data(
     ask: Proposer, program: Program, rows: Sequence[Row], settings: GroundingSettings, seed: int
 ) -> Grounding:
     hidden = private_names(program)
-    size, limit = (_SMALL_ROWS, _SMALL_VALUE) if settings.small_lm else (_ROWS, _VALUE)
+    size, limit = (_SMALL_ROWS, _SMALL_VALUE) if settings.small else (_ROWS, _VALUE)
     shuffled = sorted(rows, key=lambda row: uniform_order(f"{seed}/grounding", row.id))
     texts = [named_text(row_values(row, hidden), limit=limit) for row in shuffled[: size * _BATCHES]]
     batches = ["\n\n".join(texts[start : start + size]) for start in range(0, len(texts), size)]
     if not batches:
         return Grounding(warnings=("no dataset summary: there are no rows to summarize",))
-    if settings.small_lm:
+    if settings.small:
         summary = await _fact(ask, meta_prompts.small_dataset_prompt(batches[0]), small=True)
     else:
-        observations = await _observe(ask, batches)
-        summary = await _fact(ask, meta_prompts.condense_prompt(observations)) if observations else ""
+        observations = await _observe(ask, batches, rules=settings.rules)
+        condense = meta_prompts.condense_prompt(observations, rules=settings.rules)
+        summary = await _fact(ask, condense) if observations else ""
     if not summary:
         return Grounding(warnings=("no dataset summary: the proposer's answer was empty",))
     return Grounding(dataset_summary=summary)
 
 
-async def _observe(ask: Proposer, batches: Sequence[str]) -> str:
+async def _observe(ask: Proposer, batches: Sequence[str], *, rules: bool) -> str:
     """Return observations on batch after batch, until COMPLETE has been said often enough (App. C)."""
     observations, complete = "", 0
     for batch in batches:
-        said = without_thoughts(await ask.ask(meta_prompts.observe_prompt(batch, observations), max_tokens=_TOKENS))
+        prompt = meta_prompts.observe_prompt(batch, observations, rules=rules)
+        said = without_thoughts(await ask.ask(prompt, max_tokens=_TOKENS))
         if said.upper().lstrip(_DECORATION).startswith("COMPLETE"):
             complete += 1
             if complete == _COMPLETE:
@@ -195,7 +219,7 @@ async def _observe(ask: Proposer, batches: Sequence[str]) -> str:
 async def _describe_program(
     ask: Proposer, program: Program, settings: GroundingSettings, traces: Sequence[Any]
 ) -> Grounding:
-    small, code = settings.small_lm, program_code(program)
+    small, code = settings.small, program_code(program)
     summary, warnings = "", list[str]()
     if settings.program_summary and not code:
         warnings.append("no program summary: the program's source cannot be read")
@@ -220,7 +244,7 @@ async def _describe_program(
 
 async def _fact(ask: Proposer, prompt: str, *, small: bool = False) -> str:
     said = without_thoughts(await ask.ask(prompt, max_tokens=_SMALL_TOKENS if small else _TOKENS))
-    return meta_prompts.cut(said, _SMALL_FACT if small else _FACT)
+    return meta_prompts.cut(said, _SMALL_FACT) if small else said
 
 
 def program_code(program: Program) -> str:

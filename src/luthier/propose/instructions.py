@@ -5,28 +5,33 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from luthier.lm.images import Image, hashes_in
+from luthier.lm.profile import Profile
 from luthier.lm.request import Completion, Message, TextPart
 from luthier.program.candidate import Demo
 from luthier.propose.bootstrap import DemoSet
 from luthier.propose.cleaning import clean, unfinished_thought
-from luthier.propose.fields import Subject, demo_text, subjects_of
+from luthier.propose.fields import Subject, demo_text, private_names, subjects_of
 from luthier.propose.grounding import Grounding, GroundingSettings, program_code
-from luthier.propose.guards import Fault, TrainingText, check, normalized
+from luthier.propose.guards import Fault, check, key_of, quotable
 from luthier.propose.history import format_history
 from luthier.propose.meta_prompts import Facts, MetaPrompt, instruction_prompt, small_instruction_prompt
 from luthier.propose.proposer import Proposer, side_by_side
 from luthier.propose.tips import TIPS
+from luthier.propose.training_text import TrainingText
 
 if TYPE_CHECKING:
     from luthier.evaluation.data import Row
     from luthier.program.program import Program
 
-_TOKENS, _SMALL_TOKENS = 500, 160
+_TOKENS, _SMALL_TOKENS = 4000, 160
 _HEAT_STEP, _MOST_HEAT = 0.15, 1.0
+ALL = "(all)"
+"""Stands for the predictors of an answer for all of them that was rejected as a whole."""
+_WITHHELD = "(not shown: it holds a private value)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +44,34 @@ class Proposal:
     """Key of the tip it was written under."""
     demo_set: int | None = None
     """Index of the demo set it was grounded on; None where no demo was shown."""
+    quotes: bool = False
+    """Whether it quotes a training row."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the proposal as JSON."""
-        return {"predictor": self.predictor, "text": self.text, "tip": self.tip, "demo_set": self.demo_set}
+        quotes = {"quotes": True} if self.quotes else {}
+        return {"predictor": self.predictor, "text": self.text, "tip": self.tip, "demo_set": self.demo_set, **quotes}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Proposal:
         """Read a proposal back."""
-        return Proposal(data["predictor"], data["text"], data["tip"], data["demo_set"])
+        return Proposal(data["predictor"], data["text"], data["tip"], data["demo_set"], data.get("quotes", False))
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An answer that did not become an instruction."""
+
+    predictor: str
+    text: str
+    """What was written, as far as it may be shown."""
+    reason: str
+
+    @staticmethod
+    def of(predictor: str, text: str, answer: str, fault: Fault) -> Rejection:
+        """Return a rejection that shows the instruction, or the whole answer where no instruction was in it."""
+        shown = _WITHHELD if fault is Fault.PRIVATE else text or answer.strip()
+        return Rejection(predictor, shown, fault.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +83,8 @@ class InstructionPool:
     rejected: Mapping[str, int] = field(default_factory=dict)
     """How many answers were rejected, by reason."""
     warnings: tuple[str, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+    """Each answer that was rejected."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the pool as JSON."""
@@ -66,13 +92,15 @@ class InstructionPool:
             "predictors": {name: [one.to_json() for one in proposals] for name, proposals in self.predictors.items()},
             "rejected": dict(self.rejected),
             "warnings": list(self.warnings),
+            "rejections": [asdict(one) for one in self.rejections],
         }
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> InstructionPool:
         """Read a pool back."""
         predictors = {name: tuple(Proposal.from_json(one) for one in own) for name, own in data["predictors"].items()}
-        return InstructionPool(predictors, dict(data["rejected"]), tuple(data.get("warnings", ())))
+        rejections = tuple(Rejection(**one) for one in data.get("rejections", ()))
+        return InstructionPool(predictors, dict(data["rejected"]), tuple(data.get("warnings", ())), rejections)
 
 
 async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
@@ -114,11 +142,13 @@ async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
         for name, subject in subjects.items()
         for j in wanted.get(name, ())
     ]
-    code = program_code(program) if settings.program_summary and not settings.small_lm and slots else ""
-    training = TrainingText.of(rows, [demo_text(demo) for slot in slots for demo in slot.demos])
+    code = program_code(program) if settings.program_summary and not settings.small and slots else ""
+    training = TrainingText.of(
+        rows, [demo_text(demo) for slot in slots for demo in slot.demos], hidden=private_names(program)
+    )
     written = {name: {0: Proposal(name, subject.original)} for name, subject in subjects.items()}
-    known = {name: {normalized(text) for text in (held or {}).get(name, ())} for name in subjects}
-    rejected = Counter[str]()
+    known = {name: {_key(text, settings) for text in (held or {}).get(name, ())} for name in subjects}
+    rejections: list[Rejection] = []
     for attempt in range(settings.tries):
         for slot in slots:
             slot.prepare(grounding, code, settings)
@@ -128,20 +158,40 @@ async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
             text = clean(answer.text)
             fault = _fault(text, answer, slot, known[slot.name], training, settings)
             if fault is None:
-                written[slot.name][slot.j] = Proposal(slot.name, text, slot.tip, slot.demo_set)
-                known[slot.name].add(normalized(text))
+                quotes = training.quoted(text, allowed=quotable(slot.subject))
+                written[slot.name][slot.j] = Proposal(slot.name, text, slot.tip, slot.demo_set, quotes)
+                known[slot.name].add(_key(text, settings))
             else:
-                rejected[fault.value] += 1
+                rejections.append(Rejection.of(slot.name, text, answer.text, fault))
                 waiting.append(slot)
         slots = waiting
-    warnings = [
-        f"{name!r} has {len(own)} of {1 + len(wanted.get(name, ()))} instructions: "
-        "the proposer's other answers were rejected"
-        for name, own in written.items()
-        if len(own) < 1 + len(wanted.get(name, ()))
-    ]
+    numbers = {name: (len(own), 1 + len(wanted.get(name, ()))) for name, own in written.items()}
+    warnings = warnings_of(rejections, numbers)
     pool = {name: tuple(own[j] for j in sorted(own)) for name, own in written.items()}
-    return InstructionPool(pool, dict(sorted(rejected.items())), tuple(warnings))
+    return InstructionPool(pool, by_reason(rejections), tuple(warnings), tuple(rejections))
+
+
+def by_reason(rejections: Sequence[Rejection]) -> dict[str, int]:
+    """Return how many answers were rejected for each reason."""
+    return dict(sorted(Counter(one.reason for one in rejections).items()))
+
+
+def warnings_of(rejections: Sequence[Rejection], numbers: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Return a warning for each predictor that lacks instructions, or of whose proposals more than half were rejected.
+
+    Args:
+        rejections: of all predictors.
+        numbers: by predictor, how many instructions there are, the original included, and how many were wanted.
+    """
+    warnings = []
+    for name, (count, wished) in numbers.items():
+        reasons = Counter(one.reason for one in rejections if one.predictor in (name, ALL))
+        rejected, total = reasons.total(), reasons.total() + count - 1
+        if count < wished or rejected > total / 2:
+            told = ", ".join(f"{reason}: {number}" for reason, number in reasons.most_common())
+            why = f"{rejected} of {total} proposals were rejected ({told})"
+            warnings.append(f"{name!r} has {count} of {wished} instructions; {why}")
+    return warnings
 
 
 @dataclass(slots=True)
@@ -175,7 +225,9 @@ class _Slot:
             history=self.history,
             tip=TIPS[self.tip],
         )
-        self.prompt = small_instruction_prompt(facts) if settings.small_lm else instruction_prompt(facts)
+        self.prompt = (
+            small_instruction_prompt(facts) if settings.small else instruction_prompt(facts, rules=settings.rules)
+        )
 
 
 def demos_for(
@@ -226,7 +278,7 @@ def heat(proposer: Proposer, attempt: int) -> float:
 
 def most_tokens(settings: GroundingSettings) -> int:
     """Return how long an answer with one instruction may be."""
-    return settings.max_tokens or (_SMALL_TOKENS if settings.small_lm else _TOKENS)
+    return settings.max_tokens or (_SMALL_TOKENS if settings.small else _TOKENS)
 
 
 def _fault(
@@ -246,7 +298,13 @@ def _fault(
         training=training,
         finish_reason="length" if unfinished_thought(answer.text) else answer.finish_reason,
         limit=settings.max_characters,
+        profile=settings.profile or Profile.ABLE,
+        refuse_quotes=settings.refuse_quotes,
     )
-    if fault is None and normalized(text) in known:
+    if fault is None and _key(text, settings) in known:
         return Fault.DUPLICATE
     return fault
+
+
+def _key(text: str, settings: GroundingSettings) -> str:
+    return key_of(text, settings.profile or Profile.ABLE)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from luthier.program.candidate import Demo
 from luthier.propose.fields import Subject, demo_text, value_text
+from luthier.propose.tips import TIPS
 
 _VALUE, _SMALL_VALUE = 600, 160
 """Characters of one value of a demo that are shown."""
@@ -22,6 +23,10 @@ _CLOSING = (
     "Write the proposed instruction and nothing else: no title, no quotation marks, no explanation, "
     "and nothing copied from a single demo."
 )
+_WITH_RULES = (
+    " The model will see the instruction and none of these facts: put into it every rule, form of the answer, and "
+    "meaning of a label that they bear out."
+)
 _INTRODUCTION_ALL = (
     "A program solves a task with calls to a language model. Learn about the task from the facts below. Then write a "
     "new instruction for each of its modules, with which the program as a whole will do the task better."
@@ -29,6 +34,10 @@ _INTRODUCTION_ALL = (
 _CLOSING_ALL = (
     "Answer with one JSON object and nothing else. Its keys are {names}; each value is that module's new instruction. "
     "Copy nothing from a single demo."
+)
+_RULES = (
+    "Above all, name the rules by which the answers seem to follow from the inputs: what decides between labels, "
+    "which exceptions there are, and which form answers have. "
 )
 _PROGRAMS = "PREVIOUS INSTRUCTIONS OF ALL MODULES (each set with the program's score, the best last)"
 _SMALL_CLOSING = "Answer with the new instruction only."
@@ -42,6 +51,11 @@ _TITLES = {
     "basic": "BASIC INSTRUCTION",
     "tip": "TIP",
 }
+HEADINGS = ("MODULES", *(title.partition(" (")[0] for title in _TITLES.values()))
+"""Of the sections of a meta-prompt."""
+
+
+_ALL_TIPS = "\n".join(TIPS.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +80,14 @@ class Facts:
     tip: str = ""
 
 
-def instruction_prompt(facts: Facts) -> MetaPrompt:
-    """Return the meta-prompt that asks for an instruction, fields in the order of the paper's Listing 1."""
+def instruction_prompt(facts: Facts, *, rules: bool) -> MetaPrompt:
+    """Return the meta-prompt that asks for an instruction, fields in the order of the paper's Listing 1.
+
+    Args:
+        facts: what it is filled with.
+        rules: ask for the rules that the facts bear out.
+    """
+    introduction = _INTRODUCTION + (_WITH_RULES if rules else "")
     demos = "\n\n".join(demo_text(demo, limit=_VALUE) for demo in facts.demos)
     module = f"{facts.subject.name}: {facts.subject.facts}"
     sections = {
@@ -81,7 +101,7 @@ def instruction_prompt(facts: Facts) -> MetaPrompt:
         "tip": facts.tip,
     }
     body = "\n\n".join(f"{_TITLES[name]}:\n{text}" for name, text in sections.items() if text)
-    return MetaPrompt(f"{_INTRODUCTION}\n\n{body}\n\n{_CLOSING}", f"{_INTRODUCTION}\n{facts.tip}\n{_CLOSING}")
+    return MetaPrompt(f"{introduction}\n\n{body}\n\n{_CLOSING}", f"{introduction}\n{_ALL_TIPS}\n{_CLOSING}")
 
 
 def small_instruction_prompt(facts: Facts) -> MetaPrompt:
@@ -102,13 +122,15 @@ def small_instruction_prompt(facts: Facts) -> MetaPrompt:
     return MetaPrompt("\n\n".join(filter(None, parts)), f"A language model follows this instruction\n{request}")
 
 
-def whole_program_prompt(parts: Sequence[Facts], history: str) -> MetaPrompt:
+def whole_program_prompt(parts: Sequence[Facts], history: str, *, rules: bool) -> MetaPrompt:
     """Return the request for new instructions of all modules at once (MIPRO §4.5, F.4).
 
     Args:
         parts: one for each module; what is said of data and program is taken from the first.
         history: earlier sets of instructions with the scores of the whole program.
+        rules: ask for the rules that the facts bear out.
     """
+    introduction = _INTRODUCTION_ALL + (_WITH_RULES if rules else "")
     modules = []
     for facts in parts:
         demos = "\n".join(demo_text(demo, limit=_SMALL_VALUE, arrow=" -> ") for demo in facts.demos)
@@ -127,32 +149,42 @@ def whole_program_prompt(parts: Sequence[Facts], history: str) -> MetaPrompt:
     titles = {**_TITLES, "modules": "MODULES", "history": _PROGRAMS}
     body = "\n\n".join(f"{titles[name]}:\n{text}" for name, text in sections.items() if text)
     closing = _CLOSING_ALL.format(names=", ".join(f'"{facts.subject.name}"' for facts in parts))
-    return MetaPrompt(f"{_INTRODUCTION_ALL}\n\n{body}\n\n{closing}", f"{_INTRODUCTION_ALL}\n{first.tip}\n{closing}")
+    return MetaPrompt(f"{introduction}\n\n{body}\n\n{closing}", f"{introduction}\n{_ALL_TIPS}\n{closing}")
 
 
-def observe_prompt(rows: str, so_far: str) -> str:
-    """Return the request for observations on a batch of rows (MIPRO App. C)."""
+def observe_prompt(rows: str, so_far: str, *, rules: bool) -> str:
+    """Return the request for observations on a batch of rows (MIPRO App. C).
+
+    Args:
+        rows: the batch.
+        so_far: earlier observations.
+        rules: ask for the rules behind the answers, too.
+    """
+    wish = _RULES if rules else ""
     if not so_far:
         return (
             "Here are examples from a dataset.\n\n"
             f"{rows}\n\n"
             "Write observations on what holds for most or all of them: topics, content, syntax, length, and which task "
-            "the data may serve. Be creative, and be brief."
+            f"the data may serve. {wish}Be creative, and be brief."
         )
     return (
         "Here are more examples from a dataset, and the observations made on it so far.\n\n"
         f"OBSERVATIONS:\n{so_far}\n\nEXAMPLES:\n{rows}\n\n"
-        "Write further observations on what holds for most or all examples. If there is nothing to add, "
+        f"Write further observations on what holds for most or all examples. {wish}If there is nothing to add, "
         "answer with the single word COMPLETE."
     )
 
 
-def condense_prompt(observations: str) -> str:
-    """Return the request to condense observations (MIPRO App. C)."""
-    return (
-        f"Here are observations on a dataset.\n\n{observations}\n\n"
-        "Condense them to a summary of two to three sentences with the key points only. Answer with the summary."
+def condense_prompt(observations: str, *, rules: bool) -> str:
+    """Return the request to condense observations (MIPRO App. C); with ``rules`` none of them may get lost."""
+    how = (
+        "Condense them to a summary: what the data is, in two to three sentences, then every rule, exception, form of "
+        "the answer, and meaning of a label that they hold, each once. Answer with the summary."
+        if rules
+        else "Condense them to a summary of two to three sentences with the key points only. Answer with the summary."
     )
+    return f"Here are observations on a dataset.\n\n{observations}\n\n{how}"
 
 
 def small_dataset_prompt(rows: str) -> str:

@@ -59,7 +59,7 @@ class PaperSets:
                 kind = "shuffled" if kind == _UNSHUFFLED else kind
             else:
                 dropped += 1
-        warning = f"{dropped} of {count} demo sets dropped: the demos there are make no more different sets"
+        warning = f"Only {count - dropped} distinct demo sets could be built ({count} wanted)"
         return SetsMade(tuple(sets), (warning,) if dropped else ())
 
     async def _one(self, kind: str, rng: random.Random, max_bootstrapped: int, max_labeled: int) -> DemoSet:

@@ -6,21 +6,33 @@ import ast
 import json
 import random
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from luthier.lm.profile import Profile
 from luthier.lm.request import Completion
 from luthier.propose.bootstrap import DemoSet
 from luthier.propose.cleaning import clean, unfinished_thought, without_thoughts
-from luthier.propose.fields import demo_text, subjects_of
+from luthier.propose.fields import demo_text, private_names, subjects_of
 from luthier.propose.grounding import Grounding, GroundingSettings, program_code
-from luthier.propose.guards import Fault, TrainingText, check, normalized
-from luthier.propose.instructions import InstructionPool, Proposal, demos_for, heat, most_tokens
+from luthier.propose.guards import Fault, check
+from luthier.propose.instructions import (
+    ALL,
+    InstructionPool,
+    Proposal,
+    Rejection,
+    by_reason,
+    demos_for,
+    heat,
+    most_tokens,
+    warnings_of,
+)
 from luthier.propose.meta_prompts import Facts, MetaPrompt, whole_program_prompt
 from luthier.propose.proposer import Proposer
 from luthier.propose.tips import TIPS
+from luthier.propose.training_text import TrainingText
+from luthier.propose.wording import normalized
 
 if TYPE_CHECKING:
     from luthier.evaluation.data import Row
@@ -71,14 +83,15 @@ async def propose_program(  # noqa: PLR0913 - one argument per ingredient
     """
     subjects, rng = subjects_of(program), random.Random(f"{seed}/program/{number}")
     shown = {name: demos_for(name, number, demo_sets, settings) for name in subjects}
-    training = TrainingText.of(rows, [demo_text(demo) for demos, _ in shown.values() for demo in demos])
+    demos_shown = [demo_text(demo) for demos, _ in shown.values() for demo in demos]
+    training = TrainingText.of(rows, demos_shown, hidden=private_names(program))
     told = format_programs(history) if settings.history else ""
     tip = rng.choice(sorted(settings.tips)) if settings.tips else "none"
     parts = [
         Facts(
             subject,
             dataset=grounding.dataset_summary or "" if settings.dataset_summary else "",
-            code=program_code(program) if settings.program_summary and not settings.small_lm else "",
+            code=program_code(program) if settings.program_summary and not settings.small else "",
             program=grounding.program_summary or "" if settings.program_summary else "",
             role=grounding.roles.get(name, "") if settings.roles else "",
             demos=shown[name][0],
@@ -86,8 +99,8 @@ async def propose_program(  # noqa: PLR0913 - one argument per ingredient
         )
         for name, subject in subjects.items()
     ]
-    prompt = whole_program_prompt(parts, told)
-    rejected, best = Counter[str](), dict[str, str]()
+    prompt = whole_program_prompt(parts, told, rules=settings.rules)
+    rejections, best = list[Rejection](), dict[str, str]()
     for attempt in range(settings.tries):
         answer = await proposer.complete(
             prompt.text,
@@ -96,18 +109,16 @@ async def propose_program(  # noqa: PLR0913 - one argument per ingredient
             temperature=heat(proposer, attempt),
         )
         sound, faults = _sound(answer, parts, prompt, told, training, settings, history)
-        rejected.update(fault.value for fault in faults)
+        rejections.extend(faults)
         best = max(best, sound, key=len)
         if not faults:
             break
     pool = {name: [Proposal(name, subject.original)] for name, subject in subjects.items()}
     for name, text in best.items():
         pool[name].append(Proposal(name, text, tip, shown[name][1]))
-    lacking = [name for name in subjects if name not in best]
-    warnings = [f"{name!r} got no new instruction: the proposer's answers were rejected" for name in lacking]
-    return InstructionPool(
-        {name: tuple(own) for name, own in pool.items()}, dict(sorted(rejected.items())), tuple(warnings)
-    )
+    warnings = warnings_of(rejections, {name: (len(own), 2) for name, own in pool.items()})
+    instructions = {name: tuple(own) for name, own in pool.items()}
+    return InstructionPool(instructions, by_reason(rejections), tuple(warnings), tuple(rejections))
 
 
 def format_programs(history: Iterable[ScoredProgram], top: int = _SHOWN) -> str:
@@ -158,13 +169,13 @@ def _sound(
     training: TrainingText,
     settings: GroundingSettings,
     history: Sequence[ScoredProgram],
-) -> tuple[dict[str, str], list[Fault]]:
-    """Return the instructions of an answer that nothing is wrong with, and what is wrong with the others."""
+) -> tuple[dict[str, str], list[Rejection]]:
+    """Return the instructions of an answer that nothing is wrong with, and the others with what is wrong with them."""
     if answer.finish_reason == "length" or unfinished_thought(answer.text):
-        return {}, [Fault.CUT]
+        return {}, [Rejection.of(ALL, "", answer.text, Fault.CUT)]
     texts = read_program(answer.text, [facts.subject.name for facts in parts])
     sound: dict[str, str] = {}
-    faults: list[Fault] = []
+    faults: list[Rejection] = []
     facts_shown = prompt.text.replace(told, "") if told else prompt.text
     for facts in parts:
         name = facts.subject.name
@@ -176,12 +187,14 @@ def _sound(
             facts=facts_shown,
             training=training,
             limit=settings.max_characters,
+            profile=settings.profile or Profile.ABLE,
+            refuse_quotes=settings.refuse_quotes,
         )
         if fault is None or fault is Fault.DUPLICATE:  # a module may keep its instruction while others change
             sound[name] = text
         else:
-            faults.append(fault)
+            faults.append(Rejection.of(name, text, answer.text, fault))
     earlier = [{name: normalized(known) for name, known in program.instructions.items()} for program in history]
     if {name: normalized(text) for name, text in sound.items()} in earlier:
-        return {}, [Fault.DUPLICATE]
+        return {}, [Rejection.of(ALL, "", answer.text, Fault.DUPLICATE)]
     return sound, faults

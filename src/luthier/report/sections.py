@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from luthier.report import tables
 from luthier.report.charts import cost_chart, score_chart
@@ -186,7 +187,7 @@ def candidates(view: View) -> Markup | None:
 
 
 def instructions(view: View) -> Markup | None:
-    """What was proposed, and why proposals were turned away."""
+    """What was proposed, and every proposal that was rejected, with its text and the reason."""
     made = [event for event in view.events if event["event"] in ("proposals", "arrival")]
     listed = [
         el(
@@ -202,19 +203,29 @@ def instructions(view: View) -> Markup | None:
     rejected = Counter[str]()
     for event in made:
         rejected.update(event.get("rejected") or {})
-    turned = [(reason, count(n)) for reason, n in sorted(rejected.items(), key=lambda item: -int(item[1]))]
+    reasons = [(reason, count(n)) for reason, n in sorted(rejected.items(), key=lambda item: -int(item[1]))]
     refused = int(sum(int(n) for n in rejected.values()))
-    lead = (
-        f"{plural(refused, 'proposal')} turned away and asked for again."
-        if refused
-        else "No proposal had to be turned away."
+    lead = f"{plural(refused, 'proposal')} rejected and asked for again." if refused else "No proposal was rejected."
+    quoting = sum(
+        bool(one.get("quotes")) for event in made for own in event.get("predictors", {}).values() for one in own
     )
+    if quoting:
+        lead += f" {plural(quoting, 'proposal')} {'quote' if quoting > 1 else 'quotes'} a training example."
+    rejections = [one for event in made for one in event.get("rejections") or ()]
     return section(
         "Proposed instructions",
         lead,
-        tables.table(("reason", "rejected"), turned, numbers=1) if turned else None,
+        tables.table(("reason", "rejected"), reasons, numbers=1) if reasons else None,
         listed,
+        _rejected(rejections) if rejections else None,
     )
+
+
+def _rejected(rejections: Sequence[Mapping[str, Any]]) -> Markup:
+    items = [
+        el("li", el("code", one["predictor"]), f", {one['reason']}: ", one["text"] or "(nothing)") for one in rejections
+    ]
+    return el("details", el("summary", plural(len(items), "rejected proposal")), el("ol", items, class_="texts"))
 
 
 def worth(view: View) -> Markup | None:

@@ -130,8 +130,9 @@ class Probes:
         """Give every predictor one proposed instruction."""
         setup, seed = self.setup, self.setup.settings.seed
         proposer = Proposer(self.evaluator.gateway, setup.proposer)
+        grounding = GROUNDING.fitted(proposer=setup.proposer.profile, task=setup.task.profile)
         try:
-            facts = await ground(proposer, setup.program, setup.training, GROUNDING, seed, traces=())
+            facts = await ground(proposer, setup.program, setup.training, grounding, seed, traces=())
             pool = await propose_instructions(
                 proposer,
                 setup.program,
@@ -139,7 +140,7 @@ class Probes:
                 (),
                 setup.training,
                 wanted={component.name: (1,) for component in setup.program.tuned},
-                settings=GROUNDING,
+                settings=grounding,
                 seed=seed,
             )
         except BudgetExhausted:
@@ -149,7 +150,7 @@ class Probes:
         for name, proposals in pool.predictors.items():
             if len(proposals) > 1:
                 candidate = candidate.with_instruction(name, proposals[-1].text)
-        return await self._candidate("instructions", candidate, before, "every proposal had to be turned away")
+        return await self._candidate("instructions", candidate, before, "every proposal was rejected")
 
     async def _candidate(
         self, part: str, candidate: Candidate, before: Mapping[str, float], why_not: str
