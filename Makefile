@@ -8,8 +8,11 @@
 #   make fmt     format and fix                          make pins    refresh requirements-dev.txt
 #   make setup   only the set-up                         make clean   remove what was made here
 
+# An environment for each version of Python: .venv of python3, .venv-3.13 of PYTHON=python3.13.
 PYTHON ?= python3
-VENV := .venv
+VERSION := $(if $(filter-out python3,$(PYTHON)),$(shell $(PYTHON) -c 'import sys; print("-%d.%d" % sys.version_info[:2])'))
+VENV := .venv$(VERSION)
+INTEGRATIONS := .venv-integrations$(VERSION)
 BIN := $(VENV)/bin
 MODEL := qwen2.5-coder-0.5b
 SOURCES := src tests $(wildcard benchmarks) $(wildcard examples)
@@ -83,14 +86,14 @@ proof: weights
 	@$(BIN)/python benchmarks/agreement.py
 
 # Hundreds of megabytes: DSPy, LangGraph, pydantic-ai, Ray, MLflow. Not part of `make test`.
-integrations: .venv-integrations/.installed
-	@LUTHIER_NODE_MODULES="$${LUTHIER_NODE_MODULES:-$(CURDIR)/.venv-integrations}" .venv-integrations/bin/python -m pytest -m integrations -p no:cacheprovider
+integrations: $(INTEGRATIONS)/.installed
+	@LUTHIER_NODE_MODULES="$${LUTHIER_NODE_MODULES:-$(CURDIR)/$(INTEGRATIONS)}" $(INTEGRATIONS)/bin/python -m pytest -m integrations -p no:cacheprovider
 
-.venv-integrations/.installed: requirements-integrations.txt pyproject.toml
-	@test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations
-	@.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-integrations.txt
-	@.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@npm install --silent --no-audit --no-fund --prefix .venv-integrations nunjucks@3.2.4 >/dev/null 2>&1 \
+$(INTEGRATIONS)/.installed: requirements-integrations.txt pyproject.toml
+	@test -x $(INTEGRATIONS)/bin/python || $(PYTHON) -m venv $(INTEGRATIONS)
+	@$(INTEGRATIONS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-integrations.txt
+	@$(INTEGRATIONS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@npm install --silent --no-audit --no-fund --prefix $(INTEGRATIONS) nunjucks@3.2.4 >/dev/null 2>&1 \
 		|| echo "NOT RUN: npm cannot fetch Nunjucks here; the promptfoo export is read by jinja2 alone"
 	@touch $@
 
@@ -109,4 +112,4 @@ pins: setup
 	@$(MAKE) --no-print-directory setup
 
 clean:
-	rm -rf $(VENV) .venv-integrations build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -12,7 +12,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "luthier"
 
-_MADE_HERE = {".git", ".venv", "__pycache__", "runs", "build", "dist", "node_modules"}
+_MADE_HERE = {".git", "__pycache__", "runs", "build", "dist", "node_modules", ".hypothesis"}
 
 
 def python_files(*folders: str) -> list[Path]:
@@ -46,5 +46,5 @@ def shown(path: Path) -> str:
 def _ours(path: Path) -> bool:
     parts = path.relative_to(ROOT).parts
     return not any(
-        part in _MADE_HERE or part.endswith((".egg-info", "_cache")) or part == ".hypothesis" for part in parts
+        part in _MADE_HERE or part.startswith(".venv") or part.endswith((".egg-info", "_cache")) for part in parts
     )
