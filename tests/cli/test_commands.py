@@ -319,7 +319,7 @@ WORDS = st.one_of(
                 "python:",
                 "python:flowers:lm",
                 "/",
-                "/dev/null",
+                os.devnull,
                 ".",
                 "..",
                 "-1",

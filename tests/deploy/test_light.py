@@ -18,6 +18,8 @@ from luthier.program.candidate import Candidate
 from ..lm.server import OpenAIServer
 from ..repository.sources import ROOT
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="an environment as it is laid out on POSIX")
+
 NEEDED = ("aiohttp",)
 """What docs/production.md says a service needs beside luthier itself."""
 

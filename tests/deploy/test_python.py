@@ -160,7 +160,7 @@ def test_it_runs_with_nothing_but_the_standard_library(tmp_path: Path) -> None:
     assert json.loads(done.stdout)[-1] == {"role": "user", "content": 'ticket:\n  a "quoted"\n  line'}
     refused = subprocess.run([*command[:4], "nobody", "{}"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
-    assert "luthier" not in "".join(line for line in file.read_text().splitlines() if "import" in line)
+    assert "luthier" not in "".join(line for line in file.read_text(encoding="utf-8").splitlines() if "import" in line)
 
 
 def test_two_exports_of_one_candidate_are_the_same_file() -> None:

@@ -235,7 +235,7 @@ def test_promptfoo_itself_asks_the_server_what_luthier_asks(tmp_path: Path) -> N
             ours(ticket=row["ticket"])
         own = [body["messages"] for body in server.requests]
     assert theirs == own, done.stdout + done.stderr
-    stats = json.loads((tmp_path / "out.json").read_text())["results"]["stats"]
+    stats = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["results"]["stats"]
     assert (stats["successes"], stats["failures"], stats["errors"]) == (2, 2, 0)
 
 

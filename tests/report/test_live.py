@@ -165,7 +165,7 @@ def test_nothing_sticks_out(growing: Growing, browser: Browser, width: int) -> N
 def test_a_study_that_is_quiet_says_since_when(growing: Growing) -> None:
     growing.write("tell")
     page = LiveReport(growing.directory)().body.decode()
-    last = json.loads((growing.directory / "journal.jsonl").read_text().splitlines()[-1])["time"]
+    last = json.loads((growing.directory / "journal.jsonl").read_text(encoding="utf-8").splitlines()[-1])["time"]
     assert f'data-since="{last}"' in page
     assert 'data-finished="no"' in page
 

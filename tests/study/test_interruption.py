@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -44,7 +43,7 @@ def start(directory: Path, seconds: float) -> subprocess.Popen[str]:
 
 
 def kill(child: subprocess.Popen[str]) -> None:
-    child.send_signal(signal.SIGKILL)
+    child.kill()
     child.communicate()
 
 

@@ -112,7 +112,7 @@ def _save_images(folder: Path, prompts: Mapping[str, Prompt]) -> None:
 def _load_images(folder: Path) -> None:
     """Make the images of a candidate's demos known."""
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        Image(file.read_text() if file.suffix == ".url" else file)
+        Image(file.read_text(encoding="utf-8") if file.suffix == ".url" else file)
 
 
 def _bytes(text: str) -> bytes:
