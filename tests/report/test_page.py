@@ -9,6 +9,7 @@ import pytest
 
 from luthier.report import write_report
 from luthier.report.figures import short_id
+from tests.lengths import places
 
 from .fixture import PREDICTORS, Event, hostile, journal, study
 
@@ -117,9 +118,10 @@ def test_lone_surrogates_do_not_stop_the_report(tmp_path: Path) -> None:
     assert page.open == []
 
 
+@pytest.mark.slow
 def test_a_study_can_be_looked_at_after_every_event(tmp_path: Path) -> None:
     events = journal(trials=5)
-    for end in range(len(events) + 1):
+    for end in places(len(events) + 1, 12):
         page = Page(rendered(tmp_path, events[:end]))
         assert page.open == []
         finished = any(event["event"] == "verdict" for event in events[:end])
