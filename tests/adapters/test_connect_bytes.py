@@ -104,7 +104,8 @@ def programs(client: Any, ask: Ask) -> tuple[Callable[..., Any], Callable[..., A
         return "delivery"
 
     def before(ticket: str) -> str:
-        ask(client, messages(ticket))
+        with client:
+            ask(client, messages(ticket))
         return "delivery"
 
     async def abefore(ticket: str) -> str:

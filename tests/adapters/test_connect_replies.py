@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 
 import luthier as lt
@@ -127,7 +126,7 @@ WHOLE: list[Callable[[Any], Any]] = [
 def test_a_reply_is_whole_fresh_and_from_the_store(
     server: OpenAIServer, ask: Callable[[Any], Any], tmp_path: Path
 ) -> None:
-    client = openai.OpenAI(base_url=server.url, api_key="k")
+    client = server.client()
     outside = ask(client).model_dump()
     for _ in range(2):
         inside, found = read_in_study(client, ask, tmp_path / "s.sqlite")
@@ -138,7 +137,7 @@ def test_a_reply_is_whole_fresh_and_from_the_store(
 
 
 def test_finish_reasons_and_all_tokens_are_read(server: OpenAIServer) -> None:
-    client = openai.OpenAI(base_url=server.url, api_key="k")
+    client = server.client()
     told = {}
     for name, ask in {"cut": chat("cut"), "tool": chat("tool"), "response": respond}.items():
         _, found = read_in_study(client, ask)
@@ -153,7 +152,7 @@ def test_finish_reasons_and_all_tokens_are_read(server: OpenAIServer) -> None:
 def test_a_stream_is_asked_for_whole_and_read_as_a_stream(
     server: OpenAIServer, model: str, with_usage: bool, tmp_path: Path
 ) -> None:
-    client = openai.OpenAI(base_url=server.url, api_key="k")
+    client = server.client()
     whole = chat(model)(client).model_dump()
     options = {"stream_options": {"include_usage": True}} if with_usage else {}
 
@@ -177,7 +176,7 @@ def test_a_stream_is_asked_for_whole_and_read_as_a_stream(
 
 
 def test_the_sdks_stream_helpers_read_it(server: OpenAIServer) -> None:
-    client = openai.OpenAI(base_url=server.url, api_key="k")
+    client = server.client()
 
     def completion(client: Any) -> Any:
         messages = [{"role": "user", "content": "Where?"}]
@@ -203,7 +202,7 @@ def test_the_sdks_stream_helpers_read_it(server: OpenAIServer) -> None:
 
 
 def test_what_does_not_change_the_answer_is_no_part_of_the_key(server: OpenAIServer, tmp_path: Path) -> None:
-    client = openai.OpenAI(base_url=server.url, api_key="k")
+    client = server.client()
     same: list[Any] = [{}, {"user": "u"}, {"metadata": {"a": "b"}}, {"stream": True}, {"safety_identifier": "x"}]
     for settings in same:
         read_in_study(client, chat("plain", **settings), tmp_path / "s.sqlite")
@@ -214,7 +213,7 @@ def test_what_does_not_change_the_answer_is_no_part_of_the_key(server: OpenAISer
     "other", [{"seed": 1}, {"top_p": 0.5}, {"max_tokens": 3}, {"extra_body": {"top_k": 1}}, {"tool_choice": "none"}]
 )
 def test_what_changes_the_answer_is_asked_for_anew(server: OpenAIServer, tmp_path: Path, other: Any) -> None:
-    client = openai.OpenAI(base_url=server.url, api_key="k")
+    client = server.client()
     both: list[Any] = [{}, other]
     for settings in both:
         read_in_study(client, chat("plain", **settings), tmp_path / "s.sqlite")
@@ -222,14 +221,14 @@ def test_what_changes_the_answer_is_asked_for_anew(server: OpenAIServer, tmp_pat
 
 
 def test_a_reply_that_repeats_the_prompt_is_kept_without_it(server: OpenAIServer, tmp_path: Path) -> None:
-    client = openai.OpenAI(base_url=server.url, api_key="k")
+    client = server.client()
     inside, _ = read_in_study(client, respond, tmp_path / "s.sqlite")
     assert inside.instructions == "Secret rule."
     assert b"Secret" not in b"".join(path.read_bytes() for path in tmp_path.glob("s.sqlite*"))
 
 
 def test_a_call_that_cannot_be_metered_goes_out_and_is_counted(server: OpenAIServer) -> None:
-    client = openai.OpenAI(base_url=server.url, api_key="k")
+    client = server.client()
 
     def draw(client: Any) -> Any:
         return client.images.generate(model="picture", prompt="A parcel")

@@ -177,7 +177,7 @@ class TestTheEngine:
 
 class TestTheProgram:
     def test_a_sync_client_on_a_loop_is_told_apart(self, server: OpenAIServer) -> None:
-        client = lt.connect(openai.OpenAI(base_url=server.url, api_key="k"))
+        client = lt.connect(server.client())
 
         @lt.predictor
         async def queue(ticket: str) -> str:
@@ -192,7 +192,7 @@ class TestTheProgram:
             evaluate(desk, 1)
 
     def test_calls_outside_of_predictors_are_paid_and_counted_too(self, server: OpenAIServer) -> None:
-        client = lt.connect(openai.OpenAI(base_url=server.url, api_key="k"))
+        client = lt.connect(server.client())
         desk = program(client)
 
         def checked(ticket: str) -> str:
@@ -204,7 +204,7 @@ class TestTheProgram:
         assert found.rollouts[0].trace.outside["m at " + server.url].calls == 1
 
     def test_several_calls_of_one_body_are_one_predictors(self, server: OpenAIServer) -> None:
-        client = lt.connect(openai.OpenAI(base_url=server.url, api_key="k"))
+        client = lt.connect(server.client())
 
         @lt.predictor
         def queue(ticket: str) -> str:
@@ -218,7 +218,7 @@ class TestTheProgram:
         assert [call.usage.calls for call in found.rollouts[0].trace.calls if call.usage] == [2]
 
     def test_a_judge_with_a_connected_client_is_charged_as_a_judge(self, server: OpenAIServer, tmp_path: Path) -> None:
-        client = lt.connect(openai.OpenAI(base_url=server.url, api_key="k"))
+        client = lt.connect(server.client())
 
         def metric(example: Any, prediction: str) -> bool:
             reply = client.chat.completions.create(model="judge", messages=[{"role": "user", "content": prediction}])
@@ -233,7 +233,7 @@ class TestTheProgram:
         store.close()
 
     def test_a_program_that_raises_has_still_paid(self, server: OpenAIServer) -> None:
-        client = lt.connect(openai.OpenAI(base_url=server.url, api_key="k"))
+        client = lt.connect(server.client())
         desk = program(client)
 
         @lt.predictor

@@ -105,7 +105,6 @@ def test_run_as_a_script_it_says_and_sends_what_it_did_before(server: OpenAIServ
     assert len(sent[0][0]) == 6
 
 
-@pytest.mark.slow
 def test_it_is_tuned_saved_deployed_and_left_alone(
     server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +145,7 @@ def test_it_is_tuned_saved_deployed_and_left_alone(
     assert "carefully" in server.requests[0]["messages"][0]["content"]
     assert server.requests[0]["model"] == "gpt-4.1-mini"
     assert sent_for("Where is my package 7?") == before
+    module.client.close()
 
 
 def test_the_example_of_an_own_client_runs() -> None:

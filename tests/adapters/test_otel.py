@@ -176,10 +176,9 @@ def test_a_service_has_its_calls_in_its_own_spans() -> None:
 
 
 def test_a_connected_clients_own_calls_are_told_in_the_same_way() -> None:
-    import openai
 
     with OpenAIServer(lambda body: f"Dear {SECRET}") as server, Collector() as collector:
-        client = lt.connect(openai.OpenAI(base_url=server.url, api_key=KEY))
+        client = lt.connect(server.client(api_key=KEY))
 
         @lt.predictor
         def write(name: Annotated[str, lt.Private], topic: str) -> str:
@@ -271,7 +270,6 @@ def test_a_provider_and_an_endpoint_exclude_each_other() -> None:
         raise AssertionError("must not begin")
 
 
-@pytest.mark.slow
 def test_the_command_line_traces_a_study(tmp_path: Path) -> None:
     at = project(tmp_path)
     with Collector() as collector:

@@ -197,7 +197,11 @@ def test_an_agents_instruction_and_its_tools_descriptions_are_tuned_and_the_one_
     assert variables == {"step.instruction", "register.description.instruction", "add.description.instruction"}
     assert "people" in result.best.prompts["register.description"].instruction
     assert result.decision == "adopt" and result.verdict.before < 0.1 and result.verdict.after > 0.9
-    assert (tmp_path / "s" / "prompts" / "register.description.md").read_text().startswith('---\ntool: "register')
+    assert (
+        (tmp_path / "s" / "prompts" / "register.description.md")
+        .read_text(encoding="utf-8")
+        .startswith('---\ntool: "register')
+    )
     assert lt.Candidate.load(tmp_path / "s" / "prompts") == result.candidate
     assert "step" in event(tmp_path / "s", "manifest")["predictors"][2]["name"]
 

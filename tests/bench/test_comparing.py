@@ -41,7 +41,6 @@ def test_the_interval_holds_in_about_nineteen_of_twenty_null_cases() -> None:
     assert wrong <= 10
 
 
-@pytest.mark.slow
 def test_where_runs_differ_seeds_must_be_resampled_for_an_interval_that_holds() -> None:
     trials, wrong, wrong_of_examples_alone = 60, 0, 0
     for trial in range(trials):

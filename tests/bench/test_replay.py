@@ -227,7 +227,7 @@ def test_a_live_table_runs_each_cell_once_and_remembers_it(tmp_path: Path) -> No
     with pytest.raises(DataError, match="no outcome for example 'e0'"):
         silent.mean(truth.space.original, truth.examples)
     assert not (tmp_path / "none.jsonl").exists(), "nothing is kept of what was not told"
-    (tmp_path / "cells.jsonl").write_text("{}\n")
+    (tmp_path / "cells.jsonl").write_text("{}\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"cells\.jsonl, line 1"):
         live().mean(truth.space.original, truth.examples)
 

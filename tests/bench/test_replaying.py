@@ -89,7 +89,7 @@ def test_a_file_that_is_no_table_is_refused_with_what_is_wrong(
 ) -> None:
     file = tmp_path / "table.json"
     OutcomeTable("t", Space((Variable("v", ("a", "b")),)), ("e", "f"), {}, ("10", "01")).save(file)
-    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | changed), encoding="utf-8")
     with pytest.raises(DataError, match=said):
         run(str(file), [], evaluations=300, seeds=1)
 

@@ -128,12 +128,12 @@ def test_a_result_that_was_cut_off_is_named_and_told_anew_from_its_study(tmp_pat
     expected = json.loads(json.dumps(run_case(case, tmp_path, made(lm))))
     (file,) = (tmp_path / "results").glob("*.json")
     for broken, why in (
-        (file.read_text()[:100], "cannot be read"),
+        (file.read_text(encoding="utf-8")[:100], "cannot be read"),
         (json.dumps({"case": expected["case"]}), "no result of a case"),
         (json.dumps({"case": {**expected["case"], "colour": 1}, "status": "done"}), "no result of a case"),
         (json.dumps({**expected, "counts": None} | {"status": "failed"}), "lacks 'error'"),
     ):
-        file.write_text(broken)
+        file.write_text(broken, encoding="utf-8")
         with pytest.raises(DataError, match=rf"{re.escape(str(file))} .*{why}"):
             tell([tmp_path])
         calls = lm.calls
@@ -156,13 +156,13 @@ def test_a_result_that_was_cut_off_is_named_and_told_anew_from_its_study(tmp_pat
 )
 def test_a_suite_that_makes_no_sense_is_refused_by_name(changed: Mapping[str, Any], said: str, tmp_path: Path) -> None:
     file = tmp_path / "suite.json"
-    file.write_text(json.dumps({**SUITE.to_json(), **changed}))
+    file.write_text(json.dumps({**SUITE.to_json(), **changed}), encoding="utf-8")
     with pytest.raises(ConfigError, match=said):
         read_suite(file)
 
 
 def test_what_is_no_suite_is_told_so(tmp_path: Path) -> None:
-    (tmp_path / "a.toml").write_text("tasks = [")
+    (tmp_path / "a.toml").write_text("tasks = [", encoding="utf-8")
     with pytest.raises(DataError, match="is no suite"):
         read_suite(tmp_path / "a.toml")
 
@@ -187,7 +187,7 @@ def test_an_interrupted_case_goes_on_where_it_was_and_a_finished_one_is_read(tmp
 
 
 def any_insight(folder: Path) -> Any:
-    return json.loads(next((folder / "cut" / "results").glob("*.json")).read_text())["insight"]
+    return json.loads(next((folder / "cut" / "results").glob("*.json")).read_text(encoding="utf-8"))["insight"]
 
 
 def test_a_case_that_fails_is_written_down_and_does_not_end_the_suite(tmp_path: Path) -> None:

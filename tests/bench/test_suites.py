@@ -148,7 +148,9 @@ def test_nothing_is_claimed_of_optimizers_that_have_different_budgets_or_tempera
 )
 def test_what_a_file_says_wrongly_is_refused_by_name(changed: Mapping[str, Any], said: str, tmp_path: Path) -> None:
     file = tmp_path / "suite.json"
-    file.write_text(json.dumps({"tasks": ["iris"], "optimizers": ["mipro"], "lm": "openai/scripted", **changed}))
+    file.write_text(
+        json.dumps({"tasks": ["iris"], "optimizers": ["mipro"], "lm": "openai/scripted", **changed}), encoding="utf-8"
+    )
     with pytest.raises(ConfigError, match=said):
         read_suite(file)
 
@@ -166,13 +168,15 @@ def test_runs_with_another_temperature_or_n_are_another_suite(tmp_path: Path) ->
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with an LM made in Python, and flowers in the data folder."""
-    (tmp_path / "lms.py").write_text(LM)
+    (tmp_path / "lms.py").write_text(LM, encoding="utf-8")
     flowers = [
         {"petal_length": i, "petal_width": i, "sepal_length": i, "sepal_width": i, "species": f"s{i % 3}"}
         for i in range(60)
     ]
     (tmp_path / "iris").mkdir()
-    (tmp_path / "iris" / "iris.jsonl").write_text("".join(json.dumps(flower) + "\n" for flower in flowers))
+    (tmp_path / "iris" / "iris.jsonl").write_text(
+        "".join(json.dumps(flower) + "\n" for flower in flowers), encoding="utf-8"
+    )
     monkeypatch.setenv(sources.DATA_DIR, str(tmp_path))
     return tmp_path
 
@@ -229,7 +233,7 @@ def test_the_first_failure_decides_the_exit_code(
 ) -> None:
     endings = iter([{"status": "failed", "error": f"{kind}: why"}, {"status": "failed", "error": "DataError: why"}])
     monkeypatch.setattr(running, "run_case", lambda case, *args, **more: next(endings))
-    (tmp_path / "lms.py").write_text(LM)
+    (tmp_path / "lms.py").write_text(LM, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     lm, out = "python:lms.py:lm", str(tmp_path / "out")
     ended = CliRunner().invoke(app, ["bench", "run", "iris", "--lm", lm, "--seeds", "1,2", "--out", out])
@@ -252,7 +256,7 @@ def test_a_suite_that_is_stopped_says_how_to_go_on(desk: Path) -> None:
 )  # fmt: skip
 def test_what_a_suites_file_would_hide_is_refused(option: list[str], tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text('lm = "vllm/any"\ntasks = ["iris"]\noptimizers = ["mipro"]\n')
+    file.write_text('lm = "vllm/any"\ntasks = ["iris"]\noptimizers = ["mipro"]\n', encoding="utf-8")
     ended = CliRunner().invoke(app, ["bench", "run", str(file), *option])
     assert ended.exit_code == 2
     assert f"mine.toml declares the whole suite: leave out {option[0]}, and write it into the file" in ended.stderr

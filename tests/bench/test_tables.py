@@ -59,9 +59,9 @@ def told_of(
 def write(folder: Path, *results: Mapping[str, Any], suite: Suite | None = None) -> Path:
     folder.mkdir(exist_ok=True)
     for number, result in enumerate(results):
-        (folder / f"{number}.json").write_text(json.dumps(result))
+        (folder / f"{number}.json").write_text(json.dumps(result), encoding="utf-8")
     if suite is not None:
-        (folder / DECLARED).write_text(json.dumps(suite.to_json()))
+        (folder / DECLARED).write_text(json.dumps(suite.to_json()), encoding="utf-8")
     return folder
 
 

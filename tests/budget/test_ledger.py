@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from luthier.budget import TOTAL, Ledger
 from luthier.errors import BudgetExhausted
+from tests.lengths import examples
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -159,7 +160,7 @@ def test_settling_twice_charges_once() -> None:
 CALLS = st.lists(st.tuples(st.integers(1, 50), st.floats(0, 1), st.booleans(), st.integers(0, 3)), max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(limit=st.integers(1, 200), calls=CALLS)
 def test_no_limit_is_ever_exceeded_while_bills_stay_within_reservations(
     limit: int, calls: list[tuple[int, float, bool, int]]

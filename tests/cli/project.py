@@ -57,16 +57,16 @@ BROKEN = "raise ValueError('no database here')\n"
 def project(directory: Path, *, rows: int = 120) -> Path:
     """Write the project's files."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "flowers.py").write_text(PROGRAM)
-    (directory / "broken.py").write_text(BROKEN)
+    (directory / "flowers.py").write_text(PROGRAM, encoding="utf-8")
+    (directory / "broken.py").write_text(BROKEN, encoding="utf-8")
     rng = random.Random(0)
     lines = []
     for index in range(rows):
         small = index % 2 == 1
         petal = f"{1 if small else 4}.{rng.randrange(100, 999)} x {index}"
         lines.append(json.dumps({"petal": petal, "label": "setosa" if small else "virginica"}) + "\n")
-    (directory / "data.jsonl").write_text("".join(lines))
-    (directory / "empty.jsonl").write_text("")
+    (directory / "data.jsonl").write_text("".join(lines), encoding="utf-8")
+    (directory / "empty.jsonl").write_text("", encoding="utf-8")
     return directory
 
 

@@ -90,7 +90,7 @@ def test_who_reads_along_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_predictor_that_cannot_be_used_is_bad_input_at_the_users_line(tmp_path: Path) -> None:
-    (tmp_path / "untyped.py").write_text(UNTYPED)
+    (tmp_path / "untyped.py").write_text(UNTYPED, encoding="utf-8")
     with pytest.raises(SignatureError, match=r"say what it returns.*untyped\.py, line \d\)"):
         load(f"{tmp_path}/untyped.py:p", "the program")
 

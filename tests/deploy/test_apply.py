@@ -44,7 +44,7 @@ def run(*arguments: object) -> Any:
 
 
 def tuned(directory: Path) -> Candidate:
-    events = [json.loads(line) for line in (directory / "journal.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (directory / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
     return Candidate.from_json(next(event for event in events if event["event"] == "choice")["candidate"])
 
 
@@ -55,7 +55,7 @@ def original() -> Candidate:
 def test_prompts_are_written_into_a_directory_and_only_what_differs(adopted: Path, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts"
     original().save(prompts)
-    (prompts / "notes.txt").write_text("mine")
+    (prompts / "notes.txt").write_text("mine", encoding="utf-8")
     dry = run("apply", adopted, prompts, "--dry-run")
     assert dry.exit_code == 0, dry.output
     assert "-Summarize the complaint in one sentence." in dry.stdout
@@ -63,7 +63,7 @@ def test_prompts_are_written_into_a_directory_and_only_what_differs(adopted: Pat
     done = run("apply", adopted, prompts)
     assert done.exit_code == 0, done.output
     assert Candidate.load(prompts).key == tuned(adopted).key
-    assert (prompts / "notes.txt").read_text() == "mine"
+    assert (prompts / "notes.txt").read_text(encoding="utf-8") == "mine"
     again = run("apply", adopted, prompts)
     assert "nothing to change" in again.stderr
     assert "written" not in again.stderr
@@ -105,7 +105,7 @@ def test_demonstrations_that_are_gone_leave_no_file(tmp_path: Path) -> None:
     with pytest.raises(CandidateError, match="route_ticket"):
         apply(directory, tmp_path / "prompts")
     original().save(tmp_path / "prompts")
-    removed.write_text("")
+    removed.write_text("", encoding="utf-8")
     for edit in apply(directory, tmp_path / "prompts").edits:
         edit.write()
     assert not removed.exists()
@@ -113,30 +113,30 @@ def test_demonstrations_that_are_gone_leave_no_file(tmp_path: Path) -> None:
 
 def test_docstrings_are_rewritten_and_demonstrations_go_beside_them(adopted: Path, tmp_path: Path) -> None:
     file = tmp_path / "triage.py"
-    file.write_text(SOURCE)
+    file.write_text(SOURCE, encoding="utf-8")
     file.chmod(0o755)
     ended = run("apply", adopted, file, "--json")
     assert ended.exit_code == 0, ended.output
     told = json.loads(ended.stdout)
     assert told["files"][0] == file.as_posix()
     space: dict[str, Any] = {"__name__": "triage"}
-    exec(compile(file.read_text(), str(file), "exec"), space)
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), space)
     for name in PREDICTORS:
         assert space[name].original.instruction == tuned(adopted).prompts[name].instruction
     assert Candidate.load(tmp_path / "prompts").key == tuned(adopted).key
     assert "lt.Candidate.load" in told["notes"][0]
     assert file.stat().st_mode & 0o777 == 0o755
-    changed = [line for line in file.read_text().splitlines() if line not in SOURCE.splitlines()]
+    changed = [line for line in file.read_text(encoding="utf-8").splitlines() if line not in SOURCE.splitlines()]
     assert 0 < len(changed) < 8
     assert apply(adopted, file).edits == ()
 
 
 def test_a_file_with_some_of_the_predictors_says_which_are_elsewhere(adopted: Path, tmp_path: Path) -> None:
     file = tmp_path / "half.py"
-    file.write_text(SOURCE.split("@lt.predictor(output")[0])
+    file.write_text(SOURCE.split("@lt.predictor(output")[0], encoding="utf-8")
     found = apply(adopted, file)
     assert found.notes[0] == f"not in {file}, so not written: route_ticket"
-    file.write_text("x = 1\n")
+    file.write_text("x = 1\n", encoding="utf-8")
     with pytest.raises(CandidateError, match="defines none of"):
         apply(adopted, file)
 
@@ -236,7 +236,7 @@ def test_a_region_that_has_changed_is_named_and_a_file_of_another_name_is_found(
     file.write_bytes(TEMPLATE.replace("Be brief", "Be long").encode())
     with pytest.raises(CandidateError, match=r"'desk\.tone' has changed since"):
         apply(directory, file)
-    file.write_text("{# tune: elsewhere #}x{# end #}")
+    file.write_text("{# tune: elsewhere #}x{# end #}", encoding="utf-8")
     with pytest.raises(CandidateError, match="not those of one template"):
         apply(directory, file)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from luthier.deploy.docstrings import Wanted, rewrite
 from luthier.errors import CandidateError
+from tests.lengths import examples
 
 
 def written(source: str, /, *, old: str, new: str, name: str = "queue", encoding: str = "utf-8") -> str:
@@ -135,7 +136,7 @@ def test_a_name_that_is_computed_is_nobodys() -> None:
 QUOTES = ['"""', "'''", '"', "'", 'r"""', "u'"]
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(
     st.sampled_from(QUOTES),
     st.booleans(),

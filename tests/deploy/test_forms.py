@@ -23,6 +23,7 @@ from luthier.program.candidate import Candidate
 from luthier.program.predictor import Predictor
 from luthier.program.program import discover
 from luthier.program.render import messages
+from tests.lengths import examples
 
 from ..report.fixture import journal, study
 from .programs import TEXTS, cases, program
@@ -58,7 +59,7 @@ def test_a_form_that_does_not_exist_is_named() -> None:
         lt.export(TUNED, "word")
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(cases())
 def test_langchains_templates_give_back_the_messages(
     case: tuple[Predictor[..., Any], lt.Prompt, dict[str, Any]],

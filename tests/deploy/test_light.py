@@ -18,6 +18,8 @@ from luthier.program.candidate import Candidate
 from ..lm.server import OpenAIServer
 from ..repository.sources import ROOT
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="an environment as it is laid out on POSIX")
+
 NEEDED = ("aiohttp",)
 """What docs/production.md says a service needs beside luthier itself."""
 
@@ -63,7 +65,6 @@ print(lt.__file__)
 """
 
 
-@pytest.mark.slow
 def test_saved_prompts_run_with_luthier_and_aiohttp_alone(tmp_path: Path) -> None:
     python = environment(tmp_path / "venv", wheel(tmp_path / "dist"))
     (tmp_path / "triage.py").write_text(PROGRAM, encoding="utf-8")

@@ -26,6 +26,7 @@ from luthier.program.predictor import Predictor
 from luthier.program.program import discover
 from luthier.program.render import messages, text
 from luthier.program.values import value_to_json
+from tests.lengths import examples
 
 from .programs import PREDICTORS, TEXTS, cases, program
 
@@ -51,7 +52,7 @@ def original() -> Iterator[ModuleType]:
         yield module
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(cases())
 def test_its_messages_are_luthiers_to_the_byte(case: tuple[Predictor[..., Any], lt.Prompt, dict[str, Any]]) -> None:
     predictor, prompt, inputs = case
@@ -62,7 +63,7 @@ def test_its_messages_are_luthiers_to_the_byte(case: tuple[Predictor[..., Any], 
     ]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(cases())
 def test_its_text_is_luthiers_where_the_model_is_a_base_model(
     case: tuple[Predictor[..., Any], lt.Prompt, dict[str, Any]],
@@ -100,7 +101,7 @@ ANSWERS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=examples(600))
 @given(st.sampled_from(PREDICTORS), ANSWERS, st.sampled_from(["stop", "length", "content_filter"]))
 def test_it_reads_an_answer_as_luthier_does(
     original: ModuleType, predictor: Predictor[..., Any], answer: str, finish: Any
@@ -160,7 +161,7 @@ def test_it_runs_with_nothing_but_the_standard_library(tmp_path: Path) -> None:
     assert json.loads(done.stdout)[-1] == {"role": "user", "content": 'ticket:\n  a "quoted"\n  line'}
     refused = subprocess.run([*command[:4], "nobody", "{}"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
-    assert "luthier" not in "".join(line for line in file.read_text().splitlines() if "import" in line)
+    assert "luthier" not in "".join(line for line in file.read_text(encoding="utf-8").splitlines() if "import" in line)
 
 
 def test_two_exports_of_one_candidate_are_the_same_file() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import signal
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -209,6 +210,7 @@ def test_errors_of_user_code_come_out_of_the_sync_twin() -> None:
         lt.evaluate(program, DATA, metric, lm=lt.LM(ScriptedLM(even)))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_ends_an_evaluation_and_keeps_what_was_answered(tmp_path: Path) -> None:
     main = threading.main_thread().ident
     assert main is not None

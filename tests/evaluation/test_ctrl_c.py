@@ -41,7 +41,7 @@ def test_a_study_that_was_interrupted_under_a_program_that_swallows_everything_g
 
 
 def test_the_command_line_ends_although_user_code_left_threads_that_python_would_wait_for(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows())))
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows())), encoding="utf-8")
     command = ["-m", "luthier", "optimize", f"{MODULE}:program", "--data", str(tmp_path / "rows.jsonl")]
     command += ["--metric", f"{MODULE}:metric", "--lm", f"python:{MODULE}:answer", "--yes"]
     command += ["--study-dir", str(tmp_path / "study")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import signal
+import sys
 import threading
 import time
 
@@ -54,6 +55,8 @@ def test_it_works_where_a_loop_is_running() -> None:
 
 
 def interrupt_main_soon(seconds: float = 0.1) -> None:
+    if sys.platform == "win32":
+        pytest.skip("signals of POSIX")
     main = threading.main_thread().ident
     assert main is not None
     threading.Timer(seconds, signal.pthread_kill, [main, signal.SIGINT]).start()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from luthier.errors import DataError
 from luthier.evaluation.data import Row, load_rows
 from luthier.evaluation.splits import Split, Splits, blocks, split, usual_sizes
+from tests.lengths import examples
 
 
 def classify(text: str) -> str:
@@ -61,7 +62,7 @@ def test_one_example_is_too_few() -> None:
 
 
 @given(n=st.integers(2, 400), classes=st.integers(1, 25), seed=st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_every_row_is_in_exactly_one_part_of_the_exact_size(n: int, classes: int, seed: int) -> None:
     cut = split(table(n, classes), PROGRAM, split_seed=seed)
     wanted = usual_sizes(n)
@@ -71,7 +72,7 @@ def test_every_row_is_in_exactly_one_part_of_the_exact_size(n: int, classes: int
 
 
 @given(n=st.integers(60, 300), classes=st.integers(2, 20), seed=st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_every_part_has_its_share_of_every_class(n: int, classes: int, seed: int) -> None:
     cut = split(table(n, classes), PROGRAM, split_seed=seed)
     whole = Counter(row.stratum for part in parts(cut) for row in part)
@@ -88,7 +89,7 @@ def test_every_part_has_its_share_of_every_class(n: int, classes: int, seed: int
     twins=st.lists(st.integers(0, 59), max_size=5),
     seed=st.integers(0, 3),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_groups_and_equal_inputs_stay_whole(groups: list[int], twins: list[int], seed: int) -> None:
     rows = [
         {"text": f"text {g}/{i}", "label": f"class {i % 2}", "customer": f"customer {g}"}
@@ -117,7 +118,7 @@ def test_sizes_are_exact_wherever_whole_groups_allow_it() -> None:
 
 
 @given(seed=st.integers(0, 1000), split_seed=st.integers(0, 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_the_order_of_the_rows_does_not_matter(seed: int, split_seed: int) -> None:
     rows = table(120)
     shuffled = rows[:]
@@ -193,7 +194,7 @@ class TestGivenSplits:
 
 class TestBlocks:
     @given(n=st.integers(1, 80), size=st.integers(1, 30), classes=st.integers(1, 5), seed=st.integers(0, 5))
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=examples(80), deadline=None)
     def test_every_id_comes_once_before_any_comes_again(self, n: int, size: int, classes: int, seed: int) -> None:
         rows = load_rows(table(n, classes), PARAMETERS)
         made = blocks(rows, size, seed)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 from rich.console import Console
 
@@ -143,7 +142,7 @@ def test_a_study_says_so_at_once_and_in_plan_journal_and_report(
 
 def test_a_study_measures_plans_prices_and_charges_a_connected_programs_own_calls(tmp_path: Path) -> None:
     with OpenAIServer(lambda body: "delivery") as server:
-        client = lt.connect(openai.OpenAI(base_url=server.url, api_key="k"), price=lt.Price(1.0, 1.0))
+        client = lt.connect(server.client(), price=lt.Price(1.0, 1.0))
 
         @lt.predictor
         def own(ticket: str) -> str:

@@ -66,7 +66,6 @@ def without_tokens(verdict: Verdict) -> Verdict:
     return replace(verdict, tokens_before=0.0, tokens_after=0.0)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_faults_of_every_kind_change_nothing_but_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "RetryPolicy", lambda: RetryPolicy(first=0.02, longest=0.5))

@@ -16,9 +16,10 @@ from luthier.canonical import canonical_json
 from luthier.lm.request import Message, Request
 from luthier.types import Endpoint
 from tests.integration import world
+from tests.lengths import times
 from tests.lm.server import Body, OpenAIServer
 
-KILLS = 20
+KILLS = times(4, 20)
 IN_FLIGHT = 8
 
 
@@ -60,7 +61,7 @@ def without_times(value: Any) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_study_killed_twenty_times_ends_with_the_journal_of_an_uninterrupted_one(tmp_path: Path) -> None:
+def test_a_study_killed_again_and_again_ends_with_the_journal_of_an_uninterrupted_one(tmp_path: Path) -> None:
     with OpenAIServer(answer, latency=0.01) as server:
         assert run(tmp_path / "whole", server)
         bodies = [canonical_json(body) for body in server.requests]

@@ -79,7 +79,7 @@ def failing(request: lt.Request) -> str:
 def looked_up(number: str, marks: str) -> list[str]:
     """Look something up that is paid for, and leave a mark that it was."""
     time.sleep(0.2)
-    with (Path(marks) / number).open("a") as file:
+    with (Path(marks) / number).open("a", encoding="utf-8") as file:
         file.write("x")
     return [f"about {number}"]
 

@@ -64,7 +64,9 @@ def tune(
 
 
 def journal(directory: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (directory / "study" / "journal.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in (directory / "study" / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 @pytest.mark.parametrize("name", ["classification", "extraction", "hops", "agent"])
@@ -82,7 +84,7 @@ def test_a_tutorials_script_is_brought_over_with_two_changed_lines(
 ) -> None:
     examples = Path(__file__).parents[2] / "examples"
     before, after = (
-        [line for line in (examples / name).read_text().splitlines()[1:] if line.strip()]
+        [line for line in (examples / name).read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
         for name in ("dspy_people.py", "dspy_people_tuned.py")
     )
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
@@ -109,7 +111,7 @@ def test_the_verdicts_examples_are_cut_where_none_are_given(
             everything = [*given.train, *given.val]
             held = everything[train : train + val] or None
             optimizer.compile(given.program(), trainset=everything[:train], valset=held)
-            manifest = json.loads((tmp_path / name / "journal.jsonl").read_text().splitlines()[0])
+            manifest = json.loads((tmp_path / name / "journal.jsonl").read_text(encoding="utf-8").splitlines()[0])
             sizes[name] = tuple(manifest["data"][part]["n"] for part in ("train", "val", "test"))
     assert sizes == {"halves": (30, 25, 25), "pooled": (50, 20, 20), "alone": (25, 35, 40)}
 

@@ -27,6 +27,7 @@ from luthier.program.candidate import Candidate
 from luthier.program.predictor import Predictor
 from luthier.program.program import discover
 from luthier.program.render import messages
+from tests.lengths import examples
 
 from ..deploy.programs import PREDICTORS, cases, program, prompts_of
 from ..lm.server import OpenAIServer
@@ -34,7 +35,7 @@ from ..lm.server import OpenAIServer
 pytestmark = pytest.mark.integrations
 
 Case = tuple[Predictor[..., Any], lt.Prompt, dict[str, Any]]
-SETTINGS = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(deadline=None, max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow])
 ROLES = {"human": "user", "ai": "assistant", "system": "system"}
 
 
@@ -103,7 +104,7 @@ def test_langchain_and_its_model_ask_what_luthier_asks(langchain: Any, exported_
     assert theirs["messages"] == own["messages"]
 
 
-@settings(deadline=None, max_examples=40, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(deadline=None, max_examples=examples(40), phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(data=st.data())
 def test_dspy_loads_the_state_and_says_it_back(
     dspy: Any, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -180,7 +181,7 @@ def test_dspy_titles_fields_as_the_state_does(dspy: Any) -> None:
 def test_nunjucks_renders_the_messages_that_luthier_sends(nunjucks: Path) -> None:
     asked, wanted = [], []
 
-    @settings(database=None, deadline=None, max_examples=300, derandomize=True)
+    @settings(database=None, deadline=None, max_examples=examples(300), derandomize=True)
     @given(cases())
     def collect(case: Case) -> None:
         predictor, prompt, inputs = case
@@ -235,7 +236,7 @@ def test_promptfoo_itself_asks_the_server_what_luthier_asks(tmp_path: Path) -> N
             ours(ticket=row["ticket"])
         own = [body["messages"] for body in server.requests]
     assert theirs == own, done.stdout + done.stderr
-    stats = json.loads((tmp_path / "out.json").read_text())["results"]["stats"]
+    stats = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["results"]["stats"]
     assert (stats["successes"], stats["failures"], stats["errors"]) == (2, 2, 0)
 
 

@@ -54,8 +54,8 @@ def tune(program: ModuleType, directory: Path, **settings: Any) -> Any:
 
 
 def test_the_example_is_brought_over_with_five_changed_lines() -> None:
-    before = (EXAMPLES / "langgraph_rag.py").read_text().splitlines()[1:]  # the docstrings differ, too
-    after = (EXAMPLES / "langgraph_rag_tuned.py").read_text().splitlines()[1:]
+    before = (EXAMPLES / "langgraph_rag.py").read_text(encoding="utf-8").splitlines()[1:]  # the docstrings differ, too
+    after = (EXAMPLES / "langgraph_rag_tuned.py").read_text(encoding="utf-8").splitlines()[1:]
     added = [line[2:] for line in difflib.ndiff(before, after) if line.startswith("+ ") and line[2:].strip()]
     removed = [line for line in difflib.ndiff(before, after) if line.startswith("- ")]
     assert len(added) == 5, added
@@ -229,4 +229,6 @@ def test_the_study_keeps_no_key(films: RecordingServer, tmp_path: Path) -> None:
     tune(example("langgraph_rag_tuned"), tmp_path)
     written = [path.read_bytes() for path in (tmp_path / "study").rglob("*") if path.is_file()]
     assert not any(b"sk-not-a-key" in content for content in written)
-    assert json.loads((tmp_path / "study" / "journal.jsonl").read_text().splitlines()[0])["program"].endswith(":ask")
+    assert json.loads((tmp_path / "study" / "journal.jsonl").read_text(encoding="utf-8").splitlines()[0])[
+        "program"
+    ].endswith(":ask")

@@ -25,7 +25,7 @@ def test_jupyter_runs_every_cell_and_shows_cards(tmp_path: Path, monkeypatch: py
     kernels.mkdir(parents=True)
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (kernels / "kernel.json").write_text(
-        json.dumps({"argv": command, "display_name": "Python 3", "language": "python"})
+        json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}), encoding="utf-8"
     )
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))

@@ -335,7 +335,6 @@ def test_of_several_texts_one_is_named(server: OpenAIServer) -> None:
     assert "Be brief." in system
 
 
-@pytest.mark.slow
 def test_an_agent_is_tuned_saved_and_deployed(server: OpenAIServer, tmp_path: Path) -> None:
     plain = with_tool(agent(server, output_type=Triage))
     program = desk(tuned(plain))

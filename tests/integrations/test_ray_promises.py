@@ -101,7 +101,11 @@ class TestALostWorker:
         data = rows(12, marks=str(tmp_path))
         found = evaluated(on_workers.retrieving, data, on_workers.Even(), store=":memory:")
         assert found.n == 12
-        assert {mark.name: mark.read_text() for mark in tmp_path.iterdir()} == {"0": "x", "1": "x", "2": "x"}
+        assert {mark.name: mark.read_text(encoding="utf-8") for mark in tmp_path.iterdir()} == {
+            "0": "x",
+            "1": "x",
+            "2": "x",
+        }
 
 
 class TestOneExecutor:

@@ -44,6 +44,7 @@ def journal(directory: Path) -> Any:
     return without_times(read_journal(directory / "journal.jsonl"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_study_goes_on_and_ends_with_the_journal_of_one_that_was_not(
     ray_cluster: Any, server: OpenAIServer, whole: Any, tmp_path: Path, how: signal.Signals

@@ -28,6 +28,7 @@ from luthier.lm.lm import LM, Price
 from luthier.lm.request import Completion, Usage
 from luthier.lm.store import Store
 from luthier.types import Role
+from tests.lengths import examples
 from tests.lm.scenes import request, run, upper
 from tests.lm.server import OpenAIServer
 
@@ -55,7 +56,7 @@ def test_the_budget_is_kept_under_concurrency() -> None:
     run(scene())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(limit=st.integers(300, 3000), lengths=st.lists(st.integers(1, 200), min_size=1, max_size=25))
 def test_tokens_and_dollars_never_exceed_their_limits(limit: int, lengths: list[int]) -> None:
     async def scene() -> None:

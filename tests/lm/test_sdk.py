@@ -32,7 +32,7 @@ async def ask(lm: lt.LM, request: Request = ASK) -> Completion:
 @pytest.mark.parametrize("connected", [False, True])
 def test_it_asks_through_the_client_as_luthiers_own_client_would(kind: Any, connected: bool) -> None:
     with OpenAIServer(lambda body: "delivery", key="k") as server:
-        client = kind(base_url=server.url, api_key="k", default_headers={"X-Mine": "1"})
+        client = server.client(kind, default_headers={"X-Mine": "1"})
         lm = lt.LM("m", client=lt.connect(client) if connected else client)
         rows = [{"ticket": f"Where is {i}?", "answer": "delivery"} for i in range(4)]
         found = lt.evaluate(queue, rows, lt.exact_match, lm=lm, budget=lt.Budget(lm_calls=4))
@@ -60,7 +60,7 @@ def test_it_asks_through_the_client_as_luthiers_own_client_would(kind: Any, conn
 )
 def test_faults_are_of_our_tree_and_not_retried_by_the_client(kind: Any, fault: Fault, error: type[LMError]) -> None:
     with OpenAIServer(lambda body: "delivery", faults=[fault]) as server:
-        lm = lt.LM("m", client=kind(base_url=server.url, api_key="k", max_retries=4), timeout=0.5)
+        lm = lt.LM("m", client=server.client(kind, max_retries=4), timeout=0.5)
         with pytest.raises(error) as raised:
             asyncio.run(ask(lm))
         assert len(server.requests) == 1
@@ -75,7 +75,7 @@ def test_a_server_that_is_not_there_was_never_sent_anything() -> None:
 def test_a_prompt_that_is_refused_is_an_answer() -> None:
     long = Fault(400, {"error": {"message": "too long", "code": "context_length_exceeded"}})
     with OpenAIServer(faults=[long]) as server:
-        lm = lt.LM("m", client=openai.OpenAI(base_url=server.url, api_key="k"))
+        lm = lt.LM("m", client=server.client())
         assert asyncio.run(ask(lm)).finish_reason == "length"
 
 
@@ -91,7 +91,8 @@ def test_openais_own_models_keep_their_identity_price_and_fields() -> None:
 def test_azures_path_is_the_sdks() -> None:
     with OpenAIServer(lambda body: "delivery") as server:
         azure = openai.AzureOpenAI(azure_endpoint=server.url.removesuffix("/v1"), api_key="k", api_version="2024-10-21")
-        assert asyncio.run(ask(lt.LM("mine", client=azure))).text == "delivery"
+        with azure:
+            assert asyncio.run(ask(lt.LM("mine", client=azure))).text == "delivery"
         assert server.paths == ["/openai/deployments/mine/chat/completions?api-version=2024-10-21"]
 
 

@@ -191,7 +191,7 @@ def test_an_answer_that_was_seen_survives_the_death_of_the_process(tmp_path: Pat
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     seen = [child.stdout.readline().split(maxsplit=1) for _ in range(60)]
-    os.kill(child.pid, signal.SIGKILL)
+    child.kill()
     seen += [line.split(maxsplit=1) for line in child.stdout.read().splitlines()]
     child.stdout.close()
     child.wait()

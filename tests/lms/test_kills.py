@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from luthier.canonical import canonical_json
+from tests.lengths import times
 from tests.lms.world import Two, two
 from tests.optimizers.studies import journal
 
-KILLS = 6
+KILLS = times(2, 6)
 IN_FLIGHT = 8
 
 

@@ -169,7 +169,7 @@ def test_a_study_on_two_servers_counts_and_prices_each(tmp_path: Path) -> None:
         assert charged[lm.identity].calls <= result.usage_by_lm[lm.identity].calls + 1
         usd, tokens = charged[lm.identity].usd, charged[lm.identity].tokens
         assert usd is not None and 0 < usd <= price.usd(tokens, tokens)
-    page = (tmp_path / "s" / "report.html").read_text()
+    page = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
     assert "By LM" in page and strong.identity in page
 
 

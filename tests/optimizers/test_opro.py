@@ -160,7 +160,7 @@ def test_a_proposer_that_says_nothing_new_ends_the_search_and_the_report_says_wh
     assert [bool(e["points"]) for e in arrivals] == [True, False, False, False]
     assert all(e["rejected"]["duplicate"] > 0 for e in arrivals[1:])
     assert result.verdict.n == 40
-    assert "duplicate" in (tmp_path / "s" / "report.html").read_text()
+    assert "duplicate" in (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("wrong", [{"rounds": 0}, {"preset": "best"}])

@@ -83,7 +83,7 @@ def test_the_verdict_is_against_what_is_deployed_and_that_is_what_stays(tmp_path
     assert result.candidate.prompts["parity"].instruction == "Look carefully at the number."
     if result.decision == "keep":
         assert result.verdict.sentence.startswith("Keep what is deployed")
-    page = (tmp_path / "s" / "report.html").read_text()
+    page = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
     assert "Deployed" in page and "Look carefully at the number." in page
 
 

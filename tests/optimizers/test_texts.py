@@ -83,7 +83,7 @@ def test_a_program_without_any_predictor_is_tuned_and_the_best_text_is_found(tmp
     assert event(tmp_path / "s", "manifest")["predictors"][0]["kind"] == "region"
     assert event(tmp_path / "s", "choice")["candidate"]["prompts"]["judge.manner"]["kind"] == "region"
     assert any("judge.manner: opens a prompt that goes on with the number." in text for text in asked)
-    assert "region of a template" in (tmp_path / "s" / "report.html").read_text()
+    assert "region of a template" in (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_text_is_searched_and_swapped_back_beside_predictors(tmp_path: Path) -> None:
@@ -154,16 +154,18 @@ def test_saved_and_loaded_a_text_keeps_its_kind_and_old_files_are_prompts(tmp_pa
         {"judge.manner": MANNER.fingerprint},
     )
     candidate.save(tmp_path)
-    assert (tmp_path / "judge.manner.md").read_text() == '---\nregion: "judge.manner"\n---\nTake\n\nyour time.\n'
-    index = json.loads((tmp_path / "candidate.json").read_text())
+    assert (tmp_path / "judge.manner.md").read_text(
+        encoding="utf-8"
+    ) == '---\nregion: "judge.manner"\n---\nTake\n\nyour time.\n'
+    index = json.loads((tmp_path / "candidate.json").read_text(encoding="utf-8"))
     assert index["predictors"]["judge.manner"]["kind"] == "region" and "kind" not in index["predictors"]["size"]
     assert Candidate.load(tmp_path) == candidate
     assert Candidate.from_json(candidate.to_json()) == candidate
     del index["predictors"]["judge.manner"]["kind"]
-    (tmp_path / "candidate.json").write_text(json.dumps(index))
+    (tmp_path / "candidate.json").write_text(json.dumps(index), encoding="utf-8")
     assert Candidate.load(tmp_path).prompts["judge.manner"].kind is Kind.PROMPT
     index["predictors"]["size"]["kind"] = "statue"
-    (tmp_path / "candidate.json").write_text(json.dumps(index))
+    (tmp_path / "candidate.json").write_text(json.dumps(index), encoding="utf-8")
     with pytest.raises(CandidateError, match="'size' is of a kind that is not known"):
         Candidate.load(tmp_path)
 

@@ -87,7 +87,7 @@ def test_the_environment_names_the_shared_store(tmp_path: Path, monkeypatch: pyt
 
 def test_a_store_that_cannot_be_written_is_found_before_any_call(tmp_path: Path) -> None:
     lm = ScriptedLM(world.answer)
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ConfigError, match="cannot write the store"):
         tune(tmp_path / "s", lm=lt.LM(lm), store=tmp_path / "file" / "store.sqlite")
     assert lm.calls == 0

@@ -56,7 +56,7 @@ def test_a_program_that_is_always_right_is_kept_for_the_price_of_its_baseline(tm
     assert result.candidate.prompts["size"].instruction == "Say whether the number is small."
     assert (tmp_path / "s" / "prompts" / "candidate.json").exists()
     assert result.program("12") == world.both(12)
-    page = result.report.read_text()
+    page = result.report.read_text(encoding="utf-8")
     assert "Nothing to win" in page and "they stay" in page and "Not finished" not in page
 
 
@@ -165,4 +165,4 @@ def _without(path: Path, skipped: set[str]) -> None:
     """Rewrite a journal as it would have been without some events."""
     kept = [found for found in read_journal(path) if found["event"] not in skipped]
     lines = [json.dumps({**found, "seq": number}) + "\n" for number, found in enumerate(kept)]
-    path.write_text("".join(lines))
+    path.write_text("".join(lines), encoding="utf-8")

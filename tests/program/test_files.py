@@ -97,16 +97,18 @@ def test_the_files_are_readable(saved: Path) -> None:
         "candidate.json",
         "plan.md",
     ]
-    assert (saved / "answer.md").read_text() == '---\npredictor: "answer"\n---\nAnswer.\n\nBe brief.\n'
-    assert (saved / "answer.demos.jsonl").read_text() == '{"inputs": {"q": "2 + 2"}, "outputs": {"a": 4}}\n'
+    assert (saved / "answer.md").read_text(encoding="utf-8") == '---\npredictor: "answer"\n---\nAnswer.\n\nBe brief.\n'
+    assert (saved / "answer.demos.jsonl").read_text(
+        encoding="utf-8"
+    ) == '{"inputs": {"q": "2 + 2"}, "outputs": {"a": 4}}\n'
 
 
 def test_edits_by_hand_win(saved: Path) -> None:
     path = saved / "answer.md"
-    path.write_text(path.read_text().replace("brief", "kind"))
+    path.write_text(path.read_text(encoding="utf-8").replace("brief", "kind"), encoding="utf-8")
     demos = saved / "answer.demos.jsonl"
-    demos.write_text(demos.read_text() + '\n{"inputs": {}, "outputs": {"a": 5}}')
-    (saved / "plan.md").write_text("No front matter")
+    demos.write_text(demos.read_text(encoding="utf-8") + '\n{"inputs": {}, "outputs": {"a": 5}}', encoding="utf-8")
+    (saved / "plan.md").write_text("No front matter", encoding="utf-8")
     loaded = Candidate.load(saved)
     assert loaded.prompts["answer"].instruction == "Answer.\n\nBe kind."
     assert len(loaded.prompts["answer"].demos) == 2
@@ -127,17 +129,17 @@ def test_saving_again_leaves_no_demos_of_before(saved: Path) -> None:
 
 
 def test_missing_and_damaged_files_are_named(saved: Path) -> None:
-    (saved / "answer.demos.jsonl").write_text('{"inputs": {}}\n')
+    (saved / "answer.demos.jsonl").write_text('{"inputs": {}}\n', encoding="utf-8")
     with pytest.raises(CandidateError, match=r"answer.demos.jsonl, line 1"):
         Candidate.load(saved)
     (saved / "answer.demos.jsonl").unlink()
     with pytest.raises(CandidateError, match=r"answer.demos.jsonl: No such file"):
         Candidate.load(saved)
     (saved / "plan.md").write_bytes(b"\xff")
-    (saved / "answer.demos.jsonl").write_text("")
+    (saved / "answer.demos.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(CandidateError, match=r"plan.md is not UTF-8"):
         Candidate.load(saved)
-    (saved / "candidate.json").write_text("[]")
+    (saved / "candidate.json").write_text("[]", encoding="utf-8")
     with pytest.raises(CandidateError, match=r"candidate.json is not the index"):
         Candidate.load(saved)
     with pytest.raises(CandidateError, match="cannot read"):
@@ -145,14 +147,14 @@ def test_missing_and_damaged_files_are_named(saved: Path) -> None:
 
 
 def test_a_newer_version_is_refused(saved: Path) -> None:
-    index = json.loads((saved / "candidate.json").read_text())
-    (saved / "candidate.json").write_text(json.dumps({**index, "luthier_candidate": 2}))
+    index = json.loads((saved / "candidate.json").read_text(encoding="utf-8"))
+    (saved / "candidate.json").write_text(json.dumps({**index, "luthier_candidate": 2}), encoding="utf-8")
     with pytest.raises(CandidateError, match="newer luthier"):
         Candidate.load(saved)
 
 
 def test_a_place_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(CandidateError, match="cannot save"):
         Candidate({}).save(tmp_path / "file")
     with pytest.raises(CandidateError, match="cannot save"):

@@ -212,7 +212,7 @@ def test_saved_a_candidate_has_its_images_beside_its_demos(tmp_path: Path, forgo
         f"{sha(png(1))}.png",
         f"{there.sha256}.url",
     }
-    assert "base64" not in (tmp_path / "prompts" / "shade.demos.jsonl").read_text()
+    assert "base64" not in (tmp_path / "prompts" / "shade.demos.jsonl").read_text(encoding="utf-8")
     forgotten()
     with pytest.raises(CandidateError, match="is not known here"):
         candidate.save(tmp_path / "elsewhere")

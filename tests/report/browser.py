@@ -97,11 +97,12 @@ class Browser:
     async def _connect(self) -> None:
         at = Path(self._folder.name) / "DevToolsActivePort"
         end = time.monotonic() + _PATIENCE
-        while not (at.exists() and "\n" in at.read_text()):
+        while not (at.exists() and "\n" in at.read_text(encoding="utf-8")):
             assert time.monotonic() < end, "the browser does not start"
             await asyncio.sleep(0.05)
         self._session = aiohttp.ClientSession()
-        async with self._session.get(f"http://127.0.0.1:{at.read_text().splitlines()[0]}/json/list") as answer:
+        port = at.read_text(encoding="utf-8").splitlines()[0]
+        async with self._session.get(f"http://127.0.0.1:{port}/json/list") as answer:
             page = next(each for each in await answer.json() if each["type"] == "page")
         self._socket = await self._session.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0)
         self._reader = asyncio.create_task(self._read())

@@ -165,7 +165,7 @@ def test_nothing_sticks_out(growing: Growing, browser: Browser, width: int) -> N
 def test_a_study_that_is_quiet_says_since_when(growing: Growing) -> None:
     growing.write("tell")
     page = LiveReport(growing.directory)().body.decode()
-    last = json.loads((growing.directory / "journal.jsonl").read_text().splitlines()[-1])["time"]
+    last = json.loads((growing.directory / "journal.jsonl").read_text(encoding="utf-8").splitlines()[-1])["time"]
     assert f'data-since="{last}"' in page
     assert 'data-finished="no"' in page
 
@@ -194,7 +194,6 @@ def test_the_study_that_is_watched_is_not_touched(growing: Growing) -> None:
     assert {path.name: path.read_bytes() for path in growing.directory.iterdir()} == before
 
 
-@pytest.mark.slow
 def test_the_command_serves_a_running_study_and_ends_at_ctrl_c(tmp_path: Path) -> None:
     at = project(tmp_path)
     slow = [word if word != "python:flowers:lm" else "python:flowers:slow" for word in OPTIMIZE]

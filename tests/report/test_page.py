@@ -9,6 +9,7 @@ import pytest
 
 from luthier.report import write_report
 from luthier.report.figures import short_id
+from tests.lengths import places
 
 from .fixture import PREDICTORS, Event, hostile, journal, study
 
@@ -89,6 +90,18 @@ def test_the_report_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
     assert len(policies) == 1 and policies[0].startswith("default-src 'none'; style-src 'unsafe-inline'")
 
 
+@pytest.mark.parametrize(
+    ("began", "shown"),
+    [
+        ("2026-03-04T05:06:07+00:00", "4 March 2026, 05:06 UTC"),
+        ("2026-12-31T23:59:59+00:00", "31 December 2026, 23:59 UTC"),
+    ],
+)
+def test_the_day_it_began_is_told_on_every_system(tmp_path: Path, began: str, shown: str) -> None:
+    first, *rest = journal(until="split")
+    assert shown in Page(rendered(tmp_path, [{**first, "time": began}, *rest])).text
+
+
 def test_text_of_models_and_data_cannot_become_markup(tmp_path: Path) -> None:
     clean = Page(rendered(tmp_path / "clean", journal()))
     html = rendered(tmp_path / "hostile", hostile(journal(), POISON))
@@ -105,9 +118,10 @@ def test_lone_surrogates_do_not_stop_the_report(tmp_path: Path) -> None:
     assert page.open == []
 
 
+@pytest.mark.slow
 def test_a_study_can_be_looked_at_after_every_event(tmp_path: Path) -> None:
     events = journal(trials=5)
-    for end in range(len(events) + 1):
+    for end in places(len(events) + 1, 12):
         page = Page(rendered(tmp_path, events[:end]))
         assert page.open == []
         finished = any(event["event"] == "verdict" for event in events[:end])

@@ -16,6 +16,7 @@ from luthier.report.phases import actuals
 from luthier.report.shrink import Tally, best_shrunken
 from luthier.report.spending import Amounts, dollars_for, spending
 from luthier.report.summary import outcome_count, summary
+from tests.lengths import examples
 
 from .fixture import journal
 
@@ -23,7 +24,7 @@ PROSE = st.lists(st.sampled_from(["the", "cat", "sat", "\n", " ", ".", "on", "ma
 
 
 @given(PROSE | st.text(max_size=60), PROSE | st.text(max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_the_runs_of_a_diff_give_both_texts_back(before: str, after: str) -> None:
     parts = runs(before, after)
     assert "".join(run.before for run in parts) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -12,19 +13,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "luthier"
 
-_MADE_HERE = {".git", ".venv", "__pycache__", "runs", "build", "dist", "node_modules"}
+_MADE_HERE = {".git", "__pycache__", "runs", "build", "dist", "node_modules", ".hypothesis"}
 
 
 def python_files(*folders: str) -> list[Path]:
     """Return the Python files below the folders named, sorted."""
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py") if _ours(path))
+    return [path for folder in folders for path in _files(ROOT / folder) if path.suffix == ".py"]
 
 
 def text_files() -> Iterator[Path]:
-    """Yield every text file a clone of the repository holds."""
-    for path in sorted(ROOT.rglob("*")):
-        if path.is_file() and _ours(path) and not path.name.endswith((".pyc", ".png", ".gguf", ".sqlite")):
-            yield path
+    """Return every text file a clone of the repository holds."""
+    return (path for path in _files(ROOT) if path.suffix not in (".pyc", ".png", ".gguf", ".sqlite"))
 
 
 @cache
@@ -43,8 +42,14 @@ def shown(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def _ours(path: Path) -> bool:
-    parts = path.relative_to(ROOT).parts
-    return not any(
-        part in _MADE_HERE or part.endswith((".egg-info", "_cache")) or part == ".hypothesis" for part in parts
-    )
+def _files(folder: Path) -> list[Path]:
+    """Return the files below a folder, sorted, without what is made here."""
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not _made_here(name)]
+        found += [Path(place, name) for name in names if not _made_here(name)]
+    return sorted(found)
+
+
+def _made_here(name: str) -> bool:
+    return name in _MADE_HERE or name.startswith(".venv") or name.endswith((".egg-info", "_cache"))

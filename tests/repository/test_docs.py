@@ -41,7 +41,6 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield server.url
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("document", [name for name in with_blocks() if name != "README.md"])
 def test_every_python_block_runs(document: str, desk: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _run_all(document, desk, monkeypatch)
@@ -58,7 +57,6 @@ def test_every_python_block_runs_where_its_framework_is(
     _run_all(document, desk, monkeypatch)
 
 
-@pytest.mark.slow
 def test_the_readme_leads_from_a_program_to_a_deployed_one(desk: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said = _run_all("README.md", desk, monkeypatch)
     assert said["result"].decision in ("adopt", "keep", "undecided")
@@ -69,7 +67,6 @@ def test_the_readme_leads_from_a_program_to_a_deployed_one(desk: str, monkeypatc
     assert not undocumented, f"tell of these in docs/events.md: {undocumented}"
 
 
-@pytest.mark.slow
 def test_the_readmes_command_line_tunes_the_same_program(desk: str) -> None:
     Path("triage.py").write_text(blocks(ROOT / "README.md")[1].code, encoding="utf-8")
     shell = "".join(block.code for block in blocks(ROOT / "README.md", "sh"))
@@ -86,7 +83,6 @@ def test_every_block_that_is_not_run_says_why() -> None:
         assert all(block.no_run is None or len(block.no_run) > 5 for block in blocks(path)), shown(path)
 
 
-@pytest.mark.slow
 def test_the_readme_type_checks_in_strict_mode(tmp_path: Path) -> None:
     example, *guide = [block.code for block in blocks(ROOT / "README.md")]
     (tmp_path / "example.py").write_text(example, encoding="utf-8")

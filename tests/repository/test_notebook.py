@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.repository.sources import ROOT
 
 NOTEBOOK = ROOT / "examples" / "tour.ipynb"
@@ -50,7 +48,6 @@ def test_it_is_a_notebook_without_outputs() -> None:
             assert cell["execution_count"] is None
 
 
-@pytest.mark.slow
 def test_its_cells_run_in_order_and_show_cards(tmp_path: Path) -> None:
     code = ["".join(cell["source"]) for cell in cells() if cell["cell_type"] == "code"]
     (tmp_path / "cells.json").write_text(json.dumps(code), encoding="utf-8")

@@ -8,11 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luthier.search.trial import Ask, Purpose, Strategy, Trial
+from tests.lengths import examples
 from tests.search.worlds import World, run, world
 
 BATCH = 3
 _QUICK = settings(
-    max_examples=12,
+    max_examples=examples(12),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow],

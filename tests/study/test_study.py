@@ -134,8 +134,8 @@ def test_a_lost_manifest_is_written_again_from_the_journal(tmp_path: Path) -> No
     with pytest.raises(StudyMismatch):
         Study.open(tmp_path, changed(seed=7))
     Study.open(tmp_path, toy.MANIFEST).close()
-    assert json.loads(manifest.read_text()) == toy.MANIFEST
-    manifest.write_text("{")
+    assert json.loads(manifest.read_text(encoding="utf-8")) == toy.MANIFEST
+    manifest.write_text("{", encoding="utf-8")
     with pytest.raises(JournalError, match=r"manifest\.json: damaged"):
         Study.open(tmp_path, toy.MANIFEST)
 
@@ -145,12 +145,12 @@ def test_the_directory_is_private_and_ignored_by_git(tmp_path: Path) -> None:
     with Study.open(tmp_path / "runs" / "one", toy.MANIFEST) as study:
         assert stat.S_IMODE(study.directory.stat().st_mode) == 0o700
         assert stat.S_IMODE((study.directory / "journal.jsonl").stat().st_mode) == 0o600
-        assert (study.directory / ".gitignore").read_text() == "*\n"
+        assert (study.directory / ".gitignore").read_text(encoding="utf-8") == "*\n"
         assert study.store_path == study.directory / "store.sqlite"
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("")
+    (tmp_path / "thesis.tex").write_text("", encoding="utf-8")
     mode = tmp_path.stat().st_mode
     with pytest.raises(ConfigError, match="not empty and holds no study"):
         Study.open(tmp_path, toy.MANIFEST)
@@ -159,7 +159,7 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_path_that_cannot_be_a_directory_is_a_config_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ConfigError, match="file"):
             Study.open(path, toy.MANIFEST)

@@ -201,7 +201,7 @@ def test_without_a_corpus_the_error_says_what_to_set(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_a_corpus_that_cannot_be_searched_is_refused(content: str, said: str, corpus: Path) -> None:
-    corpus.write_text(content)
+    corpus.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=said):
         retrieval.search("anything", 3)
 
@@ -221,7 +221,7 @@ def test_another_data_folder_is_another_corpus(corpus: Path, monkeypatch: pytest
     for name in ("Cello", "Oboe"):
         file = corpus.parent / name / "wiki_corpus" / "corpus.jsonl"
         file.parent.mkdir(parents=True)
-        file.write_text(json.dumps({"title": name, "text": "An instrument."}) + "\n")
+        file.write_text(json.dumps({"title": name, "text": "An instrument."}) + "\n", encoding="utf-8")
         monkeypatch.setenv(sources.DATA_DIR, str(corpus.parent / name))
         assert retrieval.search("instrument", 1) == [f"{name} | An instrument."]
 
@@ -334,11 +334,11 @@ def test_data_of_another_shape_are_named_with_file_row_and_column(
     path: str, column: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / path).parent.mkdir()
-    (tmp_path / path).write_text('{"colour": "red"}\n')
+    (tmp_path / path).write_text('{"colour": "red"}\n', encoding="utf-8")
     monkeypatch.setenv(sources.DATA_DIR, str(tmp_path))
     with pytest.raises(DataError, match=rf"{path}: row 1 has no '{column}'; needed are "):
         task(name).examples()
-    (tmp_path / path).write_text("[1]\n")
+    (tmp_path / path).write_text("[1]\n", encoding="utf-8")
     with pytest.raises(DataError, match=rf"{path}: row 1 is no JSON object"):
         task(name).examples()
 
@@ -347,7 +347,7 @@ def test_a_file_of_the_data_folder_that_cannot_be_read_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "iris").mkdir()
-    (tmp_path / "iris" / "iris.jsonl.gz").write_text("not gzipped")
+    (tmp_path / "iris" / "iris.jsonl.gz").write_text("not gzipped", encoding="utf-8")
     monkeypatch.setenv(sources.DATA_DIR, str(tmp_path))
     with pytest.raises(DataError, match=r"iris\.jsonl\.gz is no JSON Lines file"):
         iris.flowers()

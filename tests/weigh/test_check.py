@@ -239,7 +239,8 @@ def test_the_command_line_checks_plans_and_ends_with_a_code(tmp_path: Path) -> N
         "import json, luthier as lt\nrows = [json.loads(line) for line in open('data.jsonl')]\n"
         "labels = {row['petal']: row['label'] for row in rows}\n\n\n@lt.predictor\ndef say(petal: str) -> str:\n"
         '    """Say it."""\n\n\ndef classify(petal: str) -> str:\n    return say(petal=petal) and labels[petal]\n\n\n'
-        "def lm(request):\n    return 'yes'\n"
+        "def lm(request):\n    return 'yes'\n",
+        encoding="utf-8",
     )
     right = ("right:classify", "--data", "data.jsonl", "--metric", "exact_match:label", "--lm", "python:right:lm")
     assert luthier(tmp_path, "check", *right, "--study-dir", "r").returncode == 10

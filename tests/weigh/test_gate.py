@@ -44,15 +44,15 @@ def lm(request: lt.Request) -> str:
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
     project(tmp_path, rows=120)
-    (tmp_path / "gated.py").write_text(PROGRAM)
+    (tmp_path / "gated.py").write_text(PROGRAM, encoding="utf-8")
     return tmp_path
 
 
 def prompts(directory: Path, name: str, instruction: str) -> str:
     folder = directory / name
     folder.mkdir()
-    (folder / "candidate.json").write_text('{"luthier_candidate": 1, "predictors": {"species": {}}}')
-    (folder / "species.md").write_text(f"{instruction}\n")
+    (folder / "candidate.json").write_text('{"luthier_candidate": 1, "predictors": {"species": {}}}', encoding="utf-8")
+    (folder / "species.md").write_text(f"{instruction}\n", encoding="utf-8")
     return name
 
 
@@ -113,7 +113,8 @@ def test_a_gate_that_makes_no_sense_is_bad_input(here: Path, options: tuple[str,
 def test_an_lm_may_be_named_for_a_predictor(here: Path) -> None:
     (here / "lms.py").write_text(
         "import luthier as lt\nimport gated\n"
-        "strong = lt.LM(gated.lm, price=lt.Price(1.0, 2.0))\n\n\ndef deaf(request):\n    return 'neither'\n"
+        "strong = lt.LM(gated.lm, price=lt.Price(1.0, 2.0))\n\n\ndef deaf(request):\n    return 'neither'\n",
+        encoding="utf-8",
     )
     told = {}
     for name in ("python:lms:strong", "python:lms:deaf"):

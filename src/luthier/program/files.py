@@ -113,7 +113,7 @@ def _save_images(folder: Path, prompts: Mapping[str, Prompt]) -> None:
 def _load_images(folder: Path) -> list[Image]:
     """Return the images of a candidate's demos, which are known as long as somebody holds them."""
     files = sorted(folder.iterdir()) if folder.is_dir() else ()
-    return [Image(file.read_text() if file.suffix == ".url" else file) for file in files]
+    return [Image(file.read_text(encoding="utf-8") if file.suffix == ".url" else file) for file in files]
 
 
 def _bytes(text: str) -> bytes:

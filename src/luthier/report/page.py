@@ -58,7 +58,7 @@ def page(view: View, *, live: str | None = None) -> Markup:
 
 def _masthead(view: View) -> Markup:
     began = moment(view.events[0]) if view.events else None
-    when = began.strftime("%-d %B %Y, %H:%M UTC") if began is not None else ""
+    when = f"{began.day} {began:%B %Y, %H:%M} UTC" if began is not None else ""
     facts = " · ".join(text for text in (view.summary.optimizer, when) if text)
     mark = el("span", "luthier", class_="mark")
     return el("header", mark, el("span", el("code", view.summary.program or "a study"), " ", facts, class_="soft"))

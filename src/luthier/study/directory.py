@@ -40,7 +40,7 @@ class StudyDirectory:
                 raise ConfigError(f"{self.path} is not empty and holds no study; name a directory of its own")
             self.path.chmod(0o700)
             if not self._gitignore.exists():
-                self._gitignore.write_text("*\n")
+                self._gitignore.write_text("*\n", encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"cannot write the study directory {self.path}: {error.strerror or error}") from error
 
@@ -74,7 +74,7 @@ class Lock:
             raise ConfigError(f"{path.parent} is being written by {_holder(path)}; wait for it or stop it") from error
         note = json.dumps({"pid": os.getpid(), "host": platform.node()}).encode()
         os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, note, 0) if sys.platform != "win32" else os.write(self._handle, note)
+        os.write(self._handle, note)
 
     def release(self) -> None:
         """Let another process write."""
@@ -85,7 +85,7 @@ class Lock:
 
 def _holder(path: Path) -> str:
     try:
-        note = json.loads(path.read_text())
+        note = json.loads(path.read_text(encoding="utf-8"))
         return f"process {note['pid']} on {note['host']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

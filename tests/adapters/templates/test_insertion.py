@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import luthier as lt
 from luthier.program.candidate import Candidate, Kind, Prompt
+from tests.lengths import examples
 
 LM = lt.LM(lambda request: "")
 
@@ -62,7 +63,7 @@ def without_field(text: str, field: str) -> str:
     return text.replace(field, "?{x}{{ y }}")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(TEXTS)
 def test_in_a_format_string(text: str) -> None:
     made = template(BRACES, "format")
@@ -71,7 +72,7 @@ def test_in_a_format_string(text: str) -> None:
     applied(made, text, BRACES)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(TEXTS)
 def test_in_a_jinja_template(text: str) -> None:
     made = template(JINJA, "jinja")
@@ -80,7 +81,7 @@ def test_in_a_jinja_template(text: str) -> None:
     applied(made, text, JINJA)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(TEXTS)
 def test_in_yaml_messages(text: str) -> None:
     made = template(YAML, "yaml")
@@ -92,7 +93,7 @@ def test_in_yaml_messages(text: str) -> None:
     applied(made, text, YAML)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(TEXTS)
 def test_in_yaml_of_other_styles(text: str) -> None:
     made = template(FOLDED, "yaml")
@@ -107,7 +108,7 @@ def test_in_yaml_of_other_styles(text: str) -> None:
     applied(folded, text, folded.source)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(TEXTS)
 def test_in_yaml_with_jinja_inside(text: str) -> None:
     made = template(YAML_JINJA, "yaml+jinja")

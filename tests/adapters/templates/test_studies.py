@@ -48,7 +48,7 @@ def program_of(template: lt.Template) -> Any:
 
 def test_a_jinja_templates_best_region_is_found_and_the_file_with_it_renders_what_was_scored(tmp_path: Path) -> None:
     path = tmp_path / "parity.j2"
-    path.write_text(JINJA)
+    path.write_text(JINJA, encoding="utf-8")
     made = lt.Template.load(path)
     sent: list[lt.Request] = []
 
@@ -66,7 +66,7 @@ def test_a_jinja_templates_best_region_is_found_and_the_file_with_it_renders_wha
     said = best.replace("{{ number }}", "7")
     whole = f"Dear model,\n\n{said}\n\nThe number: 7"
     assert whole in {request.messages[0].text for request in sent if request.messages}
-    path.write_text(made.apply(result.best))
+    path.write_text(made.apply(result.best), encoding="utf-8")
     again = lt.Template.load(path)
     assert again.render(number="7") == whole and again.regions["manner"].text == best
     assert "a prompt template. All else of the template is fixed" in sent_to_proposer(sent)
@@ -113,7 +113,7 @@ def test_another_fixed_text_makes_another_study_and_the_same_one_is_resumed(tmp_
 
 def test_a_template_loaded_while_running_is_met(tmp_path: Path) -> None:
     path = tmp_path / "late.txt"
-    path.write_text("<<tune:manner>>Judge.<<end>> {number}")
+    path.write_text("<<tune:manner>>Judge.<<end>> {number}", encoding="utf-8")
 
     def program(number: str) -> str:
         lt.Template.load(path).render(number=number)

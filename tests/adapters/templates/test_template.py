@@ -34,7 +34,7 @@ def test_a_files_ending_says_how_it_is_written_and_its_name_names_its_regions(tm
         "answer.yaml": "system: 'Be {manner}.'  # tune: system\n",
     }
     for file, source in sources.items():
-        (tmp_path / file).write_text(source)
+        (tmp_path / file).write_text(source, encoding="utf-8")
         made = lt.Template.load(tmp_path / file)
         assert [text.name for text in made.luthier_texts] == ["answer.system"]
         assert "Be kind." in str(made.data(manner="kind"))
@@ -86,9 +86,9 @@ def test_jinja_around_a_region_goes_on_working() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"trim_blocks": True, "lstrip_blocks": True}, {"keep_trailing_newline": True}])
 def test_jinjas_options_filters_and_includes_hold_and_marks_change_no_byte(tmp_path: Path, options: Any) -> None:
-    (tmp_path / "part.j2").write_text("Part.\n")
+    (tmp_path / "part.j2").write_text("Part.\n", encoding="utf-8")
     source = "A\n  {#- tune: a -#}\n  text {{ q | shout }}\n  {# end #}\n  {# demos #}\n{% include 'part.j2' %}\nB\n"
-    (tmp_path / "t.j2").write_text(source)
+    (tmp_path / "t.j2").write_text(source, encoding="utf-8")
     plain = jinja2.Environment(loader=jinja2.FileSystemLoader(tmp_path), **options)
     plain.filters["shout"] = str.upper
     made = lt.Template.load(tmp_path / "t.j2", jinja=options, filters={"shout": str.upper})
