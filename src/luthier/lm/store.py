@@ -28,15 +28,12 @@ CREATE TABLE IF NOT EXISTS attempts (
     bill TEXT, lm TEXT
 );
 CREATE INDEX IF NOT EXISTS attempts_by_study ON attempts (study);
-CREATE TABLE IF NOT EXISTS looks (
-    test_ids TEXT NOT NULL, study TEXT NOT NULL, PRIMARY KEY (test_ids, study)
-) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS vals (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
 class Store:
-    """An SQLite file of answers, attempts and looks. May be used from any thread and by several processes.
+    """An SQLite file of answers and attempts. May be used from any thread and by several processes.
 
     Args:
         path: the file, made with mode 0600 where it is not there; ":memory:" keeps nothing.
@@ -103,13 +100,6 @@ class Store:
             for name, value in json.loads(amounts).items():
                 total[name] = total.get(name, 0.0) + value
         return spent
-
-    def count_look(self, test_ids_hash: str, study: str) -> int:
-        """Note that ``study`` looks at these test examples, and return how many studies have, this one included."""
-        with self._lock, self._explained(), self._transaction():
-            self._database.execute("INSERT OR IGNORE INTO looks VALUES (?, ?)", (test_ids_hash, study))
-            row = self._database.execute("SELECT COUNT(*) FROM looks WHERE test_ids = ?", (test_ids_hash,)).fetchone()
-            return int(row[0])
 
     def value(self, key: str) -> Any:
         """Return a small JSON value, or None."""

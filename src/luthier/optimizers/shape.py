@@ -14,6 +14,9 @@ from luthier.optimizers.plan import PROPOSER_ANSWER_TOKENS, PROPOSER_PROMPT_TOKE
 EVALUATIONS: dict[Auto, int] = {"light": 300, "medium": 800, "heavy": 2000}
 """Program runs of the search, by preset, where no budget says otherwise."""
 
+EVALUATIONS_WITHOUT_VERDICT = 100
+"""Program runs of the search where nothing is held out, and nobody says how large it is to be."""
+
 CANDIDATES: dict[Auto, int] = {"light": 6, "medium": 12, "heavy": 18}
 """Instructions and demo sets per predictor (as peers' users know them)."""
 

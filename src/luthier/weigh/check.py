@@ -15,6 +15,7 @@ from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.opening import ExecutorChoice, opened
 from luthier.evaluation.rollout import Rollout, outcome_json
 from luthier.evaluation.running import run_sync
+from luthier.evaluation.stats import look_level
 from luthier.evaluation.unmetered import UnmeteredWatch
 from luthier.lm.gateway import Gateway
 from luthier.lm.lm import LM
@@ -255,8 +256,8 @@ class _Ready:
             "outcomes": [outcome_json(rollout) for rollout in baseline],
         }
         whole = len(baseline) == len(self.setup.scoring)
-        n_test = len(self.setup.split.test)
-        return check_event(event, n_test=n_test, noise=json_of(noise), whole=whole)
+        n_test, level = len(self.setup.split.test), look_level(self.setup.next_look().number)
+        return check_event(event, n_test=n_test, noise=json_of(noise), whole=whole, level=level)
 
     def _lms(self) -> list[LM]:
         judge = self.setup.metric.judge_lm
