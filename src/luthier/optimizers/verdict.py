@@ -179,7 +179,8 @@ def _sentence(event: Mapping[str, Any], today: str, *, same: bool, rivals: int) 
         )
     interval = f"{event['low'] * 100:+.1f} to {event['high'] * 100:+.1f}"
     moved = f"from {_percent(event['before'])} to {_percent(event['after'])} on {event['n']} held-out examples"
-    points = f"{event['difference'] * 100:+.1f} points, {level_text(event['level'])} interval {interval}"
+    counted = f"; look {event['look']} at these examples" if event["look"] > 1 else ""
+    points = f"{event['difference'] * 100:+.1f} points, {level_text(event['level'])} interval {interval}{counted}"
     if event["decision"] == "adopt":
         return f"Adopt the tuned prompts: {moved} ({points})."
     if event["decision"] == "keep":

@@ -10,8 +10,8 @@ from typing import Any
 from luthier.canonical import content_hash
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Outcome
-from luthier.evaluation.stats import Interval, paired, smallest_detectable, tango, wilson
-from luthier.optimizers.verdict import what_can_be_detected
+from luthier.evaluation.stats import Interval, look_level, paired, smallest_detectable, tango, wilson
+from luthier.optimizers.verdict import level_text, what_can_be_detected
 from luthier.program.lms import LMs
 from luthier.program.program import Program
 
@@ -19,6 +19,7 @@ HOPELESS = 0.1
 """Below this chance that even flawless prompts would be adopted, a search is not worth its price."""
 _LEAST = 10
 """Fewer runs that all went wrong may be chance."""
+_FIRST_LEVEL = look_level(1)
 _STEPS_BEFORE = ("manifest", "split", "plan", "baseline", "check")
 
 
@@ -127,6 +128,7 @@ def _reason(
         )
     if chance is None or chance >= HOPELESS:
         return None
+    strict = f" (at the {level_text(level)} that earlier looks at them ask for)" if level > _FIRST_LEVEL else ""
     right = f"the program is right on {sum(values):.0f} of {n} validation examples"
     if noise is not None and (chance_of_adoption(values, n_test, level=level) or 0.0) >= HOPELESS:
         return (
@@ -136,7 +138,7 @@ def _reason(
         )
     return (
         f"Hardly anything to win: {right}, so {n_test} held-out examples would show even flawless prompts to be better "
-        f"with a chance of {100 * chance:.0f} % only. Give more, or harder, examples."
+        f"with a chance of {100 * chance:.0f} % only{strict}. Give more, or harder, examples."
     )
 
 

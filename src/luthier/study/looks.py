@@ -62,7 +62,7 @@ class LookCounter:
     files: tuple[Path, ...]
 
     def next_look(self, examples: Collection[str], study: str) -> CountedLook:
-        """Return which look the study's would be if it came now; nothing is written.
+        """Return which look the study's would be if it came now, or was if it has come; nothing is written.
 
         Args:
             examples: ids of the test examples.
@@ -74,7 +74,8 @@ class LookCounter:
                 if file.exists():
                     with _opened(file) as database:
                         count.read(database)
-        return CountedLook(1 + len(count.others(study)), tuple(count.warnings))
+        own = [number for (known, _), number in count.known.items() if known == study]
+        return CountedLook(max(own, default=1 + len(count.known)), tuple(count.warnings))
 
     def take_look(self, examples: Collection[str], study: str, outcome: str) -> CountedLook:
         """Record that the study looked at these examples, and return which look that was.
@@ -94,7 +95,7 @@ class LookCounter:
                     database.execute(_TABLE)
                     count.read(database)
                     opened.append((file, database))
-            number = count.known.get((study, outcome)) or 1 + len(count.others(study, outcome))
+            number = count.known.get((study, outcome), 1 + len(count.known))
             row = (study, outcome, number, " ".join(sorted(count.examples)))
             for file, database in opened:
                 with count.noting_failures(file):
@@ -124,10 +125,6 @@ class _Count:
         if "looks" in tables:
             for (study,) in database.execute("SELECT study FROM looks WHERE test_ids = ?", (self.whole,)):
                 self.known[study, ""] = 1
-
-    def others(self, study: str, outcome: str | None = None) -> set[tuple[str, str]]:
-        """Return the looks of other studies, and of this one where it had another outcome."""
-        return {key for key in self.known if key[0] != study or outcome not in (None, key[1])}
 
     @contextmanager
     def noting_failures(self, file: Path) -> Iterator[None]:
