@@ -218,12 +218,24 @@ def _graded(differences: Sequence[float], keys: Sequence[str], level: float, see
         sums[index[key]] += difference
         counts[index[key]] += 1
     if np.count_nonzero(sums) >= _DENSE and np.ptp(sums / counts) > 0:
-        return _resampled(sums, counts, level, seed), "resampling"
+        # Few resamples lie as far out as later looks ask for, and of few groups none may: Student's interval does.
+        drawn, student = _resampled(sums, counts, level, seed), _student(sums, counts, level)
+        return Interval(min(drawn.low, student.low), max(drawn.high, student.high)), "resampling"
     n = len(differences)
     effective = n * n / float((counts**2).sum())  # Kish's, as if groups agreed within
     gains = math.fsum(d for d in differences if d > 0) * effective / n
     losses = -math.fsum(d for d in differences if d < 0) * effective / n
     return tango(gains, losses, effective, level), "bound"
+
+
+def _student(sums: np.ndarray, counts: np.ndarray, level: float) -> Interval:
+    """Return Student's interval of a mean over ten groups or more."""
+    freedom = len(sums) - 1
+    # Its quantile from the normal one, within 2 % from nine degrees of freedom on (Gaver and Kafadar 1984).
+    scaled = _z(level) ** 2 * (freedom - 1.5) / (freedom - 1) ** 2
+    half = math.sqrt(freedom * math.expm1(scaled)) * float(_standard_error(sums, counts))
+    mean = float(sums.sum() / counts.sum())
+    return Interval(max(-1.0, mean - half), min(1.0, mean + half))
 
 
 def _resampled(sums: np.ndarray, counts: np.ndarray, level: float, seed: int) -> Interval:

@@ -8,7 +8,14 @@ from typing import Any, Literal
 
 from luthier.evaluation.rollout import Rollout, outcome_json
 from luthier.evaluation.splits import LEAST_FOR_VERDICT
-from luthier.evaluation.stats import DISAGREEMENT, fewest_detecting, look_level, paired, smallest_detectable
+from luthier.evaluation.stats import (
+    DISAGREEMENT,
+    PairedDifference,
+    fewest_detecting,
+    look_level,
+    paired,
+    smallest_detectable,
+)
 from luthier.types import Shown
 
 _NUMBERS = ("before", "after", "difference", "low", "high", "tokens_before", "tokens_after")
@@ -84,14 +91,9 @@ def verdict_event(  # noqa: PLR0913 - the words of the sentence come on top
     scores_before = {rollout.job.example: rollout.value for rollout in before}
     scores_after = {rollout.job.example: rollout.value for rollout in after}
     found = paired(scores_before, scores_after, level=level, groups=groups, seed=seed)
-    decision: Decision = "undecided"
-    if same or found.difference <= 0:
-        decision = "keep"
-    elif found.low > 0:
-        decision = "adopt"
     mean_before, mean_after = _mean(scores_before), _mean(scores_after)
     event: dict[str, Any] = {
-        "decision": decision,
+        "decision": "keep" if same else decided(found),
         "before": mean_before,
         "after": mean_after,
         "difference": found.difference,
@@ -110,6 +112,13 @@ def verdict_event(  # noqa: PLR0913 - the words of the sentence come on top
         "outcomes_after": [outcome_json(rollout) for rollout in after],
     }
     return {**event, "sentence": _sentence(event, today, same=same, rivals=rivals)}
+
+
+def decided(found: PairedDifference) -> Decision:
+    """Return what a paired difference decides: a tie keeps the original, an interval above zero adopts."""
+    if found.difference <= 0:
+        return "keep"
+    return "adopt" if found.low > 0 else "undecided"
 
 
 def no_verdict_event() -> dict[str, Any]:
