@@ -110,8 +110,8 @@ def true_adoptions(n: int, gain: float, disagreement: float, look: int, times: i
 
 def last_adopting(fixed: np.ndarray, broken: np.ndarray, n: int) -> np.ndarray:
     """Return, by numbers of examples fixed and broken, the last look that adopts; 0 where not even the first does."""
-    pairs, where = np.unique(np.stack([fixed.ravel(), broken.ravel()]), axis=1, return_inverse=True)
-    found = np.array([_last_adopting(int(f), int(b), n) for f, b in pairs.T])
+    pairs, where = np.unique(fixed * (n + 1) + broken, return_inverse=True)
+    found = np.array([_last_adopting(*divmod(int(pair), n + 1), n) for pair in pairs])
     return found[where.ravel()].reshape(fixed.shape)
 
 
@@ -139,7 +139,9 @@ def _adopts_graded(original: np.ndarray, rng: np.random.Generator, look: int) ->
 def _last_adopting(fixed: int, broken: int, n: int) -> int:
     before = {str(i): float(i < broken) for i in range(n)}
     after = {str(i): float(broken <= i < broken + fixed) for i in range(n)}
-    low, high = 0, LOOKS  # what one look adopts, every earlier one does
+    if decided(_compared(before, after, 1)) != "adopt":
+        return 0
+    low, high = 1, LOOKS  # what one look adopts, every earlier one does
     while low < high:
         look = (low + high + 1) // 2
         low, high = (look, high) if decided(_compared(before, after, look)) == "adopt" else (low, look - 1)

@@ -90,6 +90,8 @@ def _remarks(plan: Mapping[str, Any], budget: Budget | None) -> list[str]:
             f"Examples: {splits.get('train', 0)} to learn from, {splits.get('val', 0)} to compare candidates on, "
             f"{splits.get('test', 0)} held out for the verdict."
         )
+        if not splits.get("test"):
+            found.append("None are held out, so there will be a best candidate but no verdict.")
     if met := _limits_met(plan.get("total") or {}, budget):
         aside = "; the verdict is set aside first" if (splits or {}).get("test") else ""
         found.append(f"The budget of {met} may end the search early{aside}.")

@@ -237,12 +237,12 @@ class Setup:
         return {**plan, **columns, "notes": notes}
 
     def _no_verdict(self, facts: Facts) -> str:
-        why = f"{NONE_HELD_OUT}, so there will be a best candidate but no verdict"
+        why = f"{NONE_HELD_OUT}, so no verdict is possible"
         if self.settings.auto is not None or self.optimizer.scores_on_train:
             return f"{why}."
         return (
-            f"{why}; a gain that cannot be shown deserves less, so the search takes {facts.evaluations} program runs "
-            f"instead of {EVALUATIONS['light']} or more (auto= decides otherwise)."
+            f"{why}, and the search takes {facts.evaluations} program runs instead of {EVALUATIONS['light']} or more "
+            "(auto= decides otherwise)."
         )
 
     def with_program(self, program: Program, own_lms: Mapping[str, Any]) -> Setup:
