@@ -98,6 +98,7 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
     predictors: Sequence[Tunable] | None = None,
     start: Sequence[Candidate | str | Path] = (),
     store: str | Path | None = None,
+    looks: str | Path | None = None,
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
     confirm: Confirm | None = None,
     launch: Mapping[str, Any] | None = None,
@@ -133,8 +134,11 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
         predictors: the predictors to tune; found by reading the program where None.
         start: prompts to tune again: candidates, directories of saved prompts or of studies, or ``"original"``. The
             first is what is deployed today, and what the verdict compares with; all are scored before anything new.
-        store: a file of answers shared with other studies, which then pay for no answer twice and count their looks
-            at the same test examples together; ``LUTHIER_STORE`` or the study's own where None.
+        store: a file of answers shared with other studies, which then pay for no answer twice; ``LUTHIER_STORE`` or
+            the study's own where None.
+        looks: a small file in which looks at the same test examples are counted across studies, as hashes; each
+            further look takes a wider interval. ``LUTHIER_LOOKS`` or one in the user's data directory where None;
+            a shared store counts them, too.
         on_event: gets every journal event, and transient ones marked so; an error it raises pauses the study.
         confirm: is shown the plan before the first paid call; False stops there.
         launch: how to start the study again from the command line.
@@ -180,6 +184,7 @@ async def aoptimize(  # noqa: PLR0913 - the twin of ``optimize``
     predictors: Sequence[Tunable] | None = None,
     start: Sequence[Candidate | str | Path] = (),
     store: str | Path | None = None,
+    looks: str | Path | None = None,
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
     confirm: Confirm | None = None,
     launch: Mapping[str, Any] | None = None,
@@ -230,6 +235,7 @@ def _prepare(given: Mapping[str, Any]) -> Setup:
         launch=given["launch"],
         start=given["start"],
         store=_store_path(given["store"]),
+        looks=None if given["looks"] is None else Path(given["looks"]).expanduser(),
         anyway=given["anyway"],
         code_changed=given["code_changed"],
         executor=given["executor"],

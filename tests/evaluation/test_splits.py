@@ -44,8 +44,8 @@ def sizes(cut: Split) -> tuple[int, int, int]:
         (2, (1, 1, 0)),
         (30, (15, 15, 0)),
         (59, (30, 29, 0)),
-        (60, (20, 20, 20)),
-        (99, (59, 20, 20)),
+        (60, (15, 21, 24)),
+        (99, (25, 34, 40)),
         (100, (25, 35, 40)),
         (150, (38, 52, 60)),
         (500, (125, 175, 200)),
@@ -54,6 +54,14 @@ def sizes(cut: Split) -> tuple[int, int, int]:
 )
 def test_sizes_follow_the_number_of_examples(n: int, expected: tuple[int, int, int]) -> None:
     assert sizes(split(table(n), PROGRAM)) == expected
+
+
+@pytest.mark.parametrize("n", [*range(61, 1300), 5000, 20_001])
+def test_one_example_more_makes_no_part_smaller(n: int) -> None:
+    fewer, more = usual_sizes(n - 1), usual_sizes(n)
+    assert fewer.train <= more.train and fewer.val <= more.val and fewer.test <= more.test
+    assert more.train + more.val + more.test == n
+    assert abs(more.test - min(300, 0.4 * n)) < 1 and abs(more.val - min(300, 0.35 * n)) < 1
 
 
 def test_one_example_is_too_few() -> None:

@@ -15,6 +15,8 @@ import pytest
 from luthier.evaluation import stats
 from luthier.evaluation.stats import (
     Interval,
+    fewest_detecting,
+    look_level,
     paired,
     shrunk_means,
     smallest_detectable,
@@ -178,11 +180,55 @@ def test_the_interval_of_graded_scores_covers_the_truth(
     assert covered / times >= 0.935 - 3 * math.sqrt(0.95 * 0.05 / times)
 
 
-def test_the_smallest_detectable_gain() -> None:
-    assert [round(100 * smallest_detectable(n)) for n in (30, 60, 150)] == [23, 16, 10]
-    assert smallest_detectable(0) == 1.0
-    assert smallest_detectable(60, disagreement=0.4) > smallest_detectable(60)
-    assert smallest_detectable(60, level=0.99) > smallest_detectable(60)
+def detectable(n: int, **given: float) -> float:
+    found = smallest_detectable(n, **given)
+    assert found is not None
+    return found
+
+
+class TestTheSmallestDetectableGain:
+    def test_is_connors(self) -> None:
+        assert [round(100 * detectable(n)) for n in (60, 150)] == [16, 10]
+        assert detectable(60, disagreement=0.4) > detectable(60)
+        assert detectable(60, level=0.99) > detectable(60)
+
+    @pytest.mark.parametrize("n", [0, 1, 2, 24, 30, 36])
+    def test_is_none_where_even_one_as_large_as_the_disagreement_needs_more_examples(self, n: int) -> None:
+        assert smallest_detectable(n) is None
+        assert fewest_detecting() == 37 and smallest_detectable(37) is not None
+
+    @pytest.mark.parametrize("disagreement", [0.02, 0.1, 0.2, 0.5, 1.0])
+    @pytest.mark.parametrize("level", [0.95, look_level(2), look_level(30)])
+    def test_is_never_above_the_disagreement_and_needs_the_examples_that_connors_formula_asks_for(
+        self, disagreement: float, level: float
+    ) -> None:
+        a, b = NormalDist().inv_cdf(0.5 + level / 2), NormalDist().inv_cdf(0.8)
+        for n in (1, 10, 24, 60, 300, 5000):
+            found = smallest_detectable(n, disagreement, level)
+            assert (found is None) == (n < fewest_detecting(disagreement, level))
+            if found is not None:
+                assert 0 < found <= disagreement
+                spread = a * math.sqrt(disagreement) + b * math.sqrt(disagreement - found**2)
+                assert (spread / found) ** 2 == pytest.approx(n)
+
+    @pytest.mark.parametrize("n", [60, 150, 300])
+    def test_is_adopted_in_at_least_four_studies_of_five(self, n: int) -> None:
+        gain = detectable(n)
+        fixed, broken = (0.2 + gain) / 2, (0.2 - gain) / 2
+        drawn = np.random.default_rng(n).multinomial(n, [fixed, broken, 0.8], size=4000)
+        adopted = sum(tango(int(f), int(b), n).low > 0 for f, b, _ in drawn) / 4000
+        assert 0.78 <= adopted <= 0.88
+
+
+class TestLooks:
+    def test_the_first_has_95_percent_and_each_further_one_more(self) -> None:
+        levels = [look_level(look) for look in range(1, 31)]
+        assert levels[:3] == [0.95, pytest.approx(1 - 0.1 / 6), pytest.approx(1 - 0.1 / 12)]
+        assert levels == sorted(levels) and levels[-1] < 1
+
+    @pytest.mark.parametrize("looks", [1, 2, 30, 10_000])
+    def test_false_adoptions_of_any_number_of_looks_add_up_to_5_percent_at_most(self, looks: int) -> None:
+        assert sum((1 - look_level(look)) / 2 for look in range(1, looks + 1)) <= 0.05
 
 
 def test_the_best_of_equal_programs_does_not_look_better() -> None:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sqlite3
 import stat
 import subprocess
@@ -134,13 +132,6 @@ def test_a_store_from_before_attempts_named_their_lm_is_read_and_written_on(tmp_
     assert paid_by_lm(path) == {}, "not all of its attempts say which LM they went to"
 
 
-def test_each_study_looks_once_at_the_same_test_examples() -> None:
-    store = Store(":memory:")
-    assert [store.count_look("ids", study) for study in ("a", "a", "b", "a", "c")] == [1, 1, 2, 2, 3]
-    assert store.count_look("other ids", "a") == 1
-    store.close()
-
-
 def test_small_values_are_kept() -> None:
     store = Store(":memory:")
     assert store.value("x") is None
@@ -218,7 +209,6 @@ store = Store(path)
 for n in range(40):
     store.put(f"{me}/{n}", "lm", Completion(f"{me} says {n}"))
     store.settle_attempt(store.open_attempt(me, "task", {"lm_calls": 2}), {"lm_calls": 1})
-    store.count_look("the same test examples", me)
 store.close()
 """
 
@@ -231,7 +221,6 @@ def test_processes_share_one_store(tmp_path: Path) -> None:
     for name in names:
         assert all(store.get(f"{name}/{n}") == Completion(f"{name} says {n}") for n in range(40))
         assert store.spent(name) == {"task": {"lm_calls": 40}}
-    assert store.count_look("the same test examples", "a") == 3
     store.close()
 
 

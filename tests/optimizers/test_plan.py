@@ -17,9 +17,10 @@ from tests.integration import world
 from tests.optimizers.studies import event, journal, told, tune
 
 
-def planned(lm: lt.LM | None = None, **given: Any) -> dict[str, Any]:
+def planned(lm: lt.LM | None = None, *, data: Any = None, **given: Any) -> dict[str, Any]:
     used = lm if lm is not None else lt.LM(ScriptedLM(world.answer))
-    return plan(world.describe, world.rows(100), lt.exact_match("answer"), lm=used, **given)
+    rows = world.rows(100) if data is None else data
+    return plan(world.describe, rows, lt.exact_match("answer"), lm=used, **given)
 
 
 def remote(base_url: str, name: str = "openai/m") -> lt.LM:
@@ -31,8 +32,53 @@ def test_the_plan_names_columns_splits_and_the_smallest_gain_that_can_be_shown()
     assert (found["inputs"], found["labels"]) == (["number"], ["answer", "parity", "size"])
     assert found["splits"] == {"train": 25, "val": 35, "test": 40}
     assert 0.15 < found["smallest_detectable"] < 0.25
+    assert (found["look"], found["level"]) == (1, 0.95)
+    assert any("40 held-out examples" in note and "19 points" in note for note in found["notes"])
     assert found["trials"] > found["surrogate_trials"] > 0
     assert found["total"]["rollouts"] == sum(phase["rollouts"] for phase in found["phases"])
+
+
+@pytest.mark.parametrize("n", [60, 75, 90])
+def test_test_examples_that_can_detect_no_gain_are_said_before_money_is_spent(n: int) -> None:
+    found = planned(data=world.rows(n))
+    assert found["splits"]["test"] == round(0.4 * n) and found["smallest_detectable"] is None
+    assert any("too few to detect" in note and "37" in note for note in found["notes"])
+
+
+def test_the_plan_says_which_look_it_will_be_and_what_that_costs(tmp_path: Path) -> None:
+    tune(tmp_path / "a", "labeled-few-shot")
+    for name in "bc":
+        tune(tmp_path / name, "labeled-few-shot", seed=ord(name))
+    found = planned(seed=7)
+    assert (found["look"], found["level"]) == (4, pytest.approx(1 - 0.1 / 20))
+    assert found["smallest_detectable"] is None, "what detects 19 points at first detects nothing any more"
+    assert any("3 earlier studies" in note and "99.5 %" in note for note in found["notes"])
+    assert planned(data=world.rows(200)[100:])["look"] == 1
+
+
+class TestWithoutAVerdict:
+    @pytest.mark.parametrize("n", [20, 40, 59])
+    def test_the_default_search_is_smaller_and_the_plan_says_why(self, n: int) -> None:
+        few, many = planned(data=world.rows(n)), planned(data=world.rows(60))
+        assert few["paper_unit"]["program_runs"] <= 100 < many["paper_unit"]["program_runs"]
+        (note,) = [note for note in few["notes"] if "no verdict" in note]
+        assert "60" in note and "100 program runs" in note and "300" in note
+
+    def test_so_it_is_with_parts_of_your_own_and_none_for_test(self) -> None:
+        rows = world.rows(100)
+        found = planned(data=lt.Splits(rows[:60], rows[60:]))
+        assert found["paper_unit"]["program_runs"] <= 100
+        assert any("no verdict" in note for note in found["notes"])
+
+    def test_a_large_budget_does_not_fill_it_up(self) -> None:
+        found = planned(data=world.rows(50), budget=lt.Budget(lm_calls=100_000))
+        assert found["paper_unit"]["program_runs"] <= 100
+
+    def test_whoever_asks_for_more_gets_it(self) -> None:
+        found = planned(data=world.rows(50), auto="light")
+        assert found["paper_unit"]["program_runs"] > 200
+        (note,) = [note for note in found["notes"] if "no verdict" in note]
+        assert "program runs" not in note
 
 
 def test_the_plan_names_every_host_that_data_go_to_and_no_loopback() -> None:

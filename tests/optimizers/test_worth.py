@@ -11,6 +11,7 @@ import pytest
 
 import luthier as lt
 from luthier.errors import LabelWarning
+from luthier.evaluation.stats import look_level
 from luthier.lm.doubles import ScriptedLM
 from luthier.optimizers.worth import chance_of_adoption, check_event
 from luthier.study.journal import read_journal
@@ -111,7 +112,16 @@ def test_an_ordinary_program_is_never_stopped(right: int) -> None:
     found = check_event(baseline(right, 35 - right), n_test=40, noise=None)
     assert not found["stop"]
     assert found["low"] <= found["mean"] <= found["high"]
-    assert "40 held-out examples can show a gain from about 20 points on" in found["sentence"]
+    assert "40 held-out examples" in found["sentence"] and "19 points" in found["sentence"]
+
+
+def test_at_a_later_look_flawless_prompts_are_adopted_less_often() -> None:
+    first, fourth, tenth = (
+        check_event(baseline(30, 5), n_test=40, noise=None, level=look_level(n)) for n in (1, 4, 10)
+    )
+    assert tenth["chance"] < fourth["chance"] < first["chance"]
+    assert fourth["smallest_detectable"] is None and not fourth["stop"] and "too few" in fourth["sentence"]
+    assert tenth["stop"] and "earlier looks" in tenth["sentence"]
 
 
 def test_a_weak_model_whose_every_answer_is_wrong_but_readable_goes_on(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_it_measures_what_the_study_will_meet_and_says_one_sentence(tmp_path: Pa
     assert found.strong is None
     assert found.promising in ("demos", "cannot tell")
     assert not found.stop
-    assert found.sentence.startswith("Worth trying: of ") and found.sentence.count(". ") == 0
+    assert found.sentence.startswith("Worth trying: ") and found.sentence.count(". ") == 0
     assert json.loads(json.dumps(found.to_json(), default=str))["n"] == 70
 
 
@@ -232,7 +232,7 @@ def test_the_command_line_checks_plans_and_ends_with_a_code(tmp_path: Path) -> N
     assert not (tmp_path / "s").exists()
     done = luthier(tmp_path, "check", *given)
     assert done.returncode == 0, done.stderr
-    assert "asked again" in done.stderr and "can be shown" in done.stderr
+    assert "asked again" in done.stderr and "detectable" in done.stderr
     told = json.loads(luthier(tmp_path, "check", *given, "--json").stdout)
     assert told["usage"]["calls"] <= 60, "the second check asks only what it asks anew"
     (tmp_path / "right.py").write_text(

@@ -81,6 +81,7 @@ def _tuned(
         budget=budget,
         inputs=list(of.inputs),
         study_dir=folder / STUDIES / case.slug,
+        looks=folder / STUDIES / case.slug / "looks.sqlite",  # a case knows nothing of the others
         seed=case.seed,
         on_event=on_event,
         anyway=True,  # what a search does is measured, worth its price or not

@@ -119,7 +119,7 @@ def _say(found: Check) -> None:
         if gain is not None:
             say(f"{name:<14} {_points(gain)}")
     if found.smallest_detectable is not None:
-        say(f"can be shown   gains from about {100 * found.smallest_detectable:.0f} points on")
+        say(f"detectable     gains of about {100 * found.smallest_detectable:.0f} points or more")
     for part, why in found.missing.items():
         say(f"not measured   {part}: {why}")
     for warning in found.warnings:

@@ -84,7 +84,6 @@ def asker(
 def _remarks(plan: Mapping[str, Any], budget: Budget | None) -> list[str]:
     splits = plan.get("splits")
     hosts = plan.get("leaves_machine") or []
-    detectable = plan.get("smallest_detectable")
     found = []
     if splits:
         found.append(
@@ -92,9 +91,9 @@ def _remarks(plan: Mapping[str, Any], budget: Budget | None) -> list[str]:
             f"{splits.get('test', 0)} held out for the verdict."
         )
         if not splits.get("test"):
-            found.append("None are held out, so there will be a best candidate but no verdict; that takes 60 examples.")
+            found.append("None are held out, so there will be a best candidate but no verdict.")
     if met := _limits_met(plan.get("total") or {}, budget):
-        aside = "; the verdict is set aside first" if detectable is not None else ""
+        aside = "; the verdict is set aside first" if (splits or {}).get("test") else ""
         found.append(f"The budget of {met} may end the search early{aside}.")
     found.append(
         f"Examples and prompts are sent to {', '.join(hosts)}."
@@ -106,8 +105,6 @@ def _remarks(plan: Mapping[str, Any], budget: Budget | None) -> list[str]:
             f"The search takes {unit['program_runs']} program runs at most, as much as {unit['full_evaluations']:.1f} "
             f"full evaluations on {unit['examples']} examples (the paper's unit); the other phases come on top."
         )
-    if detectable is not None:
-        found.append(f"So many held-out examples can show a gain from about {100 * detectable:.0f} points on.")
     if plan.get("trials"):
         found.append("It stops after the first phase if that leaves nothing to win, unless --anyway is given.")
     if plan.get("surrogate_trials"):

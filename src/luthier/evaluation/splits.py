@@ -15,10 +15,12 @@ from luthier.evaluation.sources import is_dataset_dict
 if TYPE_CHECKING:
     from luthier.program.program import Program
 
-_FULL = 100
-"""From so many examples on, sizes are shares."""
-_SMALL = 60
+LEAST_FOR_VERDICT = 60
 """Below so many examples there is no test set, hence no verdict."""
+_TEST, _VAL = 0.4, 0.35
+"""Shares of the examples; the rest is for training."""
+_LARGEST = 300
+"""More examples than this in test, or in val, go to training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +145,19 @@ def _splits_of(data: Mapping[str, Any]) -> Any:
 
 
 def usual_sizes(n: int) -> Sizes:
-    """Return how ``n`` examples are cut; below 60 there is no test part.
+    """Return how ``n`` examples are cut: 40 % test and 35 % val, at most 300 each; below 60 there is no test part.
 
     Raises:
         DataError: there are fewer than two.
     """
     if n < 2:
-        raise DataError(f"the data have {n} example; at least 2 are needed (60 for a verdict)")
-    if n < _SMALL:
+        raise DataError(f"the data have {n} example; at least 2 are needed ({LEAST_FOR_VERDICT} for a verdict)")
+    if n < LEAST_FOR_VERDICT:
         return Sizes(n - n // 2, n // 2, 0)
-    if n < _FULL:
-        return Sizes(n - 40, 20, 20)
-    test = min(300, max(40, round(0.4 * n)))
-    val = min(300, max(30, round(0.35 * n)))
+    test = round(_TEST * n)
+    # Of what test leaves, not of all: so one example more never makes any part smaller.
+    val = min(_LARGEST, round((n - test) * _VAL / (1 - _TEST)))
+    test = min(_LARGEST, test)
     return Sizes(n - val - test, val, test)
 
 

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import numpy as np
 
+DISAGREEMENT = 0.2
+"""Share of examples that two programs are assumed to score differently, where nothing is measured yet."""
+_FALSE_ADOPTIONS = 0.05
+"""How often, at most, any number of looks at the same test examples adopt what is no better."""
 _RESAMPLES = 4000
 _AT_A_TIME = 1 << 20
 """Draws in memory at one time, 8 bytes each and a few times over; the numbers are the same for any."""
@@ -112,14 +116,45 @@ def paired(
     return PairedDifference(mean, interval.low, interval.high, n, fixed, broken, method)
 
 
-def smallest_detectable(n: int, disagreement: float = 0.2, level: float = 0.95, power: float = 0.8) -> float:
-    """Return the smallest true gain that ``n`` paired test examples show with that power (Connor 1987, large n).
+def look_level(look: int) -> float:
+    """Return the two-sided level of the interval at the nth look at the same test examples: 1 - 2a / (n (n + 1)).
 
-    ``disagreement`` is the share of examples on which the programs differ: 23 points at n = 30, 16 at 60, 10 at 150.
+    With a = 0.05 the first look has 95 %. A gain is adopted where its interval lies above zero, which chance alone
+    brings about at the nth look with probability a / (n (n + 1)) at most; over all looks these add up to a.
     """
-    if n < 1:
-        return 1.0
-    return min(1.0, (_z(level) + NormalDist().inv_cdf(power)) * math.sqrt(disagreement / n))
+    return 1 - 2 * _FALSE_ADOPTIONS / (look * (look + 1))
+
+
+def smallest_detectable(
+    n: int, disagreement: float = DISAGREEMENT, level: float = 0.95, power: float = 0.8
+) -> float | None:
+    """Return the smallest true gain that ``n`` paired test examples detect with that power; None if none can be.
+
+    Connor (1987, eq. 1) gives the examples that a gain d needs where programs differ on a share s of them::
+
+        n = (a sqrt(s) + b sqrt(s - d^2))^2 / d^2        # a, b: normal quantiles of level and power
+
+    which is solved for d. A gain cannot be above s, so few examples detect none: with s = 20 %, 16 points at n = 60,
+    10 at 150, none at 30.
+
+    Args:
+        n: test examples.
+        disagreement: s, the share of examples that the two programs score differently.
+        level: two-sided confidence level.
+        power: chance that the interval of such a gain lies above zero.
+    """
+    a, b = _z(level), NormalDist().inv_cdf(power)
+    if n <= max(0.0, a * a - b * b):
+        return None
+    gain = math.sqrt(disagreement) * (a * math.sqrt(n) + b * math.sqrt(n + b * b - a * a)) / (n + b * b)
+    return gain if gain <= disagreement else None
+
+
+def fewest_detecting(disagreement: float = DISAGREEMENT, level: float = 0.95, power: float = 0.8) -> int:
+    """Return how many test examples are the fewest that detect a gain, one as large as the disagreement."""
+    # Connor's formula with d = s.
+    a, b = _z(level), NormalDist().inv_cdf(power)
+    return math.ceil((a + b * math.sqrt(1 - disagreement)) ** 2 / disagreement)
 
 
 def shrunk_means(means: Sequence[float], ns: Sequence[int]) -> list[float]:
@@ -185,12 +220,24 @@ def _graded(differences: Sequence[float], keys: Sequence[str], level: float, see
         sums[index[key]] += difference
         counts[index[key]] += 1
     if np.count_nonzero(sums) >= _DENSE and np.ptp(sums / counts) > 0:
-        return _resampled(sums, counts, level, seed), "resampling"
+        # Few resamples lie as far out as later looks ask for, and of few groups none may: Student's interval does.
+        drawn, student = _resampled(sums, counts, level, seed), _student(sums, counts, level)
+        return Interval(min(drawn.low, student.low), max(drawn.high, student.high)), "resampling"
     n = len(differences)
     effective = n * n / float((counts**2).sum())  # Kish's, as if groups agreed within
     gains = math.fsum(d for d in differences if d > 0) * effective / n
     losses = -math.fsum(d for d in differences if d < 0) * effective / n
     return tango(gains, losses, effective, level), "bound"
+
+
+def _student(sums: np.ndarray, counts: np.ndarray, level: float) -> Interval:
+    """Return Student's interval of a mean over ten groups or more."""
+    freedom = len(sums) - 1
+    # Its quantile from the normal one, within 2 % from nine degrees of freedom on (Gaver and Kafadar 1984).
+    scaled = _z(level) ** 2 * (freedom - 1.5) / (freedom - 1) ** 2
+    half = math.sqrt(freedom * math.expm1(scaled)) * float(_standard_error(sums, counts))
+    mean = float(sums.sum() / counts.sum())
+    return Interval(max(-1.0, mean - half), min(1.0, mean + half))
 
 
 def _resampled(sums: np.ndarray, counts: np.ndarray, level: float, seed: int) -> Interval:

@@ -33,9 +33,6 @@ CREATE TABLE IF NOT EXISTS attempts (
     bill TEXT, lm TEXT
 );
 CREATE INDEX IF NOT EXISTS attempts_by_study ON attempts (study);
-CREATE TABLE IF NOT EXISTS looks (
-    test_ids TEXT NOT NULL, study TEXT NOT NULL, PRIMARY KEY (test_ids, study)
-) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS vals (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
@@ -45,7 +42,7 @@ class _Busy(StoreError):
 
 
 class Store:
-    """An SQLite file of answers, attempts and looks. May be used from any thread and by several processes.
+    """An SQLite file of answers and attempts. May be used from any thread and by several processes.
 
     Where another process holds the file, methods wait for up to 30 seconds: those with an ``a`` before their name let
     their event loop go on meanwhile, the others block their thread. Nobody holds the connection while waiting.
@@ -111,10 +108,6 @@ class Store:
             for name, value in json.loads(amounts).items():
                 total[name] = total.get(name, 0.0) + value
         return spent
-
-    def count_look(self, test_ids_hash: str, study: str) -> int:
-        """Note that ``study`` looks at these test examples, and return how many studies have, this one included."""
-        return self._patiently(lambda: self._count_look(test_ids_hash, study))
 
     def value(self, key: str) -> Any:
         """Return a small JSON value, or None."""

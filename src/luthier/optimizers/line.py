@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,7 @@ from luthier.program.program import Program
 from luthier.propose.proposer import Proposer
 from luthier.search.importance import importances, to_json
 from luthier.search.trial import Trial
+from luthier.study.looks import CountedLook
 from luthier.study.study import Study
 from luthier.types import Role
 
@@ -114,7 +116,10 @@ class Line:
     async def _worth(self, baseline: Mapping[str, Any], noise: Mapping[str, Any] | None) -> bool:
         """Say whether to go on; a study that did so, or was told to, goes on."""
         gone_on, n_test = has_gone_on(self.study.events), len(self.setup.split.test)
-        check = await self.study.step("check", self._now(check_event(baseline, n_test=n_test, noise=noise)))
+        level = self._event("plan").get("level", 0.95)  # journals of luthier 0.1.0 have none
+        check = await self.study.step(
+            "check", self._now(check_event(baseline, n_test=n_test, noise=noise, level=level))
+        )
         if not self.listening:
             for sentence in check.get("warnings", ()):
                 warnings.warn(sentence, LabelWarning, stacklevel=2)
@@ -227,16 +232,24 @@ class Line:
         if not test:
             return no_verdict_event()
         ids = [row.id for row in test]
-        look = self.store.count_look(content_hash(sorted(ids)), self.setup.study_id)
         before = await scored_rollouts(evaluator, [Job(self.setup.program.original, example) for example in ids])
         after = before if is_original else await scored_rollouts(evaluator, [Job(chosen, example) for example in ids])
+        look = await self._take_look(chosen, before, after)
         groups = {row.id: row.group for row in test} if self.setup.settings.group is not None else None
         rivals = sum(not row["is_original"] for row in choice["table"])
         seed = self.setup.settings.seed
         today = "your original" if self.setup.program.deployed is None else "what is deployed"
-        return verdict_event(
-            before, after, look=look, groups=groups, same=is_original, rivals=rivals, seed=seed, today=today
+        event = verdict_event(
+            before, after, look=look.number, groups=groups, same=is_original, rivals=rivals, seed=seed, today=today
         )
+        return {**event, **({"warnings": list(look.warnings)} if look.warnings else {})}
+
+    async def _take_look(self, chosen: Candidate, before: Sequence[Rollout], after: Sequence[Rollout]) -> CountedLook:
+        """Count this look at the test examples, for good; the same study with the same outcome counts once."""
+        program, setup = self.setup.program, self.setup
+        scores = [{rollout.job.example: rollout.value for rollout in rollouts} for rollouts in (before, after)]
+        outcome = content_hash([program.original.key, chosen.key, *scores])
+        return await asyncio.to_thread(setup.looks.take_look, list(scores[0]), setup.study_id, outcome)
 
     async def _insight(
         self, evaluator: Evaluator, choice: Mapping[str, Any], trials: Sequence[Trial], verdict: Mapping[str, Any]

@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from luthier.budget import Budget
-from luthier.evaluation.stats import smallest_detectable
+from luthier.evaluation.stats import look_level, smallest_detectable
 from luthier.lm.lm import LM, Price
 from luthier.optimizers.optimizer import Facts, SearchPlan
+from luthier.optimizers.verdict import level_text, what_can_be_detected
 from luthier.program.lms import LMs
 from luthier.search.schedule import paper_trials
+from luthier.study.looks import CountedLook
 
 CHARACTERS_PER_TOKEN = 4.0
 ANSWER_TOKENS = 30.0
@@ -78,13 +80,22 @@ class Phase:
         }
 
 
-def study_plan(
-    facts: Facts, search: SearchPlan, cost: RolloutCost, *, task: LMs, teacher: LMs, proposer: LM, judge: LM | None
+def study_plan(  # noqa: PLR0913 - everyone who answers is named
+    facts: Facts,
+    search: SearchPlan,
+    cost: RolloutCost,
+    *,
+    task: LMs,
+    teacher: LMs,
+    proposer: LM,
+    judge: LM | None,
+    look: CountedLook,
 ) -> dict[str, Any]:
     """Return the plan event: program runs, calls, tokens, dollars, and seconds by phase.
 
     Program runs are what the study makes at most, and candidates are taken to have as many demos as any may have;
-    rollouts that share a request pay for it once, so the bill is usually lower.
+    rollouts that share a request pay for it once, so the bill is usually lower. ``look`` is which look at its test
+    examples the study's verdict will be.
     """
     tuned = cost.with_demos(search.largest_demo_set)
     swapped_on = min(facts.n_val, facts.n_test or facts.n_val)
@@ -107,13 +118,35 @@ def study_plan(
         "total": total_phase(phases).to_json(),
         "measured": cost.measured,
         "leaves_machine": hosts,
-        "smallest_detectable": round(smallest_detectable(facts.n_test), 4) if facts.n_test else None,
+        **detection(facts.n_test, look),
         "paper_unit": paper_unit(facts, search),
         "trials": facts.starts + search.trials,
         "surrogate_trials": search.surrogate_trials,
         "splits": {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test},
-        "notes": [*search.notes, *_notes_on_lms(task, cost)],
+        "notes": [*notes_on_verdict(facts.n_test, look), *search.notes, *_notes_on_lms(task, cost)],
     }
+
+
+def detection(n_test: int, look: CountedLook) -> dict[str, Any]:
+    """Return the plan's ``look``, ``level``, and ``smallest_detectable``: what its test examples can show."""
+    level = look_level(look.number)
+    gain = smallest_detectable(n_test, level=level)
+    return {"look": look.number, "level": level, "smallest_detectable": None if gain is None else round(gain, 4)}
+
+
+def notes_on_verdict(n_test: int, look: CountedLook) -> list[str]:
+    """Return what to know of the verdict before money is spent."""
+    if not n_test:
+        return []
+    level, earlier = look_level(look.number), look.number - 1
+    notes = [f"{what_can_be_detected(n_test, level)}."]
+    if earlier:
+        studies = "1 earlier study" if earlier == 1 else f"{earlier} earlier studies"
+        notes.append(
+            f"{studies} looked at these held-out examples, so the verdict takes a {level_text(level)} interval; new "
+            "examples start again at 95 %."
+        )
+    return [*notes, *look.warnings]
 
 
 def paper_unit(facts: Facts, search: SearchPlan) -> dict[str, float]:

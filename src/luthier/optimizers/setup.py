@@ -23,15 +23,17 @@ from luthier.optimizers.optimizer import Auto, Facts, Optimizer
 from luthier.optimizers.own_calls import with_own_lms
 from luthier.optimizers.plan import ANSWER_TOKENS, CHARACTERS_PER_TOKEN, RolloutCost, blended_price, study_plan
 from luthier.optimizers.registry import optimizer_named
-from luthier.optimizers.shape import EVALUATIONS, auto_for, evaluations_in, room_for_demos
+from luthier.optimizers.shape import EVALUATIONS, EVALUATIONS_WITHOUT_VERDICT, auto_for, evaluations_in, room_for_demos
 from luthier.optimizers.starts import Start, starting_from, without_shown
 from luthier.optimizers.surrogate import SurrogateSettings
+from luthier.optimizers.verdict import NONE_HELD_OUT
 from luthier.program.body import reads_demos
 from luthier.program.candidate import Candidate
 from luthier.program.lms import LMChoice, LMs, resolve
 from luthier.program.program import Program, Tunable, discover
 from luthier.program.render import text
 from luthier.program.signature import Form
+from luthier.study.looks import CountedLook, LookCounter, looks_file
 
 PAPER_FULL_EVALUATIONS = 30
 """T of a middling task, for paper presets where neither budget nor ``auto`` says otherwise (paper Table 4)."""
@@ -62,6 +64,8 @@ class Settings:
     """What is deployed today, then other prompts to be tried first."""
     store: Path | None = None
     """A store shared with other studies; None: the study's own."""
+    looks: Path | None = None
+    """Where looks at test examples are counted; None: the user's own file. It is no part of the manifest."""
     anyway: bool = False
     """Search although the baseline leaves nothing to win."""
     code_changed: bool = False
@@ -112,6 +116,18 @@ class Setup:
         return self.split.train + self.split.val if self.optimizer.scores_on_train else self.split.train
 
     @property
+    def looks(self) -> LookCounter:
+        """Who counts the looks at the test examples: the user's own file, and a store shared with other studies."""
+        own, shared = self.settings.looks, self.settings.store
+        return LookCounter((looks_file() if own is None else own, *([] if shared is None else [shared])))
+
+    def next_look(self) -> CountedLook:
+        """Return which look at its test examples this study would be now."""
+        if not self.split.test:
+            return CountedLook(1)
+        return self.looks.next_look([row.id for row in self.split.test], self.study_id)
+
+    @property
     def concurrency(self) -> int:
         """Rollouts in flight: on an embedded LM one, unless its ``max_in_flight`` says otherwise."""
         most, given = self.task.max_abreast, self.settings.concurrency
@@ -152,6 +168,8 @@ class Setup:
             wanted = EVALUATIONS[auto]
         elif self.optimizer.scores_on_train:
             wanted = PAPER_FULL_EVALUATIONS * scoring
+        elif not self.split.test:
+            wanted = EVALUATIONS_WITHOUT_VERDICT
         else:
             wanted = max(EVALUATIONS["light" if math.isinf(room) else "heavy"], 3 * scoring)
         evaluations = max(int(min(room, wanted)), least.evaluations)
@@ -206,7 +224,10 @@ class Setup:
             teacher=self.teacher,
             proposer=self.proposer,
             judge=self.metric.judge_lm,
+            look=self.next_look(),
         )
+        if not self.split.test:
+            plan["notes"].append(self._no_verdict(facts))
         if self.moved:
             plan["notes"].append(
                 f"{self.moved} examples are learnt from only, since prompts to start from show them with their answers"
@@ -221,6 +242,15 @@ class Setup:
         blind = [p.name for p in self.program.predictors if p.makes_own_call and not reads_demos(p.function)]
         notes += [_BLIND.format(", ".join(blind))] if blind else []
         return {**plan, **columns, "notes": notes}
+
+    def _no_verdict(self, facts: Facts) -> str:
+        why = f"{NONE_HELD_OUT}, so no verdict is possible"
+        if self.settings.auto is not None or self.optimizer.scores_on_train:
+            return f"{why}."
+        return (
+            f"{why}, and the search takes {facts.evaluations} program runs instead of {EVALUATIONS['light']} or more "
+            "(auto= decides otherwise)."
+        )
 
     def with_program(self, program: Program, own_lms: Mapping[str, Any]) -> Setup:
         """Return the setup for the predictors and own calls that the baseline showed to be the program's."""

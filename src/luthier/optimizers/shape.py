@@ -17,6 +17,9 @@ from luthier.propose.bootstrap import BootstrapSettings
 EVALUATIONS: dict[Auto, int] = {"light": 300, "medium": 800, "heavy": 2000}
 """Program runs of the search, by preset, where no budget says otherwise."""
 
+EVALUATIONS_WITHOUT_VERDICT = 100
+"""Program runs of the search where nothing is held out, and nobody says how large it is to be."""
+
 CANDIDATES: dict[Auto, int] = {"light": 6, "medium": 12, "heavy": 18}
 """Instructions and demo sets per predictor (as peers' users know them)."""
 

@@ -7,10 +7,22 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from luthier.evaluation.rollout import Rollout, outcome_json
-from luthier.evaluation.stats import paired, smallest_detectable
+from luthier.evaluation.splits import LEAST_FOR_VERDICT
+from luthier.evaluation.stats import (
+    DISAGREEMENT,
+    PairedDifference,
+    fewest_detecting,
+    look_level,
+    paired,
+    smallest_detectable,
+)
 from luthier.types import Shown
 
 _NUMBERS = ("before", "after", "difference", "low", "high", "tokens_before", "tokens_after")
+
+NONE_HELD_OUT = (
+    f"No examples are held out (fewer than {LEAST_FOR_VERDICT} leave none, unless you cut off a test part yourself)"
+)
 
 Decision = Literal["adopt", "keep", "undecided", "unmeetable"]
 """``unmeetable``: the baseline showed that no prompt can score, so nothing was searched."""
@@ -33,7 +45,9 @@ class Verdict(Shown):
     high: float
     n: int
     level: float
+    """Of the interval: 0.95 at the first look at these examples, more at each further one."""
     smallest_detectable: float | None
+    """What so many examples were expected to detect, if programs differ on 20 % of them; None: no gain."""
     fixed: tuple[str, ...]
     """Ids of test examples that score higher now."""
     broken: tuple[str, ...]
@@ -67,26 +81,20 @@ def verdict_event(  # noqa: PLR0913 - the words of the sentence come on top
     Args:
         before: rollouts of the original.
         after: rollouts of the chosen candidate (the same ones where ``same``).
-        look: the how-manieth study that reads these test examples; the k-th uses level 1 - 0.05 / k.
+        look: which look at these test examples it is, from 1; it decides the level of the interval.
         groups: by example id, its group; groups are resampled whole.
         same: whether the original is the chosen one.
         rivals: how many candidates were scored in full beside it.
         seed: of the resampling.
         today: what the original is called.
     """
-    level = 1 - 0.05 / look
+    level = look_level(look)
     scores_before = {rollout.job.example: rollout.value for rollout in before}
     scores_after = {rollout.job.example: rollout.value for rollout in after}
     found = paired(scores_before, scores_after, level=level, groups=groups, seed=seed)
-    decision: Decision = "undecided"
-    if same or found.difference <= 0:
-        decision = "keep"
-    elif found.low > 0:
-        decision = "adopt"
     mean_before, mean_after = _mean(scores_before), _mean(scores_after)
-    detectable = smallest_detectable(found.n, level=level)
     event: dict[str, Any] = {
-        "decision": decision,
+        "decision": "keep" if same else decided(found),
         "before": mean_before,
         "after": mean_after,
         "difference": found.difference,
@@ -95,7 +103,7 @@ def verdict_event(  # noqa: PLR0913 - the words of the sentence come on top
         "n": found.n,
         "level": level,
         "look": look,
-        "smallest_detectable": detectable,
+        "smallest_detectable": smallest_detectable(found.n, level=level),
         "fixed": list(found.fixed),
         "broken": list(found.broken),
         "tokens_before": _tokens_per_call(before),
@@ -107,8 +115,15 @@ def verdict_event(  # noqa: PLR0913 - the words of the sentence come on top
     return {**event, "sentence": _sentence(event, today, same=same, rivals=rivals)}
 
 
+def decided(found: PairedDifference) -> Decision:
+    """Return what a paired difference decides: a tie keeps the original, an interval above zero adopts."""
+    if found.difference <= 0:
+        return "keep"
+    return "adopt" if found.low > 0 else "undecided"
+
+
 def no_verdict_event() -> dict[str, Any]:
-    """Return the event of a study with too few examples to hold any out."""
+    """Return the event of a study that holds no examples out."""
     return {
         **dict.fromkeys(_NUMBERS),
         "decision": "undecided",
@@ -121,7 +136,7 @@ def no_verdict_event() -> dict[str, Any]:
         "method": "none",
         "outcomes_before": [],
         "outcomes_after": [],
-        "sentence": "Fewer than 60 examples: none could be held out, so no gain can be shown. "
+        "sentence": f"{NONE_HELD_OUT}, so no gain can be shown. "
         "The best candidate found is kept in the study; judge it on further examples.",
     }
 
@@ -139,6 +154,22 @@ def stopped_event(check: Mapping[str, Any]) -> dict[str, Any]:
 def stopped_decision(check: Mapping[str, Any]) -> Decision:
     """Return the decision of a study that ended with its check."""
     return "unmeetable" if check.get("unmeetable") else "keep"
+
+
+def what_can_be_detected(n: int, level: float = 0.95) -> str:
+    """Say which gains ``n`` held-out examples can detect."""
+    if (gain := smallest_detectable(n, level=level)) is not None:
+        return f"{n} held-out examples can detect gains of about {100 * gain:.0f} points or more"
+    return (
+        f"{n} held-out examples are too few to detect a gain if the programs differ on {100 * DISAGREEMENT:.0f} % of "
+        f"them; {fewest_detecting(level=level)} can"
+    )
+
+
+def level_text(level: float) -> str:
+    """Return a confidence level in percent, exact enough never to be 100: ``95 %``, ``98.3 %``, ``99.989 %``."""
+    missing = float(f"{100 * (1 - level):.2g}")
+    return f"{100 - missing:.10g} %"
 
 
 def _mean(scores: Mapping[str, float]) -> float:
@@ -163,12 +194,19 @@ def _sentence(event: Mapping[str, Any], today: str, *, same: bool, rivals: int) 
         )
     interval = f"{event['low'] * 100:+.1f} to {event['high'] * 100:+.1f}"
     moved = f"from {_percent(event['before'])} to {_percent(event['after'])} on {event['n']} held-out examples"
-    points = f"{event['difference'] * 100:+.1f} points, {100 * event['level']:.3g} % interval {interval}"
+    counted = f"; look {event['look']} at these examples" if event["look"] > 1 else ""
+    points = f"{event['difference'] * 100:+.1f} points, {level_text(event['level'])} interval {interval}{counted}"
     if event["decision"] == "adopt":
         return f"Adopt the tuned prompts: {moved} ({points})."
     if event["decision"] == "keep":
         return f"Keep {today}: the tuned prompts go {moved} ({points})."
     return (
-        f"Undecided: {moved} ({points}), which could be chance. With {event['n']} test examples a gain below "
-        f"{event['smallest_detectable'] * 100:.0f} points can hardly be told from none."
+        f"Undecided: {moved} ({points}), which could be chance: anything from {_effect(event['low'])} to "
+        f"{_effect(event['high'])} fits what was measured."
     )
+
+
+def _effect(difference: float) -> str:
+    if round(100 * difference, 1) == 0:
+        return "no change"
+    return f"a {'gain' if difference > 0 else 'loss'} of {100 * abs(difference):.1f} points"

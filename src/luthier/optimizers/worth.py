@@ -10,18 +10,25 @@ from typing import Any
 from luthier.canonical import content_hash
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Outcome
-from luthier.evaluation.stats import Interval, paired, smallest_detectable, tango, wilson
+from luthier.evaluation.stats import Interval, look_level, paired, smallest_detectable, tango, wilson
 from luthier.optimizers.unmeetable import LEAST, reason_sentence, zero_warning
+from luthier.optimizers.verdict import level_text, what_can_be_detected
 from luthier.program.lms import LMs
 from luthier.program.program import Program
 
 HOPELESS = 0.1
 """Below this chance that even flawless prompts would be adopted, a search is not worth its price."""
+_FIRST_LEVEL = look_level(1)
 _STEPS_BEFORE = ("manifest", "split", "plan", "baseline", "check")
 
 
 def check_event(
-    baseline: Mapping[str, Any], *, n_test: int, noise: Mapping[str, Any] | None, whole: bool = True
+    baseline: Mapping[str, Any],
+    *,
+    n_test: int,
+    noise: Mapping[str, Any] | None,
+    whole: bool = True,
+    level: float = 0.95,
 ) -> dict[str, Any]:
     """Return the check event: what the original scores, what can be shown, and whether that leaves anything to win.
 
@@ -34,19 +41,20 @@ def check_event(
         n_test: held-out examples.
         noise: what ``lt.check`` measured of the same program by asking twice, None where nobody has asked.
         whole: whether these are all the examples that candidates would be compared on.
+        level: of the verdict's interval.
     """
     outcomes = baseline["outcomes"]
     values = [float(outcome["value"]) for outcome in outcomes]
     low, high = mean_interval(values)
     # No more noise is held against the program than has been shown.
-    chance = chance_of_adoption(values, n_test, 0.0 if noise is None else float(noise["low"]))
+    chance = chance_of_adoption(values, n_test, 0.0 if noise is None else float(noise["low"]), level)
     event: dict[str, Any] = {
         "mean": baseline["mean"],
         "low": low,
         "high": high,
         "n": len(values),
         "unparseable": unreadable(outcomes),
-        "smallest_detectable": smallest_detectable(n_test) if n_test else None,
+        "smallest_detectable": smallest_detectable(n_test, level=level),
         "chance": chance,
         "noise": None if noise is None else dict(noise),
     }
@@ -55,8 +63,8 @@ def check_event(
             return {**event, "stop": True, "unmeetable": zero["reason"], "sentence": unmet}
         if len(values) >= LEAST:
             event["warnings"] = [zero_warning(zero, len(values))]
-    reason = _reason(event, values, n_test, whole=whole)
-    return {**event, "stop": reason is not None, "sentence": reason or _go_on(event, n_test)}
+    reason = _reason(event, values, n_test, whole=whole, level=level)
+    return {**event, "stop": reason is not None, "sentence": reason or _go_on(event, n_test, level)}
 
 
 def has_gone_on(events: Sequence[Mapping[str, Any]]) -> bool:
@@ -87,7 +95,7 @@ def unreadable(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: blamed.count(name) / len(outcomes) for name in sorted(set(blamed))}
 
 
-def chance_of_adoption(values: Sequence[float], n_test: int, flips: float = 0.0) -> float | None:
+def chance_of_adoption(values: Sequence[float], n_test: int, flips: float = 0.0, level: float = 0.95) -> float | None:
     """Return the chance that flawless prompts, did they exist, would be adopted; None where that cannot be told.
 
     The wrong answers among the held-out examples are as uncertain as those seen let them be (beta-binomial, Jeffreys'
@@ -97,11 +105,11 @@ def chance_of_adoption(values: Sequence[float], n_test: int, flips: float = 0.0)
     if not n_test or not all(value in (0, 1) for value in values):
         return None  # graded scores may all rise by a little, and be told apart all the same
     wrong, right = len(values) - sum(values), sum(values)
-    needed = next((k for k in range(1, n_test + 1) if tango(k, 0, n_test).low > 0), n_test + 1)
+    needed = next((k for k in range(1, n_test + 1) if tango(k, 0, n_test, level).low > 0), n_test + 1)
     chance = 0.0
     for k in range(n_test + 1):
         seen = _beta_binomial(k, n_test, wrong + 0.5, right + 0.5)
-        chance += seen * ((k >= needed) if not flips else _power(k / n_test, flips, n_test))
+        chance += seen * ((k >= needed) if not flips else _power(k / n_test, flips, n_test, level))
     return min(1.0, chance)
 
 
@@ -111,6 +119,7 @@ def _reason(
     n_test: int,
     *,
     whole: bool,
+    level: float,
 ) -> str | None:
     """Return why there is nothing to win, None where there may be."""
     n, chance, noise = len(values), event["chance"], event["noise"]
@@ -120,8 +129,9 @@ def _reason(
         )
     if chance is None or chance >= HOPELESS:
         return None
+    strict = f" (at the {level_text(level)} that earlier looks at them ask for)" if level > _FIRST_LEVEL else ""
     right = f"the program is right on {sum(values):.0f} of {n} validation examples"
-    if noise is not None and (chance_of_adoption(values, n_test) or 0.0) >= HOPELESS:
+    if noise is not None and (chance_of_adoption(values, n_test, level=level) or 0.0) >= HOPELESS:
         return (
             f"Noise hides what there is to win: {right}, but the same prompts asked twice score differently on "
             f"{100 * noise['flips']:.0f} % of examples, so {n_test} held-out examples would show even flawless prompts "
@@ -129,22 +139,22 @@ def _reason(
         )
     return (
         f"Hardly anything to win: {right}, so {n_test} held-out examples would show even flawless prompts to be better "
-        f"with a chance of {100 * chance:.0f} % only. Give more, or harder, examples."
+        f"with a chance of {100 * chance:.0f} % only{strict}. Give more, or harder, examples."
     )
 
 
-def _go_on(event: Mapping[str, Any], n_test: int) -> str:
-    shown = "" if not n_test else f"; {n_test} held-out examples can show a gain from about {{:.0f}} points on"
+def _go_on(event: Mapping[str, Any], n_test: int, level: float) -> str:
+    shown = f"; {what_can_be_detected(n_test, level)}" if n_test else ""
     interval = f"{100 * event['low']:.0f} to {100 * event['high']:.0f}"
     scores = f"The original scores {100 * event['mean']:.1f} % ({interval}) on {event['n']} validation examples"
-    return f"{scores}{shown.format(100 * (event['smallest_detectable'] or 0))}."
+    return f"{scores}{shown}."
 
 
-def _power(gain: float, flips: float, n: int) -> float:
+def _power(gain: float, flips: float, n: int, level: float) -> float:
     """The chance that the interval of a gain lies above zero, where as many pairs more differ by noise alone."""
     if gain == 0:
         return 0.0
-    return NormalDist().cdf(gain * math.sqrt(n / (gain + flips)) - NormalDist().inv_cdf(0.975))
+    return NormalDist().cdf(gain * math.sqrt(n / (gain + flips)) - NormalDist().inv_cdf(0.5 + level / 2))
 
 
 def _beta_binomial(k: int, n: int, a: float, b: float) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from luthier.evaluation.rollout import Evaluation, Outcome
-from luthier.optimizers.verdict import Verdict
+from luthier.optimizers.verdict import Verdict, level_text
 from luthier.program.candidate import Candidate, Demo, Prompt
 from luthier.report.badly import say_badly
 from luthier.report.figures import count, percent, plural, points
@@ -79,7 +79,7 @@ def _verdict(verdict: Verdict) -> list[Child]:
         interval = f"{points(verdict.low)} to {points(verdict.high)}"
         tiles = {
             "held out": f"{percent(verdict.before)} → {percent(verdict.after)}",
-            f"points, {100 * verdict.level:.3g} % interval": f"{points(verdict.difference)} ({interval})",
+            f"points, {level_text(verdict.level)} interval": f"{points(verdict.difference)} ({interval})",
             "examples better, worse": f"{len(verdict.fixed)}, {len(verdict.broken)} of {verdict.n}",
             "tokens a call": f"{count(verdict.tokens_before)} → {count(verdict.tokens_after)}",
         }

@@ -88,7 +88,10 @@ def difference_bar(difference: float, low: float, high: float, detectable: float
     drawn: list[Child] = []
     if detectable:
         width = f"{100 * (x.share(detectable) - x.share(-detectable)):.3f}%"
-        tip = el("title", f"smaller than ±{100 * detectable:.0f} points is hard to see with this many examples")
+        tip = el(
+            "title",
+            f"gains below {100 * detectable:.0f} points are hard to detect, if programs differ on 20 % of examples",
+        )
         drawn.append(el("rect", tip, x=x.x(-detectable), y=24, width=width, height=36, class_="blind", rx=3))
     for tick in x.ticks(6):
         drawn.append(_line(x.x(tick), x.x(tick), 24, 60, "zero" if abs(tick) < 1e-12 else "grid"))

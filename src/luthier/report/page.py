@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from luthier._version import __version__
+from luthier.optimizers.verdict import level_text
 from luthier.report import follow, sections
 from luthier.report.charts import difference_bar
 from luthier.report.figures import count, dollars, duration, moment, percent, points
@@ -81,10 +82,9 @@ def _hero(view: View) -> Markup:
         parts.append(difference_bar(float(verdict["difference"]), low, high, verdict.get("smallest_detectable")))
         method = str(verdict.get("method") or "")
         method = f" ({_METHODS.get(method, method)})" if method else ""
-        caption = (
-            f"Paired difference, in points, with its {100 * level:.3g} % interval{method}. "
-            "Shaded: gains too small for this many examples to show reliably."
-        )
+        caption = f"Paired difference, in points, with its {level_text(level)} interval{method}."
+        if verdict.get("smallest_detectable"):
+            caption += " Shaded: gains too small for this many examples to detect, if programs differ on 20 % of them."
         parts.append(el("p", caption, class_="caption"))
     return el(
         "div", parts, _tiles(view), _warnings(summary.warnings), class_=f"hero {kind if kind in _BADGES else 'open'}"

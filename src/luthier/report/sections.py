@@ -240,7 +240,7 @@ def worth(view: View) -> Markup | None:
             "original, validation",
             f"{percent(event.get('mean'))} ({percent(event.get('low'))} to {percent(event.get('high'))})",
         ),
-        ("smallest gain the held-out examples show", percent(detectable, 0) if detectable is not None else "–"),
+        ("smallest detectable gain", percent(detectable, 0) if detectable is not None else "–"),
         ("chance that flawless prompts would be adopted", percent(chance, 0) if chance is not None else "–"),
         ("runs nobody could read, by predictor", readable or "none"),
         ("scores that change when asked again", percent(noise["flips"]) if noise else "not measured (luthier check)"),
@@ -364,7 +364,7 @@ def settings(view: View) -> Markup | None:
         ("inputs, labels", f"{', '.join(data.get('inputs', ()))} → {', '.join(data.get('labels', ()))}"),
         ("budget", _mapping("", budget) if budget else "none"),
         ("sent to", "no other machine" if hosts == [] else ", ".join(hosts) if hosts else "–"),
-        ("smallest gain it can show", f"{100 * detectable:.0f} points" if detectable is not None else "–"),
+        ("smallest detectable gain", f"{100 * detectable:.0f} points" if detectable is not None else "–"),
         ("seed, split seed", f"{manifest.get('seed')}, {manifest.get('split_seed')}"),
         ("in flight at most", count(manifest.get("concurrency"))),
         *(

@@ -57,15 +57,16 @@ def advice(
             "and gains hide behind that; lower the temperature, or give more examples."
         )
     if detectable is None:
-        said = f"There is room for {_points(room)}, but below 60 examples none can be held out, so no gain can be shown"
+        said = f"There is room for {_points(room)}, but too few examples are held out to detect a gain"
     elif room < detectable:
         said = (
-            f"Only a large part of the {_points(room)} there are to win could be shown: gains from about "
-            f"{_points(detectable)} on; more examples would help"
+            f"Up to {_points(room)} are possible, but only gains of about {_points(detectable)} or more can be "
+            "detected; more examples would help"
         )
     else:
         said = (
-            f"Worth trying: of {_points(room)} there are to win, gains from about {_points(detectable)} on can be shown"
+            f"Worth trying: up to {_points(room)} are possible; gains of about {_points(detectable)} or more can be "
+            "detected"
         )
     return f"{said}; {_where(demos, instructions, promising)}{_ceiling(strong)}."
 

@@ -15,6 +15,7 @@ from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.opening import ExecutorChoice, opened
 from luthier.evaluation.rollout import Rollout, outcome_json
 from luthier.evaluation.running import run_sync
+from luthier.evaluation.stats import look_level
 from luthier.evaluation.unmetered import UnmeteredWatch
 from luthier.lm.gateway import Gateway
 from luthier.lm.lm import LM
@@ -263,8 +264,9 @@ class _Ready:
             "outcomes": [outcome_json(rollout) for rollout in baseline],
             **zero_baseline(setup.program, setup.metric, baseline, setup.split.rows),
         }
-        whole = len(baseline) == len(setup.scoring)
-        found = check_event(event, n_test=len(setup.split.test), noise=json_of(noise), whole=whole)
+        whole, n_test = len(baseline) == len(setup.scoring), len(setup.split.test)
+        level = look_level(setup.next_look().number)
+        found = check_event(event, n_test=n_test, noise=json_of(noise), whole=whole, level=level)
         unmet = sum(rollout.job.example in setup.labels.unmet for rollout in baseline) / len(baseline)
         return {**found, "unmet": unmet, "warnings": [*setup.labels.warnings, *found.get("warnings", ())]}
 

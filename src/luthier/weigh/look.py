@@ -8,9 +8,8 @@ from typing import Any
 
 from luthier.budget import Budget
 from luthier.errors import ConfigError
-from luthier.evaluation.stats import smallest_detectable
 from luthier.lm.lm import LM
-from luthier.optimizers.plan import Phase, proposer_phase, rollout_phase, total_phase
+from luthier.optimizers.plan import Phase, detection, notes_on_verdict, proposer_phase, rollout_phase, total_phase
 from luthier.optimizers.setup import Setup
 from luthier.propose.grounding import GroundingSettings
 
@@ -75,7 +74,7 @@ def phases(setup: Setup, strong: LM | None, look: Look) -> list[Phase]:
 
 def plan_of(setup: Setup, strong: LM | None, look: Look, budget: Budget) -> dict[str, Any]:
     """Return the plan, in the form that studies have theirs."""
-    parts, n_test = phases(setup, strong, look), len(setup.split.test)
+    parts, n_test, next_look = phases(setup, strong, look), len(setup.split.test), setup.next_look()
     lms = (*setup.task.all, *setup.teacher.all, setup.proposer, *([] if strong is None else [strong]))
     hosts = sorted({host for lm in lms if (host := lm.leaves_machine) is not None})
     return {
@@ -83,11 +82,12 @@ def plan_of(setup: Setup, strong: LM | None, look: Look, budget: Budget) -> dict
         "total": total_phase(parts).to_json(),
         "measured": False,
         "leaves_machine": hosts,
-        "smallest_detectable": round(smallest_detectable(n_test), 4) if n_test else None,
+        **detection(n_test, next_look),
         "splits": {"train": len(setup.training), "val": len(setup.scoring), "test": n_test},
         "cap": asdict(budget),
         "notes": [
-            f"It ends at {_shown(budget)}, whatever is still to do; a study of the same program pays for none again."
+            *notes_on_verdict(n_test, next_look),
+            f"It ends at {_shown(budget)}, whatever is still to do; a study of the same program pays for none again.",
         ],
     }
 
