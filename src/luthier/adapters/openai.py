@@ -21,6 +21,7 @@ from luthier.errors import CallTimeout, ConfigError, Unreachable
 from luthier.lm.engine import engine, loop_is_running
 from luthier.lm.faults import BadAnswer, NeverSent
 from luthier.lm.lm import LM, Price
+from luthier.lm.models import THINKING_ROOM
 from luthier.lm.own import OwnRejected, OwnRequest
 from luthier.lm.redact import redact
 from luthier.lm.request import Completion, Usage
@@ -107,7 +108,7 @@ class _Exchange:
         loop = None if _is_sync(self.http) else asyncio.get_running_loop()
         own = OwnRequest(
             messages=found.read(),
-            max_tokens=found.written(lm.max_tokens),
+            max_tokens=found.written(lm.most_tokens or THINKING_ROOM),
             told=found.told,
             ask=lambda: self._ask(found, wire, arguments, loop),
         )

@@ -12,6 +12,7 @@ from luthier.errors import AccessDenied, LMError, RateLimited, RequestRejected, 
 from luthier.lm.choices import completed
 from luthier.lm.faults import BadAnswer
 from luthier.lm.redact import redact
+from luthier.lm.refusals import hint, refused_parameter
 from luthier.lm.request import Completion, FinishReason, Request, ToolCall, Usage
 from luthier.types import Endpoint
 
@@ -21,9 +22,14 @@ _REFUSED_PROMPT: Mapping[FinishReason, tuple[str, ...]] = {
     "length": ("context_length_exceeded", "exceed_context_size", "maximum context length", "context window"),
     "content_filter": ("content_filter", "content_policy_violation"),
 }
+_OUT_OF_ROOM = "could not finish the message because max_tokens"
+"""OpenAI's words where hidden reasoning left no room for the first word of an answer."""
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "cache_n")
 """Names of the prompt tokens that were in the server's cache: OpenAI's and most others', DeepSeek's, Anthropic's,
 llama.cpp's own."""
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "thinking")
+"""Fields of a message with thoughts: DeepSeek's, vLLM's and others'; Groq's and OpenRouter's; LiteLLM's; Ollama's."""
+_TEXT_PARTS = ("text", "output_text")
 _FINISH: Mapping[str | None, FinishReason] = {
     None: "stop",
     "stop": "stop",
@@ -46,6 +52,8 @@ def answered_refusal(status: int, content: bytes) -> Completion | None:
     not end a study.
     """
     said = content.decode("utf-8", "replace").lower()
+    if status == 400 and _OUT_OF_ROOM in said:
+        return Completion("", "length")
     for reason, words in _REFUSED_PROMPT.items():
         if status in (400, 413) and any(word in said for word in words):
             return Completion("", reason, Usage(calls=1), refusal=redact(_words(content.decode("utf-8", "replace"))))
@@ -65,7 +73,10 @@ def error_of(status: int, content: bytes, headers: Mapping[str, str], where: str
         return RateLimited(message, retry_after=wait)
     if status >= 500 or status in (408, 409, 425):
         return ServerFault(message, retry_after=wait)
-    return RequestRejected(message)
+    refused = refused_parameter(said) if status in (400, 422) else None
+    if refused is None:
+        return RequestRejected(message)
+    return RequestRejected(f"{message} {hint(refused)}", parameter=refused.name, value_only=refused.value_only)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -98,7 +109,8 @@ def read_reply(content: bytes, headers: Mapping[str, str], where: str, request: 
             raise error_of(_status(body["error"]), content, headers, where)
         choice = body["choices"][0]
         chat = request.endpoint is Endpoint.CHAT
-        text, calls, refusal = _chat(choice["message"]) if chat else (choice["text"], (), None)
+        message = choice["message"] if chat else {}
+        text, calls, refusal = _chat(message) if chat else (choice["text"], (), None)
         if not isinstance(text, str):
             raise TypeError(f"text is {type(text).__name__}")
         met = (body.get("__verbose") or {}).get("stopping_word") or ""
@@ -107,7 +119,7 @@ def read_reply(content: bytes, headers: Mapping[str, str], where: str, request: 
         return Completion(
             text=text if whole is None else whole,
             finish_reason=_FINISH.get(finish, "other") if whole is None else "stop",
-            usage=_usage(body),
+            usage=_usage(body, hidden=_hidden(message), shown=len(text)),
             model=str(body.get("model") or ""),
             tool_calls=calls,
             refusal=refusal,
@@ -120,7 +132,7 @@ def read_reply(content: bytes, headers: Mapping[str, str], where: str, request: 
 def _chat(message: Mapping[str, Any]) -> tuple[str, tuple[ToolCall, ...], str | None]:
     content = message.get("content")
     if isinstance(content, list):
-        content = "".join(part.get("text", "") for part in content)
+        content = "".join(part.get("text", "") for part in content if part.get("type", "text") in _TEXT_PARTS)
     calls = tuple(
         ToolCall(str(call.get("id") or ""), call["function"]["name"], call["function"].get("arguments") or "")
         for call in message.get("tool_calls") or ()
@@ -128,14 +140,29 @@ def _chat(message: Mapping[str, Any]) -> tuple[str, tuple[ToolCall, ...], str | 
     return "" if content is None else content, calls, message.get("refusal")
 
 
-def _usage(body: Mapping[str, Any]) -> Usage | None:
+def _hidden(message: Mapping[str, Any]) -> int:
+    """Return how many characters of thoughts stand beside an answer."""
+    content = message.get("content")
+    parts = [part for part in content if part.get("type") not in _TEXT_PARTS] if isinstance(content, list) else []
+    fields = [message[name] for name in _THOUGHTS if message.get(name)]
+    return sum(len(one if isinstance(one, str) else json.dumps(one)) for one in (*fields[:1], *parts))
+
+
+def _usage(body: Mapping[str, Any], *, hidden: int = 0, shown: int = 0) -> Usage | None:
+    """Return the bill, hidden reasoning as the server counts it, or as its share of what was written.
+
+    Gemini and xAI leave hidden reasoning out of ``completion_tokens``, but not out of the total, nor of the price.
+    """
     usage = body.get("usage")
     if not isinstance(usage, dict) or usage.get("prompt_tokens") is None:
         return None
     said = {**(body.get("timings") or {}), **usage, **(usage.get("prompt_tokens_details") or {})}
     cached = next((said[name] for name in _CACHED if said.get(name) is not None), 0)
-    read = int(usage["prompt_tokens"])
-    return Usage(read, int(usage.get("completion_tokens") or 0), min(read, int(cached)), 1)
+    read, written = int(usage["prompt_tokens"]), int(usage.get("completion_tokens") or 0)
+    written = max(written, int(usage.get("total_tokens") or 0) - read)
+    counted = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or usage.get("reasoning_tokens")
+    thought = written * hidden // (hidden + shown) if counted is None and hidden else int(counted or 0)
+    return Usage(read, written, min(read, int(cached)), 1, min(written, thought))
 
 
 def _status(error: Any) -> int:
@@ -146,9 +173,13 @@ def _status(error: Any) -> int:
 def _words(said: str) -> str:
     """Return the server's own sentence, shortened."""
     try:
-        error = json.loads(said).get("error")
+        whole = json.loads(said)
+        error = (whole[0] if isinstance(whole, list) else whole).get("error")
+        raw = (error.get("metadata") or {}).get("raw") if isinstance(error, dict) else None
+        # OpenRouter's own message only says that the provider's is below.
         said = error if isinstance(error, str) else str(error["message"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+        said = said if raw is None else f"{said}: {_words(str(raw))}"
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         pass
     said = " ".join(said.split())
     return said if len(said) <= _SHOWN else said[:_SHOWN] + "…"

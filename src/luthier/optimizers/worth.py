@@ -18,7 +18,7 @@ HOPELESS = 0.1
 """Below this chance that even flawless prompts would be adopted, a search is not worth its price."""
 _LEAST = 10
 """Fewer runs that all went wrong may be chance."""
-_STEPS_BEFORE = ("manifest", "split", "plan", "baseline", "check")
+_STEPS_BEFORE = ("manifest", "split", "plan", "refused", "baseline", "check")
 
 
 def check_event(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+from luthier.program.thoughts import without_thoughts
+
 _FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 _WHAT = r"(?:instructions?|prompts?)"
 _LABEL = re.compile(
@@ -32,23 +33,13 @@ def clean(reply: str) -> str:
     >>> clean('Proposed Instruction: "Name the species."')
     'Name the species.'
     """
-    text = _MARKER.sub("", _THOUGHT.sub("", reply)).strip()
+    text = _MARKER.sub("", without_thoughts(reply)).strip()
     text = _unfenced(text)
     text = _from_json(text)
     text = _AFTERWORD.sub("", text).strip()
     while (shorter := _peel(text)) != text:
         text = shorter
     return text
-
-
-def without_thoughts(reply: str) -> str:
-    """Return a reply without its thoughts; empty where it never left them."""
-    return "" if unfinished_thought(reply) else _THOUGHT.sub("", reply).strip()
-
-
-def unfinished_thought(reply: str) -> bool:
-    """Whether a reply ends inside its own thoughts: the instruction was never written."""
-    return re.search(r"<think(?:ing)?>", _THOUGHT.sub("", reply), re.IGNORECASE) is not None
 
 
 def _unfenced(text: str) -> str:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from luthier.lm.images import Image, hashes_in
 from luthier.lm.request import Completion, Message, TextPart
 from luthier.program.candidate import Demo
+from luthier.program.thoughts import unfinished_thought
 from luthier.propose.bootstrap import DemoSet
-from luthier.propose.cleaning import clean, unfinished_thought
+from luthier.propose.cleaning import clean
 from luthier.propose.fields import Subject, demo_text, subjects_of
 from luthier.propose.grounding import Grounding, GroundingSettings, program_code
 from luthier.propose.guards import Fault, TrainingText, check, normalized

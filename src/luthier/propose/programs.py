@@ -12,8 +12,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from luthier.lm.request import Completion
+from luthier.program.thoughts import unfinished_thought, without_thoughts
 from luthier.propose.bootstrap import DemoSet
-from luthier.propose.cleaning import clean, unfinished_thought, without_thoughts
+from luthier.propose.cleaning import clean
 from luthier.propose.fields import demo_text, subjects_of
 from luthier.propose.grounding import Grounding, GroundingSettings, program_code
 from luthier.propose.guards import Fault, TrainingText, check, normalized
