@@ -106,7 +106,7 @@ Extra = Annotated[
         "--extra",
         metavar="NAME=JSON",
         rich_help_panel=_LM,
-        help="A further field of every request, as in --extra 'thinking={\"type\": \"disabled\"}'; as often as wanted.",
+        help='A further field of every request, as in --extra \'thinking={"type": "disabled"}\'; as often as wanted.',
     ),
 ]
 Endpoint = Annotated[
