@@ -74,7 +74,7 @@ def serving(
     with OpenAIServer(handler or (lambda body: family.answer(body, said(body))), key=KEY) as server:
         known = providers.PROVIDERS[family.name]
         own = dataclasses.replace(known, base_url=server.url, url_variable=None)
-        monkeypatch.setitem(providers.PROVIDERS, family.name, own)  # type: ignore[arg-type] # a dict behind its type
+        monkeypatch.setitem(providers.PROVIDERS, family.name, own)
         if known.key_variable is not None:
             monkeypatch.setenv(known.key_variable, KEY)
         yield server
@@ -151,9 +151,7 @@ def test_a_study_interrupted_around_what_it_learned_ends_as_one_that_was_not(
         before = len(server.requests)
         tune(tmp_path / "cut", lm, optimizer="labeled-few-shot")
         again = server.requests[before:]
-    whole, cut = (
-        [event for event in without_times(read_journal(tmp_path / name / "journal.jsonl"))] for name in ("whole", "cut")
-    )
+    whole, cut = (list(without_times(read_journal(tmp_path / name / "journal.jsonl"))) for name in ("whole", "cut"))
     assert cut == whole
     known = {event["parameter"] for event in whole[:events] if event["event"] == "refused"}
     assert not [body for body in again if known & body.keys()]  # what was learned is not tried again
@@ -219,3 +217,12 @@ def test_a_value_out_of_range_names_its_setting_and_is_not_left_out(tmp_path: Pa
     with OpenAIServer(answer) as server, pytest.raises(ConfigError, match="temperature"):
         tune(tmp_path / "study", lt.LM("m", base_url=server.url, temperature=3))
     assert all("temperature" in body for body in server.requests)
+
+
+def test_what_is_exported_is_sent_as_the_study_learned_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = azure()
+    with serving(family, monkeypatch):
+        result = tune(tmp_path / "study", lt.LM(family.model), optimizer="labeled-few-shot")
+    exported = lt.export(result, "python")
+    assert "max_completion_tokens" in exported
+    assert '"temperature"' not in exported and '"max_tokens"' not in exported

@@ -137,7 +137,7 @@ def _in_parts(whole: dict[str, Any]) -> dict[str, Any]:
 
 
 def _before_an_orphan_tag(whole: dict[str, Any]) -> dict[str, Any]:
-    # https://github.com/deepseek-ai/DeepSeek-R1/issues/352: the template opens the tag, so only its end is in the answer
+    # https://github.com/deepseek-ai/DeepSeek-R1/issues/352: the template opens the tag, and the model closes it
     message = whole["choices"][0]["message"]
     message["content"] = f"It is about delivery? No.\n</think>\n\n{message['content']}"
     return whole

@@ -40,8 +40,8 @@ def error(message: Any, **more: Any) -> str:
         (error("Model grok-4 does not support parameter reasoningEffort."), "reasoning_effort"),
         # https://github.com/1Panel-dev/MaxKB/issues/2912: vLLM, Python's spelling inside a text
         (
-            "{\"object\": \"error\", \"message\": \"[{'type': 'extra_forbidden', 'loc': ('body', 'max_completion_tokens'), "
-            "'msg': 'Extra inputs are not permitted', 'input': 800}]\", \"code\": 400}",
+            "{\"object\": \"error\", \"message\": \"[{'type': 'extra_forbidden', 'loc': ('body', "
+            "'max_completion_tokens'), 'msg': 'Extra inputs are not permitted', 'input': 800}]\", \"code\": 400}",
             "max_completion_tokens",
         ),
         # https://github.com/vllm-project/vllm-gaudi/pull/1098
@@ -53,8 +53,8 @@ def error(message: Any, **more: Any) -> str:
         (error("response_format: response_format.type `json_schema` is unavailable now at line 1"), "response_format"),
         # https://github.com/stanfordnlp/dspy/issues/365: two fields in one sentence, the first one counts
         (
-            '{"message": "Malformed input request: #: extraneous key [max_tokens] is not permitted#: extraneous key [n] '
-            'is not permitted, please reformat your input and try again."}',
+            '{"message": "Malformed input request: #: extraneous key [max_tokens] is not permitted#: extraneous key '
+            '[n] is not permitted, please reformat your input and try again."}',
             "max_tokens",
         ),
         # https://github.com/expectedparrot/edsl/issues/2458, worded as the API reference does

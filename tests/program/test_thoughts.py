@@ -100,7 +100,7 @@ def test_a_thought_that_never_ends_is_known() -> None:
     ],
 )
 def test_an_answer_cut_by_thinking_says_so(completion: Completion) -> None:
-    with lt.use(lt.LM(lambda request: completion)), pytest.raises(Unparseable, match="reasoning.*max_tokens"):
+    with lt.use(lt.LM(lambda request: completion)), pytest.raises(Unparseable, match=r"reasoning.*max_tokens"):
         note(ticket="x")
 
 

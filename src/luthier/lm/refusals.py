@@ -62,8 +62,8 @@ def refused_parameter(content: str) -> RefusedParameter | None:
     said = _read(content)
     named, sentences = _named_fields(said), list(_sentences(said))
     text = " ".join(sentences)
-    for name in named:
-        return RefusedParameter(name, value_only=not _REFUSING.search(text))
+    if named:
+        return RefusedParameter(named[0], value_only=not _REFUSING.search(text))
     for sentence in sentences:
         refusing = _REFUSING.search(sentence)
         if (name := _first_name(sentence)) is not None and (refusing or _RANGE.search(sentence)):

@@ -34,10 +34,9 @@ _PAIRS: tuple[tuple[str, str], ...] = (
 _SPOKEN = 2
 _OPENING = re.compile("|".join(opening for opening, _ in _PAIRS), re.IGNORECASE)
 _CLOSING = re.compile("|".join(closing for _, closing in _PAIRS[:-_SPOKEN]), re.IGNORECASE)
-_BLOCK, _SPOKEN_BLOCK = (
-    re.compile("|".join(rf"(?:{opening}).*?(?:{closing})" for opening, closing in pairs), re.IGNORECASE | re.DOTALL)
-    for pairs in (_PAIRS, _PAIRS[-_SPOKEN:])
-)
+_BLOCKS = [rf"(?:{opening}).*?(?:{closing})" for opening, closing in _PAIRS]
+_BLOCK = re.compile("|".join(_BLOCKS), re.IGNORECASE | re.DOTALL)
+_SPOKEN_BLOCK = re.compile("|".join(_BLOCKS[-_SPOKEN:]), re.IGNORECASE | re.DOTALL)
 _END_TOKENS = re.compile(
     r"(?:<\|(?:im_end|end|return|eot_id|endoftext|end_of_text|end_of_solution|END_RESPONSE|END_OF_TURN_TOKEN)\|>|</s>|"
     r"<end_of_turn>|\[END FINAL RESPONSE\]|\s)+\Z"
