@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -103,9 +104,8 @@ def test_words_about_something_else_name_no_parameter(said: str) -> None:
 def test_draws_that_differ_by_temperature_still_differ_without_it() -> None:
     drawn = {without(replace(ASKED, temperature=heat), "temperature").key("m") for heat in (0.7, 0.8, 1.0)}
     assert len(drawn) == 3
-    numbered = [
-        without(replace(ASKED, temperature=0.0, sample=0, draw=lambda n=n: n), "temperature") for n in (1, 2, 1)
-    ]
+    cold = replace(ASKED, temperature=0.0, sample=0)
+    numbered = [without(replace(cold, draw=partial(int, n)), "temperature") for n in (1, 2, 1)]
     assert numbered[0].key("m") == numbered[2].key("m") != numbered[1].key("m")
 
 
