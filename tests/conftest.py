@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from luthier.study.looks import LOOKS_VARIABLE
 from tests.lengths import examples
 
 settings.register_profile("luthier", max_examples=examples(100))
 settings.load_profile("luthier")
 # A shell that starts tests in the background has them, and all their children, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-from luthier.study.looks import LOOKS_VARIABLE
 
 
 @pytest.fixture(autouse=True)

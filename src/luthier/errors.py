@@ -118,7 +118,17 @@ class AccessDenied(LMError):
 
 
 class RequestRejected(LMError):
-    """The server refuses this very request; sending it again will not help."""
+    """The server refuses this very request; sending it again will not help.
+
+    Attributes:
+        parameter: the field of the request that the server's words are about, or None.
+        value_only: only the field's value is wrong.
+    """
+
+    def __init__(self, message: str = "", *, parameter: str | None = None, value_only: bool = False) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+        self.value_only = value_only
 
 
 class BudgetExhausted(LuthierError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from luthier.evaluation.opening import ExecutorChoice, opened
 from luthier.evaluation.running import run_sync
 from luthier.lm.gateway import Gateway
 from luthier.lm.lm import LM
+from luthier.lm.refusals import Refusal, Refusals
 from luthier.lm.request import Usage
 from luthier.lm.store import Store
 from luthier.optimizers.line import Confirm, Line
@@ -274,7 +276,8 @@ async def _run(
             if on_event is not None:
                 on_event(event)
 
-        study = Study.open(setup.study_dir, setup.manifest, on_event=tell, accept=accept, free=("split", "plan"))
+        free = ("split", "plan", "refused")
+        study = Study.open(setup.study_dir, setup.manifest, on_event=tell, accept=accept, free=free)
         closing.callback(study.close)
         closing.enter_context(watched("study", directory=study.directory, events=study.events))
         if study.finished and not _met_at_run_time(study):
@@ -287,7 +290,8 @@ async def _run(
         closing.callback(session.save)
         limits = {} if budget is None else budget.limits
         ledger = Ledger(limits, spent=store.spent(setup.study_id), deadline=session.clock.left)
-        gateway = session.gateway = Gateway(store=store, ledger=ledger, study=setup.study_id)
+        refusals = _refusals(study)
+        gateway = session.gateway = Gateway(store=store, ledger=ledger, study=setup.study_id, refusals=refusals)
         closing.callback(gateway.close)
         told(gateway)
         executor = closing.enter_context(opened(setup.settings.executor))
@@ -296,6 +300,20 @@ async def _run(
         )
         tuned = await line.tuned_program() if study.finished else await line.run()
         return _result(setup, study, tuned, program)
+
+
+def _refusals(study: Study) -> Refusals:
+    """Return what the study has learned of parameters that servers refuse; new ones are written to its journal."""
+    loop = asyncio.get_running_loop()
+
+    async def write(refusal: Refusal) -> None:
+        study.append("refused", {**refusal.to_json(), "warnings": [refusal.sentence]})
+
+    async def record(refusal: Refusal) -> None:  # on the engine's loop
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(write(refusal), loop))
+
+    known = [event for event in study.events if event["event"] == "refused"]
+    return Refusals([Refusal(e["lm"], e["name"], e["parameter"], e["instead"]) for e in known], record)
 
 
 def open_store(path: Path) -> Store:

@@ -5,10 +5,20 @@ from __future__ import annotations
 import enum
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 """A value that JSON can hold."""
+
+
+class Auto(enum.Enum):
+    """The type of ``lt.AUTO``."""
+
+    AUTO = "auto"
+
+
+AUTO: Final = Auto.AUTO
+"""Let luthier choose: as ``instruction=``, from the names of the fields; as an LM's setting, by the model's name."""
 
 
 class Role(enum.StrEnum):

@@ -16,8 +16,8 @@ from typing import Any, Self
 from aiohttp import web
 
 Body = dict[str, Any]
-Handler = Callable[[Body], str | Mapping[str, Any]]
-"""From a request's body to the text of the answer, or to a whole reply."""
+Handler = Callable[[Body], "str | Mapping[str, Any] | Fault"]
+"""From a request's body to the text of the answer, to a whole reply, or to what goes wrong."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,8 @@ class OpenAIServer:
             if fault is not None and not fault.unbilled:
                 return await self._fail(fault, request)
             answer, bill = self.handler(body), self.bill and fault is None
+            if isinstance(answer, Fault):
+                return await self._fail(answer, request)
             return web.json_response(reply(body, answer, bill=bill) if isinstance(answer, str) else answer)
         finally:
             self._in_flight -= 1

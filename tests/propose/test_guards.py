@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from luthier.lm.profile import Profile
-from luthier.propose.cleaning import clean, unfinished_thought, without_thoughts
+from luthier.program.thoughts import unfinished_thought, without_thoughts
+from luthier.propose.cleaning import clean
 from luthier.propose.fields import subject_of
 from luthier.propose.guards import Fault, check
 from luthier.propose.tips import TIPS

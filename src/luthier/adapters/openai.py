@@ -22,6 +22,7 @@ from luthier.lm.engine import engine, loop_is_running
 from luthier.lm.faults import BadAnswer, NeverSent
 from luthier.lm.headers import selecting
 from luthier.lm.lm import LM, Price
+from luthier.lm.models import THINKING_ROOM
 from luthier.lm.own import OwnRejected, OwnRequest
 from luthier.lm.redact import redact
 from luthier.lm.request import Completion, Usage
@@ -109,7 +110,7 @@ class _Exchange:
         chosen = selecting(request.headers)
         own = OwnRequest(
             messages=found.read(),
-            max_tokens=found.written(lm.max_tokens),
+            max_tokens=found.written(lm.most_tokens or THINKING_ROOM),
             told=[*found.told, chosen] if chosen else found.told,
             ask=lambda: self._ask(found, wire, arguments, loop),
         )

@@ -229,7 +229,7 @@ def _check_lms(suite: Suite, launch: Launch, *, ask: bool) -> None:
     """
     lms = [launch.made(name) for name in dict.fromkeys((suite.lm, suite.proposer_lm, suite.teacher_lm)) if name]
     for lm in lms:
-        lm.check(dollars=launch.budget_usd is not None)
+        lm.check(dollars=launch.budget_usd is not None, tokens=launch.budget_tokens is not None)
         _ = lm.identity  # only then is an embedded model looked for
     if ask:
         asyncio.run(_probe([lm for lm in lms if not lm.is_local]))

@@ -35,6 +35,8 @@ def check(
     price_out: o.PriceOut = None,
     temperature: o.Temperature = None,
     max_tokens: o.MaxTokens = None,
+    reasoning_effort: o.ReasoningEffort = None,
+    extra: o.Extra = None,
     endpoint: o.Endpoint = None,
     budget_usd: o.BudgetUsd = None,
     budget_calls: o.BudgetCalls = None,
@@ -81,6 +83,8 @@ def check(
         price_out=price_out,
         temperature=temperature,
         max_tokens=max_tokens,
+        reasoning_effort=reasoning_effort,
+        extra=tuple(extra or ()),
         endpoint=endpoint,
     )
     given = launch.arguments()

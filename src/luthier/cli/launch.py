@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ from luthier.errors import ConfigError, JournalError
 
 METRICS = ("exact_match", "normalized_match", "token_f1", "contains", "numeric_match", "set_match")
 _PYTHON = "python:"
+_NOT_SENT = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,13 @@ class Launch:
     api_key_env: str | None = None
     price_in: float | None = None
     price_out: float | None = None
-    temperature: float | None = None
-    max_tokens: int | None = None
+    temperature: float | str | None = None
+    """Text as it was written, ``none`` included; a number in studies from before that was possible."""
+    max_tokens: int | str | None = None
     endpoint: str | None = None
+    reasoning_effort: str | None = None
+    extra: tuple[str, ...] = ()
+    """``NAME=JSON``, each."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the options that are set, as JSON."""
@@ -143,9 +149,14 @@ class Launch:
 
         settings: dict[str, Any] = {
             option: getattr(self, option)
-            for option in ("temperature", "max_tokens", "endpoint")
+            for option in ("endpoint", "reasoning_effort")
             if getattr(self, option) is not None
         }
+        for option, kind in (("temperature", float), ("max_tokens", int)):
+            if (given := getattr(self, option)) is not None:
+                settings[option] = _number_or_none(f"--{option.replace('_', '-')}", given, kind)
+        if self.extra:
+            settings["extra"] = dict(_field(pair) for pair in self.extra)
         if (self.price_in is None) != (self.price_out is None):
             raise ConfigError("--price-in and --price-out belong together: dollars per million tokens in and out")
         if self.price_in is not None and self.price_out is not None:
@@ -169,6 +180,34 @@ class Launch:
                 f"--api-key-env {self.api_key_env}: there is no such environment variable, or it is empty"
             )
         return key
+
+
+def _number_or_none(option: str, given: Any, kind: Callable[[Any], Any]) -> Any:
+    if str(given).lower() == _NOT_SENT:
+        return None
+    try:
+        return kind(given)
+    except ValueError as error:
+        raise ConfigError(f"{option} {given}: write a number, or {_NOT_SENT} to leave it to the server") from error
+
+
+def _field(pair: str) -> tuple[str, Any]:
+    """Return a further field of requests; what is no JSON is a text.
+
+    Raises:
+        ConfigError: it is not of the form ``NAME=JSON``, or holds a key, which would be written to disk.
+    """
+    from luthier.lm.redact import redact
+
+    name, sign, value = pair.partition("=")
+    if not (name and sign):
+        raise ConfigError(f"--extra {pair}: write NAME=JSON, as in top_k=40")
+    if redact(pair) != pair:
+        raise ConfigError(f"--extra {name}=… must hold no key: put it in a variable and name it with --api-key-env")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def metric_named(name: str) -> Any:

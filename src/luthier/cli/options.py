@@ -77,10 +77,37 @@ PriceOut = Annotated[
     typer.Option("--price-out", metavar="USD", min=0, rich_help_panel=_LM, help="Dollars per million tokens out."),
 ]
 Temperature = Annotated[
-    float | None, typer.Option("--temperature", metavar="T", min=0, rich_help_panel=_LM, help="Of sampling; default 0.")
+    str | None,
+    typer.Option(
+        "--temperature",
+        metavar="T|none",
+        rich_help_panel=_LM,
+        help="Of sampling; none: not sent. Default 0, or none for models known to refuse it.",
+    ),
 ]
 MaxTokens = Annotated[
-    int | None, typer.Option("--max-tokens", metavar="N", min=1, rich_help_panel=_LM, help="Longest answer.")
+    str | None,
+    typer.Option(
+        "--max-tokens",
+        metavar="N|none",
+        rich_help_panel=_LM,
+        help="Longest answer, hidden reasoning included; none: not sent. Default 1024, or 16000 for reasoning models.",
+    ),
+]
+ReasoningEffort = Annotated[
+    str | None,
+    typer.Option(
+        "--reasoning-effort", metavar="LEVEL", rich_help_panel=_LM, help="Of a reasoning model: low, medium, high, …"
+    ),
+]
+Extra = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--extra",
+        metavar="NAME=JSON",
+        rich_help_panel=_LM,
+        help='A further field of every request, as in --extra \'thinking={"type": "disabled"}\'; as often as wanted.',
+    ),
 ]
 Endpoint = Annotated[
     str | None,

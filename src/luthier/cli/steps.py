@@ -61,6 +61,8 @@ def line(event: Event, state: Summary, purposes: Mapping[int, str], paid: Amount
         mean = event.get("mean")
         best = f", best so far {percent(state.best)}" if state.best is not None else ""
         return f"trial {_trials(state)}: {what} {percent(mean)}{best}; {spent(state, paid)}"
+    if kind == "refused":
+        return "\n".join(f"! {text}" for text in event.get("warnings", ()))
     if kind == "plan_measured":
         return f"the plan, now measured: {_whole(event.get('total') or {})} at most"
     if kind == "check" and event.get("warnings"):

@@ -76,6 +76,8 @@ def optimize(
     price_out: o.PriceOut = None,
     temperature: o.Temperature = None,
     max_tokens: o.MaxTokens = None,
+    reasoning_effort: o.ReasoningEffort = None,
+    extra: o.Extra = None,
     endpoint: o.Endpoint = None,
     optimizer: o.Optimizer = "mipro",
     auto: o.Auto = None,
@@ -129,6 +131,8 @@ def optimize(
         price_out=price_out,
         temperature=temperature,
         max_tokens=max_tokens,
+        reasoning_effort=reasoning_effort,
+        extra=tuple(extra or ()),
         endpoint=endpoint,
     )
     if plan:

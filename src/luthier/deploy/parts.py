@@ -158,7 +158,7 @@ def _body(signature: Signature, prompt: Prompt, lm: LM, settings: CallSettings) 
     """Return a request's body as the client would send it, without what differs from call to call."""
     if lm.address is None:
         return _settings(settings)
-    request = render(signature, prompt, {}, lm=lm, settings=settings)
+    request = replace(render(signature, prompt, {}, lm=lm, settings=settings), extra=lm.extra)
     body = request_body(request, lm.address, llama=False)
     return {name: value for name, value in body.items() if name not in ("model", "messages", "prompt")}
 

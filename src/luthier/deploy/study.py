@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,8 @@ def study_prompts(directory: Path, *, best: bool) -> StudyPrompts:
         ConfigError: there is no study, or ``best`` is asked of one that has not chosen yet.
         CandidateError: the chosen prompts in the journal cannot be read.
     """
-    events = {event["event"]: event for event in reversed(read_journal(directory / "journal.jsonl"))}
+    journal = read_journal(directory / "journal.jsonl")
+    events = {event["event"]: event for event in reversed(journal)}
     if not events:
         raise ConfigError(f"{directory} holds no study: there is no journal.jsonl in it, or nothing in that yet")
     manifest = events.get("manifest") or {}
@@ -67,7 +68,7 @@ def study_prompts(directory: Path, *, best: bool) -> StudyPrompts:
             if p.get("outputs")
         },
         origin=str(directory),
-        lms=_lms(manifest),
+        lms=_lms(manifest, [event for event in journal if event["event"] == "refused"]),
         decision=decision,
         original=original,
         starts=frozenset(key for key in (start.get("deployed"), *start.get("tried", ())) if key is not None),
@@ -95,18 +96,25 @@ def _original(component: Mapping[str, Any]) -> Prompt:
     return Prompt(component["instruction"], demos, Kind(component.get("kind", Kind.PROMPT)))
 
 
-def _lms(manifest: Mapping[str, Any]) -> LMs | None:
-    default = _server(manifest.get("lms", {}).get("task") or {})
-    named = {name: _server(lm) for name, lm in manifest.get("predictor_lms", {}).items()}
+def _lms(manifest: Mapping[str, Any], refused: Sequence[Mapping[str, Any]]) -> LMs | None:
+    default = _server(manifest.get("lms", {}).get("task") or {}, refused)
+    named = {name: _server(lm, refused) for name, lm in manifest.get("predictor_lms", {}).items()}
     return None if default is None else LMs(default, {name: lm for name, lm in named.items() if lm is not None})
 
 
-def _server(lm: Mapping[str, Any]) -> LM | None:
-    """Return the LM of a manifest if a server has it; what it supports decides how prompts are written."""
+def _server(lm: Mapping[str, Any], refused: Sequence[Mapping[str, Any]]) -> LM | None:
+    """Return the LM of a manifest if a server has it, without what that was found to refuse.
+
+    What it supports decides how prompts are written.
+    """
     _, at, url = str(lm.get("identity", "")).rpartition(" at ")
     if not at or not url.startswith(("http://", "https://")):
         return None
     sampling = {name: lm[name] for name in ("temperature", "max_tokens", "top_p", "endpoint") if name in lm}
+    for event in refused:
+        if event["lm"] == lm["identity"] and event["parameter"] in sampling:
+            instead = {} if event["instead"] is None else {event["instead"]: sampling[event["parameter"]]}
+            sampling |= {event["parameter"]: None, "extra": {**sampling.get("extra", {}), **instead}}
     try:
         return LM(lm["name"], base_url=url, **sampling)
     except ConfigError:  # named by the user's own client, not by an address of ours

@@ -183,12 +183,13 @@ def prepare(  # noqa: PLR0913 - the arguments of ``evaluate``
         raise DataError("an evaluation takes one data set, not lt.Splits: pass splits.val or splits.test")
     checked = Metric.of(metric)
     rows = load_rows(data, parameters_of(program), inputs=inputs, group=group)
-    dollars = budget is not None and budget.usd is not None
-    checked.check(rows[0].example, dollars=dollars)
+    limits = {} if budget is None else budget.limits
+    dollars, tokens = "usd" in limits, "tokens" in limits
+    checked.check(rows[0].example, dollars=dollars, tokens=tokens)
     for sentence in check_labels(checked, program, rows).warnings:
         warnings.warn(sentence, LabelWarning, stacklevel=3)
     used = resolve(lm, program.predictors)
-    used.check(dollars=dollars)
+    used.check(dollars=dollars, tokens=tokens)
     own = store if isinstance(store, Store) else _open(store)
     trouble = _Trouble()
     gateway = Gateway(store=own, ledger=ledger_for(budget), on_fault=trouble.tell)

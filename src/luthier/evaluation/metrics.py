@@ -112,8 +112,8 @@ class Metric:
             settings = [self.function.instruction, None if self.function.lm is None else self.function.lm.identity]
         return content_hash([code_hash(self.function), settings])
 
-    def check(self, example: Mapping[str, Any], *, dollars: bool = False) -> None:
-        """Find what can be found wrong without a prediction; ``dollars``: what a judge's LM costs must be known.
+    def check(self, example: Mapping[str, Any], *, dollars: bool = False, tokens: bool = False) -> None:
+        """Find what can be found wrong without a prediction; a judge's LM as ``LM.check`` does.
 
         Raises:
             MetricError: the metric names no label column, or one that the example has not.
@@ -122,7 +122,7 @@ class Metric:
         if isinstance(self.function, FieldMetric):
             self.function.column(example)
         elif isinstance(self.function, Judge) and self.function.lm is not None:
-            self.function.lm.check(dollars=dollars)
+            self.function.lm.check(dollars=dollars, tokens=tokens)
 
     def call(self, example: Mapping[str, Any], prediction: Any, trace: Trace) -> Any:
         """Return what the function returns, an awaitable if it is async; in GEPA's form, of the whole program."""

@@ -40,7 +40,7 @@ def request_body(request: Request, address: Address, *, llama: bool) -> dict[str
             # Only the verbose answer says which of them was met.
             body.update(stop=[*request.stop, *enough], verbose=True)
     body.update(request.extra)
-    return body
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def _sampling(request: Request, address: Address) -> dict[str, Any]:

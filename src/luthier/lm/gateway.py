@@ -16,6 +16,7 @@ from luthier.errors import (
     ConfigError,
     RateLimited,
     RequestRejected,
+    StudyPaused,
     Unavailable,
     UserError,
 )
@@ -29,6 +30,7 @@ from luthier.lm.layers.remember import Join, LookUp, Record
 from luthier.lm.layers.retry import Breaker, Retry, RetryPolicy
 from luthier.lm.own import OwnRequest
 from luthier.lm.redact import redact
+from luthier.lm.refusals import Refusals, cut_at_stops
 from luthier.lm.request import Completer, Completion, Message, Request, Usage, usage_of
 from luthier.lm.store import Store
 from luthier.types import Endpoint, Role
@@ -59,6 +61,7 @@ class Gateway:
         retry: how infrastructure faults are retried.
         on_fault: told of every fault in a sentence, on the engine's thread.
         study: under whose name attempts are written down.
+        refusals: what servers are known to refuse, and where new ones are written down; None begins with nothing.
         lasting: neither a dead server nor a denial ends it, since it may live as long as a service.
     """
 
@@ -70,6 +73,7 @@ class Gateway:
         retry: RetryPolicy | None = None,
         on_fault: Callable[[str], None] | None = None,
         study: str = "",
+        refusals: Refusals | None = None,
         lasting: bool = False,
     ) -> None:
         self._store = store
@@ -77,6 +81,7 @@ class Gateway:
         self._book = Book(store, study) if store is not None and ledger is not None else None
         self._policy = RetryPolicy() if retry is None else retry
         self._on_fault = on_fault
+        self._refusals = Refusals() if refusals is None else refusals
         self._engine = engine()
         self._gate = Gate(self._engine.loop)
         self._ends_with = None if lasting else self._gate
@@ -124,6 +129,11 @@ class Gateway:
     def counts_dollars(self) -> bool:
         """Whether there is a limit on dollars, so that prices must be known."""
         return self._ledger is not None and "usd" in self._ledger.limits
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether there is a limit on tokens, so that answers must be bounded."""
+        return self._ledger is not None and "tokens" in self._ledger.limits
 
     @property
     def faults(self) -> Mapping[str, int]:
@@ -225,12 +235,33 @@ class Gateway:
         stack = self._stack(lm)
         request = with_defaults(lm, request)
         await self._album.keep(request.messages)
-        call = Call(request, request.key(lm.identity), str(role))
-        with watched("call", lm=lm, call=call) as told:
-            told["completion"] = completion = await stack.top.complete(call)
+        completion = await self._taken(lm, request, str(role), stack.top)
         _add(self._requested, str(role), usage_of(completion))
         _add(self._requested_by_lm, lm.identity, usage_of(completion))
         return completion
+
+    async def _taken(self, lm: LM, request: Request, role: str, top: Layer) -> Completion:
+        """Return the answer to a request, without what the server refuses to take."""
+        while True:
+            sent = self._refusals.as_sent(lm.identity, request)
+            call = Call(sent, sent.key(lm.identity), role)
+            try:
+                with watched("call", lm=lm, call=call) as told:
+                    told["completion"] = completion = await top.complete(call)
+            except RequestRejected as error:
+                if not await self._learned(lm, sent, error):
+                    raise
+            else:
+                return completion if sent.stop == request.stop else cut_at_stops(completion, request.stop)
+
+    async def _learned(self, lm: LM, sent: Request, error: RequestRejected) -> bool:
+        """Say whether the call is to be made again, without the parameter that its error names."""
+        try:
+            return await self._refusals.learn(lm.identity, lm.name, sent, error)
+        except Exception as failed:
+            # What could not be written down must not be acted on, and is no fault of the program.
+            self._gate.shut(f"{lm.name}: what its server refuses could not be written down: {failed}")
+            raise StudyPaused(str(self._gate.reason)) from failed
 
     async def _probe(self, lm: LM) -> None:
         stack = self._stack(lm)
@@ -243,12 +274,14 @@ class Gateway:
         request = with_defaults(lm, _probe_request(lm))
         where = f"{lm.name} at {redact(lm.address.base_url)}"
         try:
-            await retry.complete(Call(request, request.key(lm.identity), _PROBE))
+            await self._taken(lm, request, _PROBE, retry)
         except RateLimited:
             return  # the server is there and knows the key
         except AccessDenied as error:
             raise ConfigError(f"{where} denies access: {error}") from error
         except RequestRejected as error:
+            if error.parameter is not None:
+                raise ConfigError(f"{where} refuses {error.parameter} even in a tiny request: {error}") from error
             raise ConfigError(
                 f"{where} refuses even a tiny request; is the model's name right, and does the address end as the "
                 f"server wants it, often in /v1? {error}"
@@ -270,7 +303,7 @@ class Gateway:
 
     def _build(self, lm: LM) -> _Stack:
         # Whoever brings an LM along, user code in the midst of a run included, a limit on dollars needs its price.
-        lm.check(dollars=self.counts_dollars)
+        lm.check(dollars=self.counts_dollars, tokens=self.counts_tokens)
         completer = lm.open()
         if lm.is_local or lm.address is not None:
             self._completers.append(completer)  # ours to close; the user's own objects are not
@@ -335,8 +368,8 @@ def with_defaults(lm: LM, request: Request) -> Request:
 
 def _probe_request(lm: LM) -> Request:
     if lm.endpoint is Endpoint.COMPLETIONS:
-        return Request(endpoint=Endpoint.COMPLETIONS, prompt="Hello", max_tokens=1)
-    return Request(messages=(Message("user", "Hello"),), max_tokens=1)
+        return Request(endpoint=Endpoint.COMPLETIONS, prompt="Hello", max_tokens=lm.room_for(1))
+    return Request(messages=(Message("user", "Hello"),), max_tokens=lm.room_for(1))
 
 
 def _add(usages: dict[str, Usage], role: str, usage: Usage) -> None:

@@ -8,18 +8,22 @@ from urllib.parse import urlsplit
 
 from luthier.canonical import canonical_json, content_hash
 from luthier.errors import ConfigError
+from luthier.lm.models import ANSWER_ROOM, THINKING_ROOM, KnownModel, known_model
 from luthier.lm.price import Price
 from luthier.lm.profile import Profile, profile_named
 from luthier.lm.providers import Address, is_loopback, resolve, without_credentials
 from luthier.lm.redact import redact, register_secret
+from luthier.lm.refusals import check_bounded
 from luthier.lm.request import Completer, Completion, Request
 from luthier.lm.sdk import ClientCompleter, client_address, client_selection
-from luthier.types import Endpoint
+from luthier.types import AUTO, Auto, Endpoint
 
 __all__ = ["LM", "AnyCallable", "Price"]
 
 _LOCAL = "local/"
 _SERVER_IN_FLIGHT = 256
+_SAMPLING = ("temperature", "max_tokens")
+_THINKING = ("reasoning_effort", "thinking", "reasoning")
 _LINE = ("client", "base_url", "api_key", "price", "max_in_flight", "rpm", "tpm", "timeout")
 
 AnyCallable = Callable[[Request], Completion | str | Awaitable[Completion | str]]
@@ -32,9 +36,13 @@ class LM:
         model: "openai/NAME" or another known server's prefix; any name with ``base_url=``; "local/NAME" or
             "local/FILE.gguf" for the embedded engine; a callable from a ``Request`` to a ``Completion`` or text,
             sync or async; or an object with ``async complete(request)``.
-        temperature: sampling temperature; 0 asks for the likeliest answer.
-        max_tokens: the longest answer.
+        temperature: sampling temperature; 0 asks for the likeliest answer. None: it is not sent, and the server's own
+            holds, so answers to one request differ and are told apart by number. Left out: 0, or None for models
+            known to refuse it.
+        max_tokens: the most tokens of an answer, hidden reasoning included. None: it is not sent, and the model's known
+            maximum is reserved in budgets. Left out: 1,024, or 16,000 for models known to reason first.
         top_p: nucleus sampling; None leaves it to the server.
+        reasoning_effort: how long a reasoning model may think, in its server's words: "low", "medium", "high", ….
         client: a ready client of the ``openai`` package, sync or async, to ask through; its own retries are off.
         base_url: where the server is, up to and without "/chat/completions".
         api_key: its key; None takes the provider's environment variable.
@@ -53,15 +61,16 @@ class LM:
         ConfigError: a setting is out of range or contradicts the model.
     """
 
-    __slots__ = ("_address", "_found_price", "_identity", "_settings", "model")
+    __slots__ = ("_address", "_extra", "_found_price", "_identity", "_known", "_settings", "model")
 
     def __init__(  # noqa: PLR0913 - the settings of a language model, each with its own meaning
         self,
         model: str | AnyCallable | Completer,
         *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
+        temperature: float | Auto | None = AUTO,
+        max_tokens: int | Auto | None = AUTO,
         top_p: float | None = None,
+        reasoning_effort: str | None = None,
         client: Any | None = None,
         base_url: str | None = None,
         api_key: str | None = None,
@@ -80,6 +89,7 @@ class LM:
             "temperature": temperature,
             "max_tokens": max_tokens,
             "top_p": top_p,
+            "reasoning_effort": reasoning_effort,
             "client": client,
             "base_url": base_url,
             "api_key": api_key,
@@ -98,6 +108,9 @@ class LM:
         register_secret(api_key)
         self._check_numbers()
         self._address: Address | None = self._resolve()
+        self._known = KnownModel() if self._address is None else known_model(self._address.model)
+        effort = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
+        self._extra: dict[str, Any] = {**effort, **self._settings["extra"]}
 
     @property
     def name(self) -> str:
@@ -136,14 +149,36 @@ class LM:
         return Endpoint.COMPLETIONS if self.is_local else Endpoint.CHAT
 
     @property
-    def temperature(self) -> float:
-        """The sampling temperature."""
-        return float(self._settings["temperature"])
+    def temperature(self) -> float | None:
+        """The sampling temperature; None: it is not sent."""
+        value = self._settings["temperature"]
+        if value is AUTO:
+            return 0.0 if self._known.takes_temperature else None
+        return None if value is None else float(value)
 
     @property
-    def max_tokens(self) -> int:
-        """The longest answer."""
-        return int(self._settings["max_tokens"])
+    def max_tokens(self) -> int | None:
+        """The most tokens of an answer, hidden reasoning included; None: it is not sent."""
+        value = self._settings["max_tokens"]
+        if value is AUTO:
+            return min(THINKING_ROOM if self.thinks else ANSWER_ROOM, self._known.most_tokens or THINKING_ROOM)
+        return None if value is None else int(value)
+
+    @property
+    def most_tokens(self) -> int | None:
+        """The most tokens that an answer can have: ``max_tokens``, else the model's known maximum, else None."""
+        return self._known.most_tokens if self.max_tokens is None else self.max_tokens
+
+    @property
+    def thinks(self) -> bool:
+        """Whether hidden reasoning takes a part of the answer's room: by the model's name, or as it was told to."""
+        return self._known.thinks or any(self._extra.get(name) for name in _THINKING)
+
+    def room_for(self, answer: int) -> int | None:
+        """Return the ``max_tokens`` of a request whose answer itself may have so many tokens."""
+        if self.max_tokens is None:
+            return None
+        return max(answer, self.max_tokens) if self.thinks else answer
 
     @property
     def top_p(self) -> float | None:
@@ -158,9 +193,8 @@ class LM:
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """Further fields of every request's body."""
-        value: Mapping[str, Any] = self._settings["extra"]
-        return value
+        """Further fields of every request's body, ``reasoning_effort`` among them."""
+        return self._extra
 
     @property
     def slots(self) -> int:
@@ -238,16 +272,19 @@ class LM:
         own = None if isinstance(self.model, str) else id(self.model)
         return (self.identity, own, *(self._settings[name] for name in _LINE))
 
-    def check(self, *, dollars: bool = False) -> None:
+    def check(self, *, dollars: bool = False, tokens: bool = False) -> None:
         """Do what can be checked without a request.
 
         Args:
             dollars: what it costs must be known, since a budget limits it. A named engine on this machine
                 (ollama/, vllm/, llamacpp/) costs nothing; any other server here may be a proxy to one that bills.
+            tokens: a budget limits them, as it also does with dollars: the longest answer must be known.
 
         Raises:
-            ConfigError: the provider wants a key and none is there, or no price is known.
+            ConfigError: the provider wants a key and none is there, or no price or longest answer is known.
         """
+        if dollars or tokens:
+            check_bounded(self.most_tokens, self.name)
         address = self._address
         if dollars and self.price is None and (address is None or address.provider is None or self.leaves_machine):
             raise ConfigError(
@@ -314,7 +351,9 @@ class LM:
     def __repr__(self) -> str:
         shown = [repr(self.name)]
         for name, value in self._settings.items():
-            if value in (None, {}) or (name == "timeout" and value == 120.0):
+            if name in _SAMPLING:
+                value = getattr(self, name)
+            elif value in (None, {}) or (name == "timeout" and value == 120.0):
                 continue
             shown.append(f"{name}={_shown(name, value)}")
         return f"LM({', '.join(shown)})"
@@ -328,17 +367,19 @@ class LM:
         return hash((self.identity, self.temperature, self.max_tokens, self.endpoint))
 
     def _comparable(self) -> tuple[str, dict[str, Any]]:
-        return self.identity, {name: value for name, value in self._settings.items() if name != "base_url"}
+        plain = {name: value for name, value in self._settings.items() if name != "base_url"}
+        return self.identity, {**plain, **{name: getattr(self, name) for name in _SAMPLING}}
 
     def _check_numbers(self) -> None:
         settings = self._settings
-        if not (isinstance(settings["temperature"], (int, float)) and settings["temperature"] >= 0):
-            raise ConfigError(f"LM(temperature={settings['temperature']!r}) must be zero or above.")
+        heat = settings["temperature"]
+        if heat is not None and heat is not AUTO and not (isinstance(heat, (int, float)) and heat >= 0):
+            raise ConfigError(f"LM(temperature={heat!r}) must be zero or above, or None to leave it to the server.")
         if settings["top_p"] is not None and not 0 < settings["top_p"] <= 1:
             raise ConfigError(f"LM(top_p={settings['top_p']!r}) must be above 0 and at most 1.")
         for name in ("max_tokens", "max_in_flight", "rpm", "tpm", "slots", "timeout"):
             value = settings[name]
-            if value is not None and not (isinstance(value, (int, float)) and value > 0):
+            if value is not None and value is not AUTO and not (isinstance(value, (int, float)) and value > 0):
                 raise ConfigError(f"LM({name}={value!r}) must be above zero.")
         try:
             canonical_json(settings["extra"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
@@ -16,6 +17,7 @@ class Provider:
     """One named server."""
 
     base_url: str
+    """Its address; a variable of the environment in braces is filled in, the first one that is set."""
     key_variable: str | None
     """The environment variable with its key; None for servers without keys."""
     prices: str | None = None
@@ -23,10 +25,29 @@ class Provider:
     schema: bool = True
     """Whether it takes ``response_format: json_schema``."""
     url_variable: str | None = None
+    otherwise: str = ""
+    """What to do where the address cannot be made, or does not serve the model."""
 
+
+_PROXY = "run LiteLLM's proxy (`litellm --model {name}`) and give its address: base_url='http://localhost:4000/v1'"
 
 PROVIDERS: Mapping[str, Provider] = {
     "openai": Provider("https://api.openai.com/v1", "OPENAI_API_KEY", "openai", url_variable="OPENAI_BASE_URL"),
+    "anthropic": Provider("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", "anthropic", schema=False),
+    "azure": Provider(
+        "{AZURE_OPENAI_ENDPOINT|AZURE_API_BASE}/openai/v1",
+        "AZURE_OPENAI_API_KEY",
+        "azure",
+        otherwise="set it to https://RESOURCE.openai.azure.com, or give base_url='https://RESOURCE.openai.azure.com/"
+        "openai/v1'; for dated API versions give client=openai.AzureOpenAI(…), or ",
+    ),
+    "bedrock": Provider(
+        "https://bedrock-runtime.{AWS_REGION|AWS_DEFAULT_REGION}.amazonaws.com/openai/v1",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "aws",
+        otherwise="set it to a region, as in us-east-1; for models that Bedrock does not serve at its "
+        "OpenAI-compatible address, ",
+    ),
     "openrouter": Provider("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "openrouter"),
     "together": Provider("https://api.together.xyz/v1", "TOGETHER_API_KEY", "together"),
     "groq": Provider("https://api.groq.com/openai/v1", "GROQ_API_KEY", "groq", schema=False),
@@ -69,13 +90,37 @@ def resolve(name: str, base_url: str | None, api_key: str | None) -> Address:
     if provider is None:
         if base_url is None:
             known = ", ".join(f"{each}/" for each in PROVIDERS)
-            raise ConfigError(f"LM({name!r}): no known provider; begin with one of {known}, local/, or give base_url=.")
+            raise ConfigError(
+                f"LM({name!r}): no known provider; begin with one of {known}, local/, or give base_url=. "
+                f"For any other provider {_PROXY.format(name=name)}."
+            )
         return Address(name, _checked(name, base_url), api_key, None, None)
-    chosen = base_url or (os.environ.get(provider.url_variable) if provider.url_variable else None) or provider.base_url
-    chosen = _checked(name, chosen)
+    chosen = base_url or (os.environ.get(provider.url_variable) if provider.url_variable else None)
+    own_url = provider.base_url if chosen else _filled(name, provider)
+    chosen = _checked(name, chosen or own_url)
     key = api_key if api_key is not None else _environment(provider.key_variable)
-    own = chosen.rstrip("/") == provider.base_url
+    own = chosen.rstrip("/") == own_url
     return Address(rest, chosen, key, provider if own else None, provider.key_variable if own else None)
+
+
+def _filled(name: str, provider: Provider) -> str:
+    """Return a provider's address with the variables of the environment filled in.
+
+    Raises:
+        ConfigError: none of the variables is set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        variables = match.group(1).split("|")
+        found = next((os.environ[variable] for variable in variables if os.environ.get(variable)), None)
+        if found is None:
+            raise ConfigError(
+                f"LM({name!r}) needs the environment variable {' or '.join(variables)}: "
+                f"{provider.otherwise}{_PROXY.format(name=name)}."
+            )
+        return found.strip().rstrip("/").removesuffix("/openai/v1")
+
+    return re.sub(r"\{([A-Z_|]+)\}", value, provider.base_url)
 
 
 def without_credentials(url: str) -> str:

@@ -12,15 +12,21 @@ from luthier.errors import AccessDenied, LMError, RateLimited, RequestRejected, 
 from luthier.lm.choices import completed
 from luthier.lm.faults import BadAnswer
 from luthier.lm.redact import redact
+from luthier.lm.refusals import hint, refused_parameter
 from luthier.lm.refused import refused_prompt
 from luthier.lm.request import Completion, FinishReason, Request, ToolCall, Usage
 from luthier.types import Endpoint
 
 _SHOWN = 400  # characters of a server's own words
 _QUOTA_WORDS = ("insufficient_quota", "billing_hard_limit", "insufficient balance", "insufficient credits")
+_OUT_OF_ROOM = "could not finish the message because max_tokens"
+"""OpenAI's words where hidden reasoning left no room for the first word of an answer."""
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "cache_n")
 """Names of the prompt tokens that were in the server's cache: OpenAI's and most others', DeepSeek's, Anthropic's,
 llama.cpp's own."""
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "thinking")
+"""Fields of a message with thoughts: DeepSeek's, vLLM's and others'; Groq's and OpenRouter's; LiteLLM's; Ollama's."""
+_TEXT_PARTS = ("text", "output_text")
 _FINISH: Mapping[str | None, FinishReason] = {
     None: "stop",
     "stop": "stop",
@@ -42,6 +48,8 @@ def answered_refusal(status: int, content: bytes) -> Completion | None:
     One candidate's prompt that is too long, or one example that a filter stops, is an answer, if a bad one; it must
     not end a study.
     """
+    if status == 400 and _OUT_OF_ROOM in content.decode("utf-8", "replace").lower():
+        return Completion("", "length")
     if (reason := refused_prompt(status, content)) is None:
         return None
     return Completion("", reason, Usage(calls=1), refusal=redact(_words(content.decode("utf-8", "replace"))))
@@ -60,7 +68,10 @@ def error_of(status: int, content: bytes, headers: Mapping[str, str], where: str
         return RateLimited(message, retry_after=wait)
     if status >= 500 or status in (408, 409, 425):
         return ServerFault(message, retry_after=wait)
-    return RequestRejected(message)
+    refused = refused_parameter(said) if status in (400, 422) else None
+    if refused is None:
+        return RequestRejected(message)
+    return RequestRejected(f"{message} {hint(refused)}", parameter=refused.name, value_only=refused.value_only)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -96,7 +107,8 @@ def read_reply(content: bytes, headers: Mapping[str, str], where: str, request: 
             raise error_of(status, content, headers, where)
         choice = body["choices"][0]
         chat = request.endpoint is Endpoint.CHAT
-        text, calls, refusal = _chat(choice["message"]) if chat else (choice["text"], (), None)
+        message = choice["message"] if chat else {}
+        text, calls, refusal = _chat(message) if chat else (choice["text"], (), None)
         if not isinstance(text, str):
             raise TypeError(f"text is {type(text).__name__}")
         met = (body.get("__verbose") or {}).get("stopping_word") or ""
@@ -105,7 +117,7 @@ def read_reply(content: bytes, headers: Mapping[str, str], where: str, request: 
         return Completion(
             text=text if whole is None else whole,
             finish_reason=_FINISH.get(finish, "other") if whole is None else "stop",
-            usage=_usage(body),
+            usage=_usage(body, hidden=_hidden(message), shown=len(text)),
             model=str(body.get("model") or ""),
             tool_calls=calls,
             refusal=refusal,
@@ -118,7 +130,7 @@ def read_reply(content: bytes, headers: Mapping[str, str], where: str, request: 
 def _chat(message: Mapping[str, Any]) -> tuple[str, tuple[ToolCall, ...], str | None]:
     content = message.get("content")
     if isinstance(content, list):
-        content = "".join(part.get("text", "") for part in content)
+        content = "".join(part.get("text", "") for part in content if part.get("type", "text") in _TEXT_PARTS)
     calls = tuple(
         ToolCall(str(call.get("id") or ""), call["function"]["name"], call["function"].get("arguments") or "")
         for call in message.get("tool_calls") or ()
@@ -126,14 +138,29 @@ def _chat(message: Mapping[str, Any]) -> tuple[str, tuple[ToolCall, ...], str | 
     return "" if content is None else content, calls, message.get("refusal")
 
 
-def _usage(body: Mapping[str, Any]) -> Usage | None:
+def _hidden(message: Mapping[str, Any]) -> int:
+    """Return how many characters of thoughts stand beside an answer."""
+    content = message.get("content")
+    parts = [part for part in content if part.get("type") not in _TEXT_PARTS] if isinstance(content, list) else []
+    fields = [message[name] for name in _THOUGHTS if message.get(name)]
+    return sum(len(one if isinstance(one, str) else json.dumps(one)) for one in (*fields[:1], *parts))
+
+
+def _usage(body: Mapping[str, Any], *, hidden: int = 0, shown: int = 0) -> Usage | None:
+    """Return the bill, hidden reasoning as the server counts it, or as its share of what was written.
+
+    Gemini and xAI leave hidden reasoning out of ``completion_tokens``, but not out of the total, nor of the price.
+    """
     usage = body.get("usage")
     if not isinstance(usage, dict) or usage.get("prompt_tokens") is None:
         return None
     said = {**(body.get("timings") or {}), **usage, **(usage.get("prompt_tokens_details") or {})}
     cached = next((said[name] for name in _CACHED if said.get(name) is not None), 0)
-    read = int(usage["prompt_tokens"])
-    return Usage(read, int(usage.get("completion_tokens") or 0), min(read, int(cached)), 1)
+    read, written = int(usage["prompt_tokens"]), int(usage.get("completion_tokens") or 0)
+    written = max(written, int(usage.get("total_tokens") or 0) - read)
+    counted = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or usage.get("reasoning_tokens")
+    thought = written * hidden // (hidden + shown) if counted is None and hidden else int(counted or 0)
+    return Usage(read, written, min(read, int(cached)), 1, min(written, thought))
 
 
 def _status(error: Any) -> int:
@@ -144,9 +171,13 @@ def _status(error: Any) -> int:
 def _words(said: str) -> str:
     """Return the server's own sentence, shortened."""
     try:
-        error = json.loads(said).get("error")
+        whole = json.loads(said)
+        error = (whole[0] if isinstance(whole, list) else whole).get("error")
+        raw = (error.get("metadata") or {}).get("raw") if isinstance(error, dict) else None
+        # OpenRouter's own message only says that the provider's is below.
         said = error if isinstance(error, str) else str(error["message"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+        said = said if raw is None else f"{said}: {_words(str(raw))}"
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         pass
     said = " ".join(said.split())
     return said if len(said) <= _SHOWN else said[:_SHOWN] + "…"

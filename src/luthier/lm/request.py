@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from luthier.canonical import content_hash
@@ -111,6 +111,8 @@ class Request:
     """Further fields of the body, sent as they are."""
     sample: int = 0
     """Tells draws of one request apart; 0 at temperature 0."""
+    draw: Callable[[], int] | None = field(default=None, compare=False, repr=False)
+    """Numbers a draw at temperature 0 where the server turns out to take no temperature. Not part of the key."""
     affinity: str = ""
     """Requests that share a prefix carry the same word, so a server can keep the prefix warm. Not part of the key."""
 
@@ -128,6 +130,8 @@ class Usage:
     cached_tokens: int = 0
     """How many of the prompt tokens the server had in its prefix cache."""
     calls: int = 0
+    reasoning_tokens: int = 0
+    """How many of the completion tokens were hidden reasoning, as far as the server says."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -135,6 +139,7 @@ class Usage:
             self.completion_tokens + other.completion_tokens,
             self.cached_tokens + other.cached_tokens,
             self.calls + other.calls,
+            self.reasoning_tokens + other.reasoning_tokens,
         )
 
     @property
@@ -212,7 +217,7 @@ def usage_of(completion: Completion) -> Usage:
     usage = completion.usage
     if usage is None:
         return Usage(calls=1)
-    return Usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, 1)
+    return replace(usage, calls=1)
 
 
 def total_usage(usages: Sequence[Usage]) -> Usage:

@@ -301,7 +301,8 @@ def _answer_json(completion: Completion) -> dict[str, Any]:
 
 
 def _usage_json(usage: Usage) -> list[int]:
-    return [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.calls]
+    counts = [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.calls]
+    return [*counts, usage.reasoning_tokens] if usage.reasoning_tokens else counts
 
 
 def _completion(answer: str, usage: str | None, finish_reason: Any) -> Completion:

@@ -19,6 +19,7 @@ from luthier.evaluation.rollout import Evaluation, Job, Outcome, Rollout, by_out
 from luthier.evaluation.unmetered import UnmeteredWatch, unmetered_sentence
 from luthier.lm.gateway import Gateway
 from luthier.lm.lm import LM
+from luthier.lm.models import THINKING_ROOM
 from luthier.lm.request import Usage, total_usage
 from luthier.lm.store import Store
 from luthier.optimizers.choice import choose, swap_back
@@ -335,7 +336,7 @@ class Line:
         setup, search = self.setup, self.setup.optimizer.plan(facts)
         # Schedules that score in full on the way, or always, keep one full evaluation back.
         closing = (len(setup.starts) + max(1, search.closing)) * len(setup.scoring)
-        lengths = [p.settings.max_tokens or setup.task.of(p).max_tokens for p in setup.program.predictors]
+        lengths = [p.settings.max_tokens or setup.task.of(p).most_tokens for p in setup.program.predictors]
         return Reserve(
             self.ledger,
             self.clock,
@@ -343,7 +344,7 @@ class Line:
             cost,
             closing=closing,
             verdict=len(setup.split.test),
-            longest_answer=max([setup.task.default.max_tokens, *lengths]),
+            longest_answer=max(length or THINKING_ROOM for length in (setup.task.default.most_tokens, *lengths)),
             abreast=min(setup.concurrency, len(setup.scoring)),
         )
 

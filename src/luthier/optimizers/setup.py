@@ -296,12 +296,13 @@ def prepare(
         sizes=settings.sizes,
     )
     rows, moved = without_shown(rows, (program.original, *starts) if settings.start else ())
-    dollars = settings.budget is not None and settings.budget.usd is not None
-    checked.check(rows.val[0].example, dollars=dollars)
+    limits = {} if settings.budget is None else settings.budget.limits
+    dollars, tokens = "usd" in limits, "tokens" in limits
+    checked.check(rows.val[0].example, dollars=dollars, tokens=tokens)
     labels = check_labels(checked, program, list(rows.rows.values()))
     task, teacher, proposer = _lms(lms, program)
     for lm in (task, teacher, proposer):
-        lm.check(dollars=dollars)
+        lm.check(dollars=dollars, tokens=tokens)
     check_auto(settings.auto, recipe, len(rows.train), len(rows.val))
     _check_variables(recipe, program, starts)
     if settings.concurrency < 1:

@@ -19,7 +19,7 @@ from luthier.program.program import Program
 HOPELESS = 0.1
 """Below this chance that even flawless prompts would be adopted, a search is not worth its price."""
 _FIRST_LEVEL = look_level(1)
-_STEPS_BEFORE = ("manifest", "split", "plan", "baseline", "check")
+_STEPS_BEFORE = ("manifest", "split", "plan", "refused", "baseline", "check")
 
 
 def check_event(

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from luthier.lm.request import Completion
+from luthier.program.thoughts import thought_until_cut
 
 if TYPE_CHECKING:
     from luthier.lm.lm import LM
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from luthier.program.trace import Call
 
 CUT = "cut off by the length limit"
+CUT_THINKING = "cut off by the length limit while reasoning"
 REFUSED = "refused"
 ANOTHER_MODEL = "from another model"
 WRAPPED = "text around the JSON"
@@ -25,7 +27,7 @@ def badly(completion: Completion, signature: Signature, lm: LM) -> tuple[str, ..
     """Return what is wrong with an answer, by name; nothing where it is as it should be."""
     found = []
     if completion.finish_reason == "length":
-        found.append(CUT)
+        found.append(CUT_THINKING if thought_until_cut(completion) else CUT)
     if completion.refusal is not None or completion.finish_reason == "content_filter":
         found.append(REFUSED)
     if not lm.is_local and is_another(completion.model, lm.name):

@@ -20,6 +20,7 @@ from luthier.program.context import Run
 from luthier.program.parse import Parsed, parse
 from luthier.program.render import messages, render, text
 from luthier.program.signature import Signature
+from luthier.program.thoughts import cut_by_thinking, without_thoughts
 from luthier.program.tools import Offered, Reply, offers
 from luthier.program.trace import Call
 from luthier.program.values import input_text, result_to_outputs, value_to_json
@@ -296,17 +297,20 @@ def _request(call: PendingCall) -> Request:
     call.answered = True
     run, predictor = call.run, call.predictor
     settings = predictor.settings
-    if run.temperature is not None:
+    if run.temperature is not None and call.lm.temperature is not None:
         settings = replace(settings, temperature=run.temperature)
     request = render(
         predictor.signature, call.prompt, call.inputs, lm=call.lm, settings=settings, wording=predictor.template
     )
     if tools := offers(call.tools or predictor.tools):
         request = replace(request, tools=tools)
-    if not request.temperature and not run.anew:
-        return request
-    number = run.sample(predictor.name, lambda: request.key(call.lm.identity))
-    return replace(request, sample=number)
+
+    def number() -> int:
+        return run.sample(predictor.name, lambda: request.key(call.lm.identity))
+
+    if request.temperature == 0 and not run.anew:
+        return replace(request, draw=number)
+    return replace(request, sample=number())
 
 
 def _finish(call: PendingCall, completion: Completion) -> Any:
@@ -343,9 +347,9 @@ def read_answer(signature: Signature, completion: Completion) -> Parsed:
         return parse(signature, completion)
     if completion.refusal is not None or completion.finish_reason in ("length", "content_filter"):
         why = completion.refusal or completion.finish_reason
-        said = f"the answer to {signature.name!r} is not whole: {why}"
+        said = f"the answer to {signature.name!r} is not whole: {why}{cut_by_thinking(completion)}"
         raise Unparseable(said, text=completion.text, predictor=signature.name)
-    reply = Reply(completion.text, completion.tool_calls)
+    reply = Reply(without_thoughts(completion.text), completion.tool_calls)
     return Parsed({signature.outputs[0].name: reply.luthier_json()}, None, reply)
 
 

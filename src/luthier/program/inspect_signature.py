@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import enum
 import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from luthier.errors import SignatureError
 from luthier.program.shape import Kind, Shape, description_of, shape_of, split_annotated, type_text
 from luthier.program.signature import REASONING, Field, Private, Signature
 from luthier.program.tools import Reply
-
-
-class Auto(enum.Enum):
-    """The type of ``lt.AUTO``."""
-
-    AUTO = "auto"
-
-
-AUTO: Final = Auto.AUTO
-"""As ``instruction=``: derive the instruction from the names of the fields."""
+from luthier.types import AUTO, Auto
 
 
 def signature_of(

@@ -104,14 +104,14 @@ class LMs:
             return known[0]
         return Price(max(price.input for price in known), max(price.output for price in known))
 
-    def check(self, *, dollars: bool = False) -> None:
+    def check(self, *, dollars: bool = False, tokens: bool = False) -> None:
         """Check every LM, as ``LM.check`` does.
 
         Raises:
-            ConfigError: a key or a price is missing.
+            ConfigError: a key, a price or a longest answer is missing.
         """
         for lm in self.all:
-            lm.check(dollars=dollars)
+            lm.check(dollars=dollars, tokens=tokens)
 
 
 def resolve(given: LMChoice | LMs, predictors: Collection[Answered] | None, *, alone: bool = False) -> LMs:

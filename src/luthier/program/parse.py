@@ -13,6 +13,7 @@ from luthier.errors import Unparseable
 from luthier.lm.request import Completion
 from luthier.program.shape import Kind, Shape
 from luthier.program.signature import REASONING, Signature
+from luthier.program.thoughts import cut_by_thinking, without_thoughts
 from luthier.program.values import folded, output_shapes, record_of, result_shape, value_of, value_to_json
 
 
@@ -39,8 +40,9 @@ def parse(signature: Signature, completion: Completion) -> Parsed:
     try:
         return _parse(signature, completion)
     except (ValueError, RecursionError) as error:
+        why = f"{error}{cut_by_thinking(completion)}"
         raise Unparseable(
-            f"the answer to {signature.name!r} cannot be read: {error}", text=completion.text, predictor=signature.name
+            f"the answer to {signature.name!r} cannot be read: {why}", text=completion.text, predictor=signature.name
         ) from error
 
 
@@ -50,7 +52,7 @@ def _parse(signature: Signature, completion: Completion) -> Parsed:
     cut = completion.finish_reason == "length"
     shapes = output_shapes(signature)
     # NFC: how an accent is spelled, as one sign or two, is nothing that an answer says.
-    text = _without_fence(_without_thoughts(unicodedata.normalize("NFC", completion.text)))
+    text = _without_fence(without_thoughts(unicodedata.normalize("NFC", completion.text)))
     found = _from_json(signature, shapes, text)
     if found is None:
         found = _from_text(signature, shapes, text, cut)
@@ -330,14 +332,6 @@ def _read_structured(shape: Shape, text: str) -> Any:
         if found and len(found) == len(lines) and shape.item is not None and not shape.item.structured:
             return [_read(shape.item, item, cut=False) for item in found]
     raise ValueError("it holds no JSON of that form")
-
-
-def _without_thoughts(text: str) -> str:
-    """Drop what a reasoning model thought aloud in front of its answer."""
-    start = text.lstrip()
-    if start.startswith("<think>") and "</think>" in start:
-        return start.split("</think>", 1)[1]
-    return text
 
 
 def _without_fence(text: str) -> str:

@@ -26,8 +26,6 @@ from luthier.program.candidate import Kind, Prompt
 from luthier.program.context import current_run, lost_calls, outside_run
 from luthier.program.inputs import normal_inputs
 from luthier.program.inspect_signature import (
-    AUTO,
-    Auto,
     input_parameters,
     local_qualname,
     signature_of,
@@ -39,6 +37,7 @@ from luthier.program.spec import Spec, lm_of, stops_of
 from luthier.program.text import Guard
 from luthier.program.tools import Offered
 from luthier.program.wording import Wording
+from luthier.types import AUTO, Auto
 
 __all__ = ["AUTO", "BoundPredictor", "Predictor", "predict", "predictor", "prompt"]
 

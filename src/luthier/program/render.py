@@ -75,7 +75,7 @@ def render(
         schema = OutputSchema(_schema_name(signature.name), output_schema(signature))
     max_tokens = lm.max_tokens if settings.max_tokens is None else settings.max_tokens
     if settings.max_tokens is None and grammar is not None and (longest := longest_answer(signature)) is not None:
-        max_tokens = min(max_tokens, longest)
+        max_tokens = longest if max_tokens is None else min(max_tokens, longest)
     return Request(
         endpoint=lm.endpoint,
         messages=() if completions else messages(signature, prompt, inputs, json_form=json_form, wording=wording),

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from luthier.lm.lm import LM
-from luthier.program.inspect_signature import Auto
 from luthier.program.render import CallSettings
 from luthier.program.tools import Offered
 from luthier.program.wording import Wording
+from luthier.types import Auto
 
 
 @dataclass(frozen=True, slots=True)

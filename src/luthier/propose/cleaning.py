@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 
+from luthier.program.thoughts import without_thoughts
 from luthier.propose.meta_prompts import HEADINGS
 
-_OPENED = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
-_CLOSED = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _WHAT = r"(?:instructions?|prompts?)"
 _KIND = r"(?:(?:new|proposed|improved|better|revised|final|rewritten|updated|optimi[sz]ed)[\s_]+)"
 _GREETING = r"(?:sure|certainly|of course|okay|great|absolutely)"
@@ -58,32 +57,6 @@ def clean(reply: str) -> str:
     while (shorter := _unfenced(_peel(text))) != text:
         text = shorter
     return text
-
-
-def without_thoughts(reply: str) -> str:
-    """Return a reply without the thoughts it begins with; empty where it never left them.
-
-    A closing tag that nothing opened ends them, too: some servers hide the opening one.
-    """
-    return _after_thoughts(reply) or ""
-
-
-def unfinished_thought(reply: str) -> bool:
-    """Whether a reply ends inside its own thoughts: the instruction was never written."""
-    return _after_thoughts(reply) is None
-
-
-def _after_thoughts(reply: str) -> str | None:
-    text = reply
-    while (opened := _OPENED.match(text)) is not None:
-        closed = _CLOSED.search(text, opened.end())
-        if closed is None:
-            return None
-        text = text[closed.end() :]
-    orphan = _CLOSED.search(text)
-    if orphan is not None and _OPENED.search(text, 0, orphan.start()) is None:
-        text = text[orphan.end() :]
-    return text.strip()
 
 
 def _unfenced(text: str) -> str:

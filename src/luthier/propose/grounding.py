@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from luthier.canonical import uniform_order
 from luthier.errors import ConfigError
 from luthier.lm.profile import Profile
+from luthier.program.thoughts import without_thoughts
 from luthier.propose import meta_prompts
-from luthier.propose.cleaning import without_thoughts
 from luthier.propose.fields import named_text, private_names, row_values, subjects_of
 from luthier.propose.history import ScoredInstruction
 from luthier.propose.proposer import Proposer, side_by_side

@@ -12,8 +12,9 @@ from luthier.lm.images import Image, hashes_in
 from luthier.lm.profile import Profile
 from luthier.lm.request import Completion, Message, TextPart
 from luthier.program.candidate import Demo
+from luthier.program.thoughts import unfinished_thought
 from luthier.propose.bootstrap import DemoSet
-from luthier.propose.cleaning import clean, unfinished_thought
+from luthier.propose.cleaning import clean
 from luthier.propose.fields import Subject, demo_text, private_names, subjects_of
 from luthier.propose.grounding import Grounding, GroundingSettings, program_code
 from luthier.propose.guards import Fault, check, key_of, quotable

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from luthier.lm.profile import Profile
 from luthier.lm.request import Completion
+from luthier.program.thoughts import unfinished_thought, without_thoughts
 from luthier.propose.bootstrap import DemoSet
-from luthier.propose.cleaning import clean, unfinished_thought, without_thoughts
+from luthier.propose.cleaning import clean
 from luthier.propose.fields import demo_text, private_names, subjects_of
 from luthier.propose.grounding import Grounding, GroundingSettings, program_code
 from luthier.propose.guards import Fault, check

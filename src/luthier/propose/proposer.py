@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from luthier.lm.refusals import without_temperature
 from luthier.lm.request import Completion, Message, Request
 from luthier.types import Endpoint, Role
 
@@ -42,7 +43,7 @@ class Proposer:
 
         Args:
             prompt: a user's turn, or messages.
-            max_tokens: the longest answer.
+            max_tokens: the longest answer, without a reasoning model's thoughts.
             sample: tells draws of one prompt apart.
             temperature: instead of the proposer's own.
 
@@ -56,12 +57,15 @@ class Proposer:
             messages=(Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt),
             temperature=heat,
             top_p=self.lm.top_p,
-            max_tokens=max_tokens,
+            max_tokens=self.lm.room_for(max_tokens),
             extra=self.lm.extra,
             # At temperature 0 there is one answer, however often it is drawn.
             sample=sample if heat > 0 else 0,
+            draw=lambda: sample,
             affinity="proposer",
         )
+        if self.lm.temperature is None:
+            request = without_temperature(request)
         return await self.gateway.complete(self.lm, request, Role.PROPOSER)
 
     async def ask(self, prompt: str | Sequence[Message], *, max_tokens: int, sample: int = 0) -> str:

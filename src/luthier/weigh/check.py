@@ -301,5 +301,5 @@ def _ready(given: dict[str, Any]) -> _Ready:
     setup = setup_of(given.pop("program"), given.pop("data"), given.pop("metric"), budget=budget, **given)
     lm = None if strong is None else resolve(strong, setup.program.predictors, alone=True).default
     if lm is not None:
-        lm.check(dollars=budget.usd is not None)
+        lm.check(dollars=budget.usd is not None, tokens=budget.tokens is not None)
     return _Ready(setup, lm, budget, look_for(setup, lm, budget), confirm)

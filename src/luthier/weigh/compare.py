@@ -236,11 +236,11 @@ def _arms(
     ready: Ready, named: Mapping[str, LMChoice], candidates: Mapping[str, Start]
 ) -> tuple[list[_Arm], list[tuple[str, str]]]:
     """Return the arms, and the names of those to be compared, the one compared with first."""
-    program, dollars = ready.evaluator.program, ready.gateway.counts_dollars
+    program, gateway = ready.evaluator.program, ready.gateway
     made = {name: candidate_from(given, program) for name, given in candidates.items()}
     lms = {name: resolve(choice, program.predictors) for name, choice in named.items()}
     for each in lms.values():
-        each.check(dollars=dollars)
+        each.check(dollars=gateway.counts_dollars, tokens=gateway.counts_tokens)
     arms, name_of = [], {}
     for candidate, lm in product(made, lms):
         name = candidate if len(lms) == 1 else lm if len(made) == 1 else f"{candidate} on {lm}"

@@ -91,13 +91,16 @@ class GatewayEngine:
         asking = _predictor(run)
         lm = (self._own or run.lm) if asking is None else run.lm_of(asking)
         whole = isinstance(lm.model, DspyClient)
-        request = hotter(self._sampled_as(request, lm), run.temperature)
+        request = hotter(self._sampled_as(request, lm), None if lm.temperature is None else run.temperature)
         asked = to_request(request, whole=whole)
         temperature = asked.temperature if asked.temperature is not None else (1.0 if whole else lm.temperature)
-        if not temperature and not run.anew:
-            return _Question(run, lm, asked)
-        number = run.sample("" if asking is None else asking.name, lambda: asked.key(lm.identity))
-        return _Question(run, lm, replace(asked, sample=number))
+
+        def number() -> int:
+            return run.sample("" if asking is None else asking.name, lambda: asked.key(lm.identity))
+
+        if temperature == 0 and not run.anew:
+            return _Question(run, lm, replace(asked, draw=number))
+        return _Question(run, lm, replace(asked, sample=number()))
 
     def _sampled_as(self, request: Any, lm: LM) -> Any:
         """Return the request with the sampling settings of who answers, where the program itself set none."""

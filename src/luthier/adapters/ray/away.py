@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar, cast
@@ -119,6 +120,8 @@ class Away(Gateway):
         attempt = None
         if isinstance(request, OwnRequest):
             request, attempt = replace(request, ask=None), request.ask
+        if request.draw is not None:  # numbered here, since the run stays here
+            request = replace(request, draw=functools.partial(int, request.draw()))
         what = ToAnswer(moved(lm), with_defaults(lm, request), Role(role), _whose())
         found: Completion = await self._outbox.ask(self._rollout, what, attempt)
         return found

@@ -9,6 +9,8 @@ from luthier.budget import Ledger
 from luthier.canonical import canonical_json
 from luthier.errors import AccessDenied, RateLimited, RequestRejected
 from luthier.lm.layers.call import Call, Layer
+from luthier.lm.models import THINKING_ROOM
+from luthier.lm.refusals import check_bounded, most_written
 from luthier.lm.request import Completion, Request, Usage, message_json, usage_of
 from luthier.lm.store import Store
 
@@ -45,6 +47,8 @@ class Charge:
         """
         if self._ledger is None:
             return self._counted(call, await self._inner.complete(call))
+        if self._ledger.limits.keys() & {"tokens", "usd"}:
+            check_bounded(most_written(call.request) or self._lm.most_tokens, self._lm.name)
         reservation = await self._ledger.reserve(worst_case(self._lm, call.request), call.role)
         call.sent = False
         attempt: int | None = None
@@ -93,9 +97,10 @@ class Book:
 def worst_case(lm: LM, request: Request) -> dict[str, float]:
     """Return the most that one attempt of ``request`` can cost: calls, tokens, and dollars where a price is known.
 
-    No token is shorter than a byte, so the bytes of the text bound its tokens.
+    No token is shorter than a byte, so the bytes of the text bound its tokens. Where nothing bounds the answer, and
+    hence no limit counts tokens, it is taken to be as long as a thinking model's may be.
     """
-    written = lm.max_tokens if request.max_tokens is None else request.max_tokens
+    written = most_written(request) or lm.most_tokens or THINKING_ROOM
     read = most_prompt_tokens(request)
     amounts = {"lm_calls": 1.0, "tokens": float(read + written)}
     price = lm.price

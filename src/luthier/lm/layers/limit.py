@@ -11,6 +11,7 @@ from luthier.errors import RateLimited
 from luthier.lm.layers.call import Call, Gate, Layer
 from luthier.lm.layers.charge import most_prompt_tokens
 from luthier.lm.layers.pace import LearnedRate, Pace
+from luthier.lm.refusals import most_written
 from luthier.lm.request import Completion
 
 _BYTES_PER_TOKEN = 3
@@ -125,4 +126,4 @@ class _Turn:
 
 def _estimate(call: Call) -> int:
     # Servers count what they expect to be read and written before they start.
-    return most_prompt_tokens(call.request) // _BYTES_PER_TOKEN + (call.request.max_tokens or 0)
+    return most_prompt_tokens(call.request) // _BYTES_PER_TOKEN + (most_written(call.request) or 0)
