@@ -222,7 +222,7 @@ class TestTheProgram:
 
         def metric(example: Any, prediction: str) -> bool:
             reply = client.chat.completions.create(model="judge", messages=[{"role": "user", "content": prediction}])
-            return reply.choices[0].message.content == "delivery"
+            return bool(reply.choices[0].message.content == "delivery")
 
         store = Store(tmp_path / "s.sqlite")
         found = lt.evaluate(
