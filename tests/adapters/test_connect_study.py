@@ -36,7 +36,7 @@ def server() -> Iterator[OpenAIServer]:
 
 def connected(kind: Kind, server: OpenAIServer, **settings: Any) -> Callable[..., Any]:
     client, make = kind
-    desk: Callable[..., Any] = make(lt.connect(client(base_url=server.url, api_key="k", max_retries=0), **settings))
+    desk: Callable[..., Any] = make(lt.connect(server.client(client, max_retries=0), **settings))
     return desk
 
 
@@ -79,7 +79,7 @@ class TestTheEngine:
     ) -> None:
         client, make = kind
         for _ in range(2):
-            desk = make(lt.connect(client(base_url=server.url, api_key="k")), temperature=1)
+            desk = make(lt.connect(server.client(client)), temperature=1)
             lt.evaluate(desk, rows(1), lt.exact_match, lm=NEVER_ASKED, repeats=3, store=tmp_path / "s.sqlite")
         assert len(server.requests) == 3
 
@@ -93,7 +93,7 @@ class TestTheEngine:
     def test_keeps_the_clients_timeout_and_retries_what_took_longer(self, kind: Kind) -> None:
         client, make = kind
         with OpenAIServer(lambda body: "delivery", faults=[Fault(hang=2.0)]) as server:
-            desk = make(lt.connect(client(base_url=server.url, api_key="k", timeout=0.5)))
+            desk = make(lt.connect(server.client(client, timeout=0.5)))
             assert evaluate(desk, 1).mean == 1.0
             assert len(server.requests) == 2
 
@@ -164,7 +164,7 @@ class TestTheEngine:
     def test_outside_a_study_its_own_retries_stay(self, kind: Kind) -> None:
         client, make = kind
         with OpenAIServer(lambda body: "delivery", faults=[Fault(500)]) as server:
-            own = client(base_url=server.url, api_key="k", max_retries=1)
+            own = server.client(client, max_retries=1)
             bound = lt.bind(make(lt.connect(own)), lm=NEVER_ASKED)
 
             async def main() -> str:
@@ -222,7 +222,7 @@ class TestTheProgram:
 
         def metric(example: Any, prediction: str) -> bool:
             reply = client.chat.completions.create(model="judge", messages=[{"role": "user", "content": prediction}])
-            return reply.choices[0].message.content == "delivery"
+            return bool(reply.choices[0].message.content == "delivery")
 
         store = Store(tmp_path / "s.sqlite")
         found = lt.evaluate(

@@ -60,7 +60,7 @@ def test_it_asks_through_the_client_as_luthiers_own_client_would(kind: Any, conn
 )
 def test_faults_are_of_our_tree_and_not_retried_by_the_client(kind: Any, fault: Fault, error: type[LMError]) -> None:
     with OpenAIServer(lambda body: "delivery", faults=[fault]) as server:
-        lm = lt.LM("m", client=server.client(kind, max_retries=4), timeout=0.5)
+        lm = lt.LM("m", client=server.client(kind, max_retries=4), timeout=0.5 if fault.hang else 20.0)
         with pytest.raises(error) as raised:
             asyncio.run(ask(lm))
         assert len(server.requests) == 1
