@@ -148,14 +148,14 @@ def test_a_study_that_began_before_manifests_named_so_much_goes_on(tmp_path: Pat
     lms = {"lm": lt.LM(ScriptedLM(world.answer), extra={"reasoning_effort": "low"})}
     with pytest.raises(Interrupted):
         tune(tmp_path, on_event=stop_after(6), **lms)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     for name in ("format", "renderer"):
         del manifest[name]
     for role in manifest["lms"].values():
         del role["extra"]
     for predictor in manifest["predictors"]:
         del predictor["settings"]
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     assert tune(tmp_path, **lms).decision in ("adopt", "keep", "undecided")
     assert event(tmp_path, "done")
     with pytest.raises(StudyMismatch, match="top_p"):

@@ -115,7 +115,7 @@ def test_it_stops_after_the_baseline_says_why_and_shows_three(
     again = run(tmp_path / "s", program, rows(*labels), metric, lm=lt.LM(double))
     assert (again.decision, again.verdict.sentence, double.calls) == ("unmeetable", result.verdict.sentence, calls)
     assert summary(read_journal(tmp_path / "s" / "journal.jsonl")).decision == "unmeetable"
-    assert "Cannot be met" in result.report.read_text()
+    assert "Cannot be met" in result.report.read_text(encoding="utf-8")
     assert result.candidate == result.best
 
 
@@ -218,11 +218,14 @@ def test_a_program_that_is_meant_to_return_nothing_is_judged_by_its_trace(tmp_pa
 def test_the_command_line_ends_with_a_code_of_its_own(tmp_path: Path) -> None:
     assert code_of_decision("unmeetable") is Code.UNMEETABLE
     assert int(Code.UNMEETABLE) == 12
-    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows("neg", "pos")))
+    (tmp_path / "data.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows("neg", "pos")), encoding="utf-8"
+    )
     (tmp_path / "silent.py").write_text(
         "import luthier as lt\n\n\n@lt.predictor\ndef label(text: str) -> str:\n"
         '    """Say it."""\n\n\ndef program(text: str):\n    label(text=text)\n\n\n'
-        "def lm(request):\n    return 'neg'\n"
+        "def lm(request):\n    return 'neg'\n",
+        encoding="utf-8",
     )
     given = ("silent:program", "--data", "data.jsonl", "--metric", "exact_match:label", "--lm", "python:silent:lm")
     for command in ("check", "optimize"):

@@ -152,12 +152,14 @@ def test_looks_can_be_counted_beside_the_data_and_a_shared_store_counts_those_of
 
 
 def test_a_study_whose_look_cannot_be_counted_ends_with_its_verdict_and_says_so(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     result = tune(tmp_path / "s", QUICK, looks=tmp_path / "file" / "looks.sqlite")
     assert result.verdict.n == 40 and event(tmp_path / "s", "done")
     (warning,) = event(tmp_path / "s", "verdict")["warnings"]
     assert "looks.sqlite" in warning and "LUTHIER_LOOKS" in warning
-    assert warning in result.report.read_text() or "cannot be counted" in result.report.read_text()
+    assert warning in result.report.read_text(encoding="utf-8") or "cannot be counted" in result.report.read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_study_that_reads_no_test_examples_takes_no_look(tmp_path: Path) -> None:

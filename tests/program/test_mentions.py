@@ -127,19 +127,21 @@ def test_conditions_loops_matches_and_handlers_are_looked_into(read: str) -> Non
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     package = tmp_path / "helpdesk"
     package.mkdir()
-    (package / "__init__.py").write_text("")
+    (package / "__init__.py").write_text("", encoding="utf-8")
     (package / "steps.py").write_text(
         "import luthier as lt\n\n\n@lt.predictor\ndef triage(text: str) -> str:\n"
-        '    """Choose."""\n    return lt.predict()\n'
+        '    """Choose."""\n    return lt.predict()\n',
+        encoding="utf-8",
     )
-    (package / "broken.py").write_text("raise RuntimeError('not here')\n")
+    (package / "broken.py").write_text("raise RuntimeError('not here')\n", encoding="utf-8")
     (package / "main.py").write_text(
         "def absolute(text: str) -> str:\n    from helpdesk.steps import triage\n    return triage(text=text)\n\n\n"
         "def relative(text: str) -> str:\n    from .steps import triage as choose\n    return choose(text=text)\n\n\n"
         "def module(text: str) -> str:\n    import helpdesk.steps\n    return helpdesk.steps.triage(text=text)\n\n\n"
         "def renamed(text: str) -> str:\n    import helpdesk.steps as s\n    return s.triage(text=text)\n\n\n"
         "def submodule(text: str) -> str:\n    from . import steps\n    return steps.triage(text=text)\n\n\n"
-        "def guarded(text: str) -> str:\n    from . import broken, steps\n    return steps.triage(text=broken.x)\n"
+        "def guarded(text: str) -> str:\n    from . import broken, steps\n    return steps.triage(text=broken.x)\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield package
@@ -174,12 +176,12 @@ def test_source_that_was_edited_since_is_not_believed(tmp_path: Path, monkeypatc
         "@lt.predictor\ndef two(text: str) -> str:\n    'Two.'\n    return lt.predict()\n\n\n"
         "def program(text: str) -> str:\n    return {}(text=text)\n"
     )
-    (tmp_path / "edited_since.py").write_text(source.format("one"))
+    (tmp_path / "edited_since.py").write_text(source.format("one"), encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     import importlib
 
     program = importlib.import_module("edited_since").program
-    (tmp_path / "edited_since.py").write_text(source.format("two"))
+    (tmp_path / "edited_since.py").write_text(source.format("two"), encoding="utf-8")
     del sys.modules["edited_since"]
     assert names(program) == ["one"]
 

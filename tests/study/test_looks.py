@@ -119,9 +119,9 @@ def test_a_file_that_cannot_be_used_is_named_and_breaks_nothing(
     if damage == "a directory":
         bad.mkdir()
     elif damage == "no database":
-        bad.write_text("These are notes of mine, and they must stay. " * 200)
+        bad.write_text("These are notes of mine, and they must stay. " * 200, encoding="utf-8")
     elif damage == "below a file":
-        bad.write_text("")
+        bad.write_text("", encoding="utf-8")
         bad = bad / "looks.sqlite"
     else:
         holder = sqlite3.connect(bad, isolation_level=None)

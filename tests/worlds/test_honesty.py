@@ -82,7 +82,7 @@ def test_the_scripted_lms_know_no_tools_wording() -> None:
         *("In adhering to this structure", "COMPLETE", "observations", "Reply with", "luthier"),
     ]
     for module in (forms, proposer, reading, task_lm, server):
-        source = Path(str(module.__file__)).read_text()
+        source = Path(str(module.__file__)).read_text(encoding="utf-8")
         assert not [wording for wording in wordings if wording in source], module.__name__
 
 

@@ -34,7 +34,7 @@ def test_a_case_is_run_once_and_its_cost_and_worth_are_kept(results: Path) -> No
     run([case], jobs=1, peer_python="", report=report)
     run([case], jobs=1, peer_python="", report=report)
     assert done == [case]
-    found = json.loads(case.path.read_text())
+    found = json.loads(case.path.read_text(encoding="utf-8"))
     assert found["accuracy"] > found["original"] + 0.2
     assert 15 <= found["runs"] <= 75
     assert found["decision"] in ("adopt", "keep", "undecided") and "error" not in found
@@ -43,7 +43,7 @@ def test_a_case_is_run_once_and_its_cost_and_worth_are_kept(results: Path) -> No
 def test_an_optimizer_that_ends_with_an_error_is_a_result_at_the_originals_worth(results: Path) -> None:
     case = Case("no-such-optimizer", "reasons", 10, 75)
     run([case], jobs=1, peer_python="", report=lambda case, found: None)
-    found = json.loads(case.path.read_text())
+    found = json.loads(case.path.read_text(encoding="utf-8"))
     assert "no-such-optimizer" in found["error"]
     assert found["accuracy"] == found["original"]
 
@@ -86,8 +86,8 @@ def test_tables_and_curves_tell_what_was_found(results: Path, tmp_path: Path) ->
             cost = {"runs": 290.0, "proposer_calls": 5, "proposer_tokens": 50, "tokens_per_run": 100}
             Case(name, "reasons", seed, 300).save(version, {"accuracy": worth, **cost})
     Case("mipro", "null-nothing", 10, 300).save("luthier 0", {"accuracy": 0.2, "runs": 290.0, "decision": "adopt"})
-    table = page.write_table(results, tmp_path / "worlds.md").read_text()
+    table = page.write_table(results, tmp_path / "worlds.md").read_text(encoding="utf-8")
     assert "60 ± " in table and "| mipro | 300 | 3 | 290 |" in table
     assert "| null-nothing | 1 | 1 |" in table
-    curves = page.write_plot(results, tmp_path / "worlds.html").read_text()
+    curves = page.write_plot(results, tmp_path / "worlds.html").read_text(encoding="utf-8")
     assert "<svg" in curves and "gepa" in curves

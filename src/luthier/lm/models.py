@@ -59,6 +59,7 @@ _KNOWN: tuple[tuple[re.Pattern[str], KnownModel], ...] = (
     (_named(r"claude-opus-4[-.]6"), KnownModel(128_000)),
     (_named(r"claude-opus-4[-.]5(?!\d)"), KnownModel(64_000)),
     (_named(r"claude-opus-4"), KnownModel(32_000)),
+    (_named(r"claude-sonnet-4[-.]6"), KnownModel(128_000)),
     (_named(r"claude-(?:sonnet|haiku)-4"), KnownModel(64_000)),
     (_named(r"claude-3[-.]7"), KnownModel(64_000)),
     (_named(r"claude-3[-.]5"), KnownModel(8_192)),
