@@ -91,8 +91,8 @@ def read_reply(content: bytes, headers: Mapping[str, str], where: str, request: 
         body = json.loads(content)
         if isinstance(body, dict) and body.get("error") and not body.get("choices"):
             status = _status(body["error"])
-            if (refusal := answered_refusal(status, content)) is not None:
-                return refusal
+            if (refused := answered_refusal(status, content)) is not None:
+                return refused
             raise error_of(status, content, headers, where)
         choice = body["choices"][0]
         chat = request.endpoint is Endpoint.CHAT
