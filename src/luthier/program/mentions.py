@@ -86,7 +86,7 @@ def _definition(function: FunctionType) -> _Function | None:
 
 
 def _first_line(node: _Function) -> int:
-    decorators = getattr(node, "decorator_list", [])
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
     return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
 
@@ -156,7 +156,9 @@ class _Reader(ast.NodeVisitor):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         module = self._module("." * node.level + (node.module or ""))
-        for name in node.names if module is not None else ():
+        if module is None:
+            return
+        for name in node.names:
             thing = getattr(module, name.name, None)
             if thing is None:
                 thing = self._module(f"{module.__name__}.{name.name}")
