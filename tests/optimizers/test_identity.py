@@ -145,9 +145,9 @@ def test_what_changes_no_answer_makes_none(before: Any, after: Any, manifest_of:
 
 
 def test_a_study_that_began_before_manifests_named_so_much_goes_on(tmp_path: Path) -> None:
-    lms = {"lm": lt.LM(ScriptedLM(world.answer), extra={"reasoning_effort": "low"})}
+    lm = lt.LM(ScriptedLM(world.answer), extra={"reasoning_effort": "low"})
     with pytest.raises(Interrupted):
-        tune(tmp_path, on_event=stop_after(6), **lms)
+        tune(tmp_path, on_event=stop_after(6), lm=lm)
     manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     for name in ("format", "renderer"):
         del manifest[name]
@@ -156,10 +156,10 @@ def test_a_study_that_began_before_manifests_named_so_much_goes_on(tmp_path: Pat
     for predictor in manifest["predictors"]:
         del predictor["settings"]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    assert tune(tmp_path, **lms).decision in ("adopt", "keep", "undecided")
+    assert tune(tmp_path, lm=lm).decision in ("adopt", "keep", "undecided")
     assert event(tmp_path, "done")
     with pytest.raises(StudyMismatch, match="top_p"):
-        tune(tmp_path, lm=lms["lm"].with_settings(top_p=0.5))
+        tune(tmp_path, lm=lm.with_settings(top_p=0.5))
 
 
 def test_answers_of_one_configuration_are_not_those_of_another(tmp_path: Path) -> None:
@@ -167,11 +167,10 @@ def test_answers_of_one_configuration_are_not_those_of_another(tmp_path: Path) -
         for connected in (False, True):
             for name in ("a", "b", "a"):
                 own = openai.OpenAI(base_url=server.url, api_key="k", default_headers={"x-portkey-config": name})
-                where = {"store": tmp_path / f"{connected}.sqlite"}
+                store = tmp_path / f"{connected}.sqlite"
                 if connected:
-                    lt.evaluate(program(lt.connect(own)), tickets(1), lt.exact_match, lm=NEVER_ASKED, **where)
+                    lt.evaluate(program(lt.connect(own)), tickets(1), lt.exact_match, lm=NEVER_ASKED, store=store)
                 else:
-                    lt.evaluate(
-                        world.parity, world.rows(1), lt.exact_match("parity"), lm=lt.LM("m", client=own), **where
-                    )
+                    lm = lt.LM("m", client=own)
+                    lt.evaluate(world.parity, world.rows(1), lt.exact_match("parity"), lm=lm, store=store)
             assert len(server.requests) == (4 if connected else 2)

@@ -72,7 +72,7 @@ class Inner(Desk):
         return super(Inner, self).stage(text)  # noqa: UP008 - the older spelling
 
     def deep(self, text: str) -> str:
-        done = [lambda: self.stage(text) for _ in range(2)]
+        done: list[Callable[[], str]] = [lambda: self.stage(text) for _ in range(2)]
         return "".join(step() for step in done)
 
     def quiet(self, text: str) -> str:
@@ -159,7 +159,7 @@ def test_what_a_function_imports_when_it_runs_is_found(name: str, modules: Path)
 
 def test_installed_packages_are_not_imported_to_look_for_predictors() -> None:
     def program(text: str) -> str:
-        import this  # type: ignore[import-untyped]  # noqa: F401 - of the standard library
+        import this  # noqa: F401 - of the standard library
 
         import xllamacpp  # noqa: F401 - installed or not
 

@@ -140,7 +140,7 @@ def test_what_runs_a_generator_to_its_end_is_a_program_like_any_other(lm: Script
 @lt.predictor
 def forgets_in_body(message: str) -> Team:
     """Which team?"""
-    lt.predict()  # type: ignore[return]
+    lt.predict()
 
 
 @lt.predictor
@@ -208,14 +208,14 @@ def test_a_return_that_can_be_seen_to_be_missing_is_told_before_any_call(
 
 
 def looks_up(message: str) -> Team:
-    return {}.get(team(message=message))  # type: ignore[return-value]
+    return {}.get(team(message=message))
 
 
 def by_branch(message: str) -> str:
     said = team(message=message)
     if said == "elsewhere":
         return said
-    return None  # type: ignore[return-value]
+    return None
 
 
 def not_annotated(message):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - the case
@@ -257,7 +257,7 @@ def nothing(message: str) -> None:
 
 def sometimes(message: str) -> Team:
     said = team(message=message)
-    return said if message.endswith("1") else None  # type: ignore[return-value]
+    return said if message.endswith("1") else None
 
 
 @pytest.mark.parametrize("program", [optional, nothing, sometimes], ids=lambda program: program.__name__)
@@ -279,13 +279,13 @@ def test_bodies_that_end_otherwise_are_left_alone() -> None:
         raise NotImplementedError
 
     def jumps(message: str) -> Team | str:
-        return team(message=message) and (message or None)  # type: ignore[return-value]
+        return team(message=message) and (message or None)
 
     def assigned(message: str) -> Team:
         said = None
         if team(message=message):
             said = "network"
-        return said  # type: ignore[return-value]
+        return said
 
     for program in (raises, jumps, assigned):
         assert discover(program).predictors == (team,)
