@@ -57,7 +57,8 @@ class Case:
     def fingerprint(self, version: str) -> str:
         """Return a hash of the world and of the optimizer's version."""
         made = world(self.kind, self.seed)
-        facts = json.dumps([VERSION, repr(made), version, self.to_json()])
+        # Sets are sorted: their order differs from process to process.
+        facts = json.dumps([VERSION, asdict(made), version, self.to_json()], default=sorted)
         return hashlib.blake2b(facts.encode(), digest_size=8).hexdigest()
 
     def result(self, version: str) -> dict[str, Any] | None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from math import sqrt
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -13,6 +17,7 @@ from benchmarks.worlds.kinds import KINDS
 from benchmarks.worlds.server import Session
 from benchmarks.worlds.world import TEACHER_KNOWS, World, code_word, right_answer, world
 
+ROOT = Path(__file__).parents[2]
 ROWS = range(20_000, 20_400)
 Prompt = tuple[str, list[tuple[str, str]]]
 """An instruction and demonstrations."""
@@ -185,7 +190,13 @@ def test_free_text_is_graded_and_must_have_its_form() -> None:
     assert made.score(1, {**right, labels.name: formless}).value == pytest.approx(2 / 3)
 
 
-def test_results_are_kept_by_world_and_version() -> None:
+def test_results_are_kept_by_world_and_version_whatever_process_asks() -> None:
     case = Case("mipro", "reasons", 10, 300)
+    code = "from benchmarks.worlds.case import Case; print(Case('mipro', 'reasons', 10, 300).fingerprint('1'))"
+    for seed in "12":
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        asked = [sys.executable, "-c", code]
+        told = subprocess.run(asked, capture_output=True, encoding="utf-8", check=True, env=environment, cwd=ROOT)
+        assert told.stdout.strip() == case.fingerprint("1")
     assert case.fingerprint("1") != case.fingerprint("2")
     assert case.fingerprint("1") != Case("mipro", "reasons", 11, 300).fingerprint("1")
