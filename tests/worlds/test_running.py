@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import luthier as lt
+from benchmarks.worlds import __main__ as command
 from benchmarks.worlds import case as cases
 from benchmarks.worlds import page, runner
 from benchmarks.worlds.case import Case
@@ -110,6 +111,54 @@ def test_two_runs_may_save_the_same_case_at_once(results: Path) -> None:
         list(pool.map(lambda turn: case.save("1", {"accuracy": turn / 100}), range(100)))
     assert case.result("1") is not None
     assert [path.name for path in case.path.parent.iterdir()] == [case.path.name]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--optimizers mirpo",
+        "--optimizers dspy-gepaa",
+        "--kinds nowhere",
+        "--jobs 0",
+        "--budgets 5",
+        "--ability 2",
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_runs(
+    results: Path, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["worlds", "run", *words.split()])
+    monkeypatch.setattr(command, "run", lambda *_, **__: pytest.fail("it ran"))
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2
+    assert words.split()[1] in capsys.readouterr().err
+
+
+def asked_for(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[Case]:
+    """Return the cases that the command would run."""
+    found: list[Case] = []
+    monkeypatch.setattr(sys, "argv", ["worlds", "run", *words])
+    monkeypatch.setattr(command, "run", lambda cases, **_: found.extend(cases))
+    command.main()
+    return found
+
+
+def test_quick_is_a_smaller_default_and_overrides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = asked_for(monkeypatch, "--quick", "--kinds", "long", "--optimizers", "mipro")
+    assert [(case.kind, case.seed, case.budget) for case in quick] == [("long", 10, 300), ("long", 11, 300)]
+    assert len(asked_for(monkeypatch, "--quick")) < len(asked_for(monkeypatch)) / 20
+
+
+def test_results_of_another_version_of_the_world_are_in_no_table(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = (Case("mipro", "reasons", seed, 300) for seed in (10, 11))
+    with monkeypatch.context() as earlier:
+        earlier.setattr(cases, "VERSION", 0)
+        old.save("1", {"accuracy": 0.5})
+    new.save("1", {"accuracy": 0.6})
+    assert [found["seed"] for found in page.load(results)] == [11]
 
 
 def test_the_server_ends_with_the_process_that_started_it() -> None:
