@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from benchmarks.worlds.world import VERSION, world
 
@@ -74,6 +75,6 @@ class Case:
         facts = {"original": made.original(), "possible": made.possible(), "version": version}
         whole = {**self.to_json(), **facts, **found, "fingerprint": self.fingerprint(version)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(".draft")
+        draft = self.path.with_suffix(f".{uuid4().hex}.draft")  # two runs at once may save the same case
         draft.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
         draft.replace(self.path)

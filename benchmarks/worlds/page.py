@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
@@ -12,7 +13,7 @@ from typing import Any
 
 from scipy.stats import beta, t
 
-from benchmarks.worlds.case import RESULTS
+from benchmarks.worlds.case import RESULTS, Case
 from benchmarks.worlds.kinds import KINDS, TUNING_KINDS
 from benchmarks.worlds.runner import PEERS, is_peer
 from benchmarks.worlds.world import VERSION
@@ -35,9 +36,17 @@ Constants of optimizers may be chosen on seeds 0 to 9 of {tuning}; what is told 
 
 
 def load(folder: Path = RESULTS) -> list[dict[str, Any]]:
-    """Return every result on disk, in a fixed order."""
+    """Return every result on disk of the worlds as they are now, in a fixed order."""
     found = [json.loads(path.read_text()) for path in sorted(folder.glob("*/*.json"))]
-    return [result for result in found if result["seed"] in REPORTED_SEEDS]
+    return [result for result in found if result["seed"] in REPORTED_SEEDS and is_current(result)]
+
+
+def is_current(result: Result) -> bool:
+    """Return whether the world of a result is still the same."""
+    if result["kind"] not in KINDS:
+        return False
+    case = Case(**{field.name: result[field.name] for field in fields(Case)})
+    return bool(result["fingerprint"] == case.fingerprint(result["version"]))
 
 
 def write_table(folder: Path = RESULTS, path: Path = TABLE) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,12 +12,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock, Timer
+from threading import Event, Lock, Timer
 from typing import Any
 
 import luthier
 from benchmarks.worlds.case import Case
 from benchmarks.worlds.server import serving
+from benchmarks.worlds.world import world
 
 ROOT = Path(__file__).parents[2]
 PEERS = ("dspy-miprov2", "dspy-miprov2-16", "dspy-gepa", "dspy-simba", "dspy-random-search", "gepa")
@@ -28,6 +30,9 @@ Report = Callable[[Case, dict[str, Any]], None]
 def run(cases: Sequence[Case], *, jobs: int, peer_python: str, report: Report) -> None:
     """Run those cases that have no result yet, ``jobs`` at a time, and report each as it ends.
 
+    A case whose process died is reported, but not kept: it is run again next time. An interruption ends the cases
+    that are running.
+
     Raises:
         SystemExit: a peer is asked for, and no Python that has it.
     """
@@ -37,71 +42,100 @@ def run(cases: Sequence[Case], *, jobs: int, peer_python: str, report: Report) -
 
     def save(case: Case, found: dict[str, Any]) -> None:
         with saving:
-            case.save(versions[case.optimizer], found)
+            if "accuracy" in found:
+                case.save(versions[case.optimizer], found)
             report(case, found)
 
+    crews = [Crew(peer_python) for _ in range(jobs)]
     with serving() as server, ThreadPoolExecutor(jobs) as pool:
-        for job in [pool.submit(drain, todo, server, peer_python, save) for _ in range(jobs)]:
-            job.result()
+        running = [pool.submit(drain, todo, server, crew, save) for crew in crews]
+        try:
+            for job in running:
+                job.result()
+        except BaseException:  # an interruption, too: the pool would wait until no case is left
+            todo.clear()
+            for crew in crews:
+                crew.stop()
+            raise
 
 
-def drain(todo: deque[Case], server: str, peer_python: str, save: Report) -> None:
-    """Run cases until none is left, in at most one process a tool: importing one takes longer than many a case."""
-    workers: dict[bool, Worker] = {}
+def drain(todo: deque[Case], server: str, crew: Crew, save: Report) -> None:
+    """Run cases until none is left, or the crew is stopped."""
     try:
         while todo:
-            try:
-                case = todo.popleft()
-            except IndexError:  # another thread was faster
-                return
-            peer = is_peer(case.optimizer)
-            if peer not in workers:
-                module = "benchmarks.worlds.peers" if peer else "benchmarks.worlds.ours"
-                workers[peer] = Worker([peer_python if peer else sys.executable, "-m", module])
-            save(case, workers[peer].run(case, server))
+            case = todo.popleft()
+            found = crew.run(case, server)
+            if found is not None:
+                save(case, found)
+    except IndexError:  # another thread was faster
+        return
     finally:
-        for worker in workers.values():
-            worker.close()
+        crew.close()
 
 
-class Worker:
-    """A process that runs one case after another; started again where one ended it."""
+class Crew:
+    """At most one process a tool, that runs one case after another: importing a tool takes longer than many a case."""
 
-    def __init__(self, command: Sequence[str]) -> None:
-        self._command = command
-        self._process = self._start()
+    def __init__(self, peer_python: str) -> None:
+        self._peer_python = peer_python
+        self._workers: dict[bool, subprocess.Popen[str]] = {}
+        self._stopped = False
 
-    def run(self, case: Case, server: str) -> dict[str, Any]:
-        """Return what came of a case; an error where the process died or took too long."""
-        if self._process.poll() is not None:
-            self.close()
-            self._process = self._start()
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"case": case.to_json(), "server": server}) + "\n")
-        self._process.stdin.flush()
-        late = Timer(CASE_SECONDS, self._process.kill)
-        late.start()
-        line = self._process.stdout.readline()
-        late.cancel()
-        return dict(json.loads(line)) if line else {"error": f"the worker died, or took {CASE_SECONDS:.0f} seconds"}
+    def run(self, case: Case, server: str) -> dict[str, Any] | None:
+        """Return what came of a case: an error where its process died or took too long, None after ``stop``."""
+        worker = self._worker(peer=is_peer(case.optimizer))
+        if self._stopped:  # asked once ``stop`` would find the process
+            return None
+        assert worker.stdin is not None and worker.stdout is not None
+        line, late = "", Event()
+
+        def give_up() -> None:
+            late.set()
+            worker.kill()
+
+        timer = Timer(CASE_SECONDS, give_up)
+        timer.start()
+        with contextlib.suppress(BrokenPipeError):  # it died before it could read
+            worker.stdin.write(json.dumps({"case": case.to_json(), "server": server}) + "\n")
+            worker.stdin.flush()
+            line = worker.stdout.readline()
+        timer.cancel()
+        if line:
+            return dict(json.loads(line))
+        if self._stopped:
+            return None
+        if late.is_set():
+            original = world(case.kind, case.seed).original()
+            return {"error": f"it took more than {CASE_SECONDS:.0f} seconds", "accuracy": original}
+        return {"error": f"its process ended with code {worker.wait()}; it will be run again"}
+
+    def stop(self) -> None:
+        """End the processes, whatever they are doing; to be called from any thread."""
+        self._stopped = True
+        for worker in list(self._workers.values()):
+            worker.kill()
 
     def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        with self._process:  # closes its pipes, and waits for it
-            pass
+        """End the processes, and close their pipes."""
+        for worker in self._workers.values():
+            worker.kill()
+            with contextlib.suppress(BrokenPipeError), worker:
+                pass
 
-    def _start(self) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))}
-        return subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=ROOT,
-            env=environment,
-        )
+    def _worker(self, *, peer: bool) -> subprocess.Popen[str]:
+        known = self._workers.get(peer)
+        if known is None or known.poll() is not None:
+            module = "benchmarks.worlds.peers" if peer else "benchmarks.worlds.ours"
+            self._workers[peer] = subprocess.Popen(
+                [self._peer_python if peer else sys.executable, "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))},
+            )
+        return self._workers[peer]
 
 
 def is_peer(optimizer: str) -> bool:
@@ -124,9 +158,17 @@ def version_of(optimizer: str, peer_python: str) -> str:
     Raises:
         SystemExit: a peer is asked for, and no Python that has it.
     """
+    needed = "--peer-python must be the path of a Python that has dspy, gepa, optuna, and numpy"
     if not is_peer(optimizer):
         return f"luthier {luthier.__version__}, source {source_hash()}"
     if not peer_python:
-        raise SystemExit("peers need --peer-python PATH, of a Python with dspy, gepa, optuna, and numpy")
-    code = "from importlib.metadata import version as v; print(f\"dspy {v('dspy')}, gepa {v('gepa')}\")"
-    return subprocess.run([peer_python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        raise SystemExit(needed)
+    code = "from importlib.metadata import version as v; v('optuna'), v('numpy')"
+    code += "; print(f\"dspy {v('dspy')}, gepa {v('gepa')}\")"
+    try:
+        told = subprocess.run([peer_python, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    except OSError as error:
+        raise SystemExit(f"{needed}: {error}") from error
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"{needed}: {error.stderr.strip().splitlines()[-1]}") from error
+    return told.stdout.strip()

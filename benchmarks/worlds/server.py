@@ -11,12 +11,14 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from aiohttp import web
@@ -153,10 +155,11 @@ class WorldsServer:
 
 @contextlib.contextmanager
 def serving() -> Iterator[str]:
-    """Run the server in a process of its own; yields ``http://127.0.0.1:PORT``."""
+    """Run the server in a process of its own, which ends with this one; yields ``http://127.0.0.1:PORT``."""
     root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "benchmarks.worlds.server"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=root, start_new_session=True) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip()
@@ -175,5 +178,12 @@ async def serve() -> None:
     await asyncio.Event().wait()
 
 
+def end_with_parent() -> None:
+    """End this process when the one that started it closes its standard input, as it does however it ends."""
+    sys.stdin.read()
+    os._exit(0)
+
+
 if __name__ == "__main__":
+    Thread(target=end_with_parent, daemon=True).start()
     asyncio.run(serve())

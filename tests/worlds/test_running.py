@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import luthier as lt
+from benchmarks.worlds import __main__ as command
 from benchmarks.worlds import case as cases
-from benchmarks.worlds import page
+from benchmarks.worlds import page, runner
 from benchmarks.worlds.case import Case
 from benchmarks.worlds.runner import run
 from benchmarks.worlds.server import serving
@@ -51,6 +58,119 @@ def test_an_optimizer_that_ends_with_an_error_is_a_result_at_the_originals_worth
 def test_peers_need_a_python_of_their_own(results: Path) -> None:
     with pytest.raises(SystemExit, match="peer-python"):
         run([Case("gepa", "reasons", 10, 300)], jobs=1, peer_python="", report=lambda case, found: None)
+
+
+@pytest.mark.parametrize("python", ["no/such/python", sys.executable], ids=["no file", "a Python without peers"])
+def test_a_python_without_the_peers_is_named_before_anything_runs(results: Path, python: str) -> None:
+    with pytest.raises(SystemExit, match="peer-python"):
+        run([Case("gepa", "reasons", 10, 300)], jobs=1, peer_python=python, report=lambda case, found: None)
+    assert not results.exists()
+
+
+def test_a_case_whose_process_died_is_told_and_run_again(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case("gepa", "reasons", 10, 300)
+    monkeypatch.setattr(runner, "version_of", lambda optimizer, python: "1")
+    told: list[dict[str, Any]] = []
+    for _ in range(2):  # this Python has no gepa, so the worker ends at once
+        run([case], jobs=1, peer_python=sys.executable, report=lambda case, found: told.append(found))
+    assert ["ended" in found["error"] for found in told] == [True, True]
+    assert not case.path.exists()
+
+
+def test_a_case_that_takes_too_long_is_a_result_at_the_originals_worth(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "CASE_SECONDS", 0.01)
+    case = Case("mipro", "reasons", 10, 300)
+    run([case], jobs=1, peer_python="", report=lambda case, found: None)
+    found = json.loads(case.path.read_text(encoding="utf-8"))
+    assert "more than" in found["error"] and found["accuracy"] == found["original"]
+    assert "mipro" in page.tables(page.load(results))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal for one thread")
+def test_an_interruption_ends_the_run_and_keeps_no_half_case(results: Path) -> None:
+    done: list[Case] = []
+
+    def interrupt(case: Case, found: dict[str, Any]) -> None:
+        done.append(case)
+        if len(done) == 1:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    asked = [Case("labeled-few-shot", "reasons", seed, 75) for seed in range(10, 16)]
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, jobs=2, peer_python="", report=interrupt)
+    assert 1 <= len(done) <= 3
+    kept = page.load(results)
+    assert len(kept) == len(done) and not any("error" in found for found in kept)
+
+
+def test_two_runs_may_save_the_same_case_at_once(results: Path) -> None:
+    case = Case("gepa", "reasons", 10, 300)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda turn: case.save("1", {"accuracy": turn / 100}), range(100)))
+    assert case.result("1") is not None
+    assert [path.name for path in case.path.parent.iterdir()] == [case.path.name]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--optimizers mirpo",
+        "--optimizers dspy-gepaa",
+        "--kinds nowhere",
+        "--jobs 0",
+        "--budgets 5",
+        "--ability 2",
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_runs(
+    results: Path, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["worlds", "run", *words.split()])
+    monkeypatch.setattr(command, "run", lambda *_, **__: pytest.fail("it ran"))
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2
+    assert words.split()[1] in capsys.readouterr().err
+
+
+def asked_for(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[Case]:
+    """Return the cases that the command would run."""
+    found: list[Case] = []
+    monkeypatch.setattr(sys, "argv", ["worlds", "run", *words])
+    monkeypatch.setattr(command, "run", lambda cases, **_: found.extend(cases))
+    command.main()
+    return found
+
+
+def test_quick_is_a_smaller_default_and_overrides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = asked_for(monkeypatch, "--quick", "--kinds", "long", "--optimizers", "mipro")
+    assert [(case.kind, case.seed, case.budget) for case in quick] == [("long", 10, 300), ("long", 11, 300)]
+    assert len(asked_for(monkeypatch, "--quick")) < len(asked_for(monkeypatch)) / 20
+
+
+def test_results_of_another_version_of_the_world_are_in_no_table(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = (Case("mipro", "reasons", seed, 300) for seed in (10, 11))
+    with monkeypatch.context() as earlier:
+        earlier.setattr(cases, "VERSION", 0)
+        old.save("1", {"accuracy": 0.5})
+    new.save("1", {"accuracy": 0.6})
+    assert [found["seed"] for found in page.load(results)] == [11]
+
+
+def test_the_server_ends_with_the_process_that_started_it() -> None:
+    code = "from benchmarks.worlds.server import serving; import os\nwith serving() as url: print(url); os._exit(1)"
+    url = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=runner.ROOT).stdout.strip()
+    for _ in range(100):
+        try:
+            call(f"{url}/reasons/0/1/here/v1/spent")
+        except OSError:
+            return
+        time.sleep(0.1)
+    raise AssertionError("it still answers")
 
 
 def test_the_server_is_an_openai_compatible_one_that_counts_and_probes() -> None:
