@@ -128,7 +128,7 @@ def test_what_is_refused_is_journaled_before_the_call_is_made_again(
         return family.answer(body, said(body))
 
     with serving(family, monkeypatch, answer):
-        tune(tmp_path / "study", lt.LM(family.model), auto=40, optimizer="labeled-few-shot")
+        tune(tmp_path / "study", lt.LM(family.model), auto=60, optimizer="labeled-few-shot")
     assert not wrong
 
 
@@ -155,6 +155,28 @@ def test_a_study_interrupted_around_what_it_learned_ends_as_one_that_was_not(
     assert cut == whole
     known = {event["parameter"] for event in whole[:events] if event["event"] == "refused"}
     assert not [body for body in again if known & body.keys()]  # what was learned is not tried again
+
+
+def test_what_was_answered_while_refusals_were_learned_is_not_asked_again(tmp_path: Path) -> None:
+    accepted: list[Body] = []
+
+    def answer(body: Body) -> Any:
+        if (fault := openai(body) or deepseek(body)) is not None:
+            return fault
+        accepted.extend([body] if "ticket" in str(body["messages"]) else [])  # the probe is always sent
+        return said(body)
+
+    journal = tmp_path / "study" / "journal.jsonl"
+    with OpenAIServer(answer) as server:
+        lm = lt.LM("behind-a-proxy", base_url=server.url)
+        tune(tmp_path / "study", lm, optimizer="labeled-few-shot")
+        before = len(accepted)
+        whole = journal.read_text(encoding="utf-8").splitlines(keepends=True)
+        learned = [place for place, line in enumerate(whole) if '"event":"refused"' in line]
+        journal.write_text("".join(whole[: learned[-1] + 1]), encoding="utf-8")  # killed in the midst of the baseline
+        tune(tmp_path / "study", lm, optimizer="labeled-few-shot")
+    assert len(learned) == 3
+    assert len(accepted) == before
 
 
 def test_what_each_role_is_refused_is_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,6 +235,9 @@ def test_a_probe_finds_a_good_server_and_is_not_stored() -> None:
         (Fault(404, {"error": {"message": "model m does not exist"}}), "model m does not exist"),
         (Fault(401, {"error": {"message": "bad key"}}), "denies access"),
         (Fault(drop=True), "cannot be reached"),
+        # vLLM, where the longest answer alone does not fit the model: not every prompt to come is to be found too long
+        (Fault(400, {"error": {"message": "This model's maximum context length is 8192 tokens."}}), "max_tokens"),
+        (Fault(400, {"error": {"message": "Blocked.", "code": "content_filter"}}), "Blocked"),
     ],
 )
 def test_a_probe_says_what_is_wrong_and_where(fault: Fault, says: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,26 @@ def test_other_models_are_asked_at_temperature_0(name: str) -> None:
     assert lt.LM(name, base_url="http://localhost:1/v1").temperature == 0.0
 
 
+@pytest.mark.parametrize(
+    ("extra", "thinks"),
+    [
+        ({"reasoning_effort": "low"}, True),
+        ({"reasoning_effort": "none"}, False),
+        ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, True),
+        ({"thinking": {"type": "disabled"}}, False),
+        ({"reasoning": {"effort": "high", "exclude": False}}, True),
+        ({"reasoning": {"enabled": False}}, False),
+        ({"reasoning": {"max_tokens": 2000}}, True),
+        ({"reasoning": None}, False),
+    ],
+)
+def test_a_model_has_room_to_think_where_it_is_told_to_and_not_where_it_is_told_not_to(
+    extra: dict[str, Any], thinks: bool
+) -> None:
+    lm = lt.LM("own", base_url="http://localhost:1/v1", extra=extra)
+    assert (lm.max_tokens or 0) > 10_000 if thinks else lm.max_tokens == 1_024
+
+
 def test_the_longest_answer_is_known_by_name_where_it_is_not_given() -> None:
     assert known_model("gpt-5-mini").most_tokens == lt.LM("openai/gpt-5-mini", api_key="k", max_tokens=None).most_tokens
     open_ended = lt.LM("openai/gpt-5-mini", api_key="k", max_tokens=None)
@@ -214,7 +234,8 @@ def test_the_command_line_says_the_same() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"temperature": "warm"}, {"max_tokens": "0"}, {"extra": ("top_k",)}, {"extra": ("x_api_key=sk-1234567",)}],
+    [{"temperature": "warm"}, {"max_tokens": "0"}, {"extra": ("top_k",)}, {"extra": ("x_api_key=sk-1234567",)}]
+    + [{"extra": (broken,)} for broken in ("thinking={type: disabled}", "stop=['a']", 'mode="fast')],
 )
 def test_a_wrong_option_is_named(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):

@@ -60,6 +60,15 @@ def error(message: Any, **more: Any) -> str:
         ),
         # https://github.com/expectedparrot/edsl/issues/2458, worded as the API reference does
         (error("`temperature` is deprecated for this model."), "temperature"),
+        # https://github.com/danny-avila/LibreChat/issues/9878
+        (error("`temperature` may only be set to 1 when thinking is enabled. Please consult our docs."), "temperature"),
+        # https://github.com/dotCipher/opencode-claude-bridge/pull/1
+        (error("temperature may only be set to 1 when thinking is enabled or in adaptive mode"), "temperature"),
+        # https://github.com/danny-avila/LibreChat/issues/6116
+        (error("temperature is not supported when thinking is enabled"), "temperature"),
+        # https://github.com/Warma10032/VideoAdGuard/issues/34, https://github.com/arcsin1/oh-my-ppt/issues/45
+        (error("invalid temperature: only 1 is allowed for this model"), "temperature"),
+        (error("invalid temperature: only 0.6 is allowed for this model"), "temperature"),
         (error("Unsupported parameter: 'top_p' is not supported with this model.", param="top_p"), "top_p"),
     ],
 )

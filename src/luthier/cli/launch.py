@@ -192,7 +192,7 @@ def _number_or_none(option: str, given: Any, kind: Callable[[Any], Any]) -> Any:
 
 
 def _field(pair: str) -> tuple[str, Any]:
-    """Return a further field of requests; what is no JSON is a text.
+    """Return a further field of requests; a plain word is a text.
 
     Raises:
         ConfigError: it is not of the form ``NAME=JSON``, or holds a key, which would be written to disk.
@@ -206,7 +206,9 @@ def _field(pair: str) -> tuple[str, Any]:
         raise ConfigError(f"--extra {name}=… must hold no key: put it in a variable and name it with --api-key-env")
     try:
         return name, json.loads(value)
-    except ValueError:
+    except ValueError as error:
+        if value.lstrip().startswith(("{", "[", '"')):
+            raise ConfigError(f"--extra {pair}: not the JSON that it begins as ({error})") from error
         return name, value
 
 

@@ -274,7 +274,7 @@ class Gateway:
         request = with_defaults(lm, _probe_request(lm))
         where = f"{lm.name} at {redact(lm.address.base_url)}"
         try:
-            await self._taken(lm, request, _PROBE, retry)
+            completion = await self._taken(lm, request, _PROBE, retry)
         except RateLimited:
             return  # the server is there and knows the key
         except AccessDenied as error:
@@ -290,6 +290,9 @@ class Gateway:
             raise ConfigError(f"{error}. Is a server for {lm.name} running there?") from error
         except Unavailable as error:
             raise ConfigError(f"{where} cannot be reached: {error}") from error
+        if completion.refusal is not None:
+            room = " (Is max_tokens too large for this model?)" if completion.finish_reason == "length" else ""
+            raise ConfigError(f"{where} refuses even a tiny prompt: {completion.refusal}{room}")
 
     def _stack(self, lm: LM) -> _Stack:
         stack = self._stacks.get(id(lm))

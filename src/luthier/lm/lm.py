@@ -172,7 +172,7 @@ class LM:
     @property
     def thinks(self) -> bool:
         """Whether hidden reasoning takes a part of the answer's room: by the model's name, or as it was told to."""
-        return self._known.thinks or any(self._extra.get(name) for name in _THINKING)
+        return self._known.thinks or any(_asks_to_think(self._extra.get(name)) for name in _THINKING)
 
     def room_for(self, answer: int) -> int | None:
         """Return the ``max_tokens`` of a request whose answer itself may have so many tokens."""
@@ -432,6 +432,13 @@ def _endpoint(value: str) -> Endpoint:
         return Endpoint(value)
     except ValueError as error:
         raise ConfigError(f"LM(endpoint={value!r}) must be 'chat' or 'completions'.") from error
+
+
+def _asks_to_think(setting: Any) -> bool:
+    """Say whether a field of a request turns thoughts on: "low", {"type": "enabled"}, …; not "none", nor False."""
+    if isinstance(setting, Mapping):
+        setting = next((setting[name] for name in ("type", "effort", "enabled") if name in setting), bool(setting))
+    return setting not in (None, False, "none", "disabled")
 
 
 def _profile(value: str) -> Profile:

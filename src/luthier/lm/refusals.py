@@ -32,7 +32,8 @@ _REFUSING = re.compile(
     r"unsupported|(?:not|n't|cannot|no longer) (?:\w+ ){0,2}(?:support|permit|allow|accept|enabled|available|recogni)|"
     r"does(?: not|n't) support|unavailable|deprecated|unknown (?:name|parameter|field|argument)|unrecogni[sz]ed|"
     r"extra_forbidden|extra inputs|extraneous|unexpected keyword|cannot both be specified|is enabled only for|"
-    r"only the default|please remove|invalid parameter|only supports? \w+ ?= ?1\b|only 1(?:\.0)? is allowed",
+    r"only the default|please remove|invalid parameter|only supports? \w+ ?= ?\d|"
+    r"only \d[\d.]* is allowed|may only be set to \d",
     re.IGNORECASE,
 )
 _RANGE = re.compile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -305,6 +306,7 @@ def _request(call: PendingCall) -> Request:
     if tools := offers(call.tools or predictor.tools):
         request = replace(request, tools=tools)
 
+    @functools.cache  # whoever learns that a server refuses several settings draws again for each, the same
     def number() -> int:
         return run.sample(predictor.name, lambda: request.key(call.lm.identity))
 
