@@ -299,7 +299,7 @@ async def _run(
             setup, study, gateway, ledger, session.clock, store, confirm, executor, listening=on_event is not None
         )
         tuned = await line.tuned_program() if study.finished else await line.run()
-        return _result(setup, study, tuned, program)
+        return _result(setup, study, tuned, program, line.shown)
 
 
 def _refusals(study: Study) -> Refusals:
@@ -334,11 +334,11 @@ def _met_at_run_time(study: Study) -> bool:
     return any(event["event"] == "baseline" and event["predictors"]["met"] for event in study.events)
 
 
-def _result(setup: Setup, study: Study, tuned: Program, program: ProgramT) -> Result[ProgramT]:
+def _result(setup: Setup, study: Study, tuned: Program, program: ProgramT, shown: str = "") -> Result[ProgramT]:
     whole = setup.program.with_components(tuned.components)
     events = tuple(study.events)
     by_name = {event["event"]: event for event in events}
-    verdict = Verdict.from_json(by_name["verdict"] if "verdict" in by_name else stopped_event(by_name["check"]))
+    verdict = Verdict.from_json(by_name["verdict"] if "verdict" in by_name else stopped_event(by_name["check"], shown))
     best = Candidate.from_json(by_name["choice"]["candidate"]) if "choice" in by_name else whole.original
     recommended = best if verdict.decision == "adopt" else whole.original
     recommended.save(study.directory / "prompts")

@@ -52,12 +52,16 @@ def in_words(text: str) -> str:
     return [words(text=text)][0]
 
 
-def forgetful(text: str) -> str:  # type: ignore[return]
+def forgetful(text):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - as many write them
     sentiment(text=text)
 
 
 def forgets(text: str) -> None:
     sentiment(text=text)
+
+
+def loses(text: str) -> str:
+    return {}.get(sentiment(text=text))  # type: ignore[return-value]
 
 
 def counted(text: str) -> int:
@@ -78,6 +82,10 @@ def no_credit(example: Mapping[str, Any], prediction: Any) -> float:
     return 0.0
 
 
+def some_credit(example: Mapping[str, Any], prediction: Any) -> float:
+    return 0.5
+
+
 CASES: list[tuple[str, Any, list[Any], Any, str, str]] = [
     (
         "labels",
@@ -93,6 +101,7 @@ CASES: list[tuple[str, Any, list[Any], Any, str, str]] = [
     ("labels", counted, ["few", "many"], None, "one", "predicted 3 where the label is 'few'"),
     ("none", forgets, ["neg", "pos"], None, "neg", "predicted null where the label is 'neg'"),
     ("none", forgetful, ["neg", "pos"], no_credit, "neg", "predicted null where the label is 'neg'"),
+    ("none", loses, ["neg", "pos"], some_credit, "neg", "predicted null where the label is 'neg'"),
     ("unparseable", hidden_from_readers, ["neg", "pos"], None, "I am a parrot", "answered 'I am a parrot' where the"),
 ]
 
@@ -117,6 +126,41 @@ def test_it_stops_after_the_baseline_says_why_and_shows_three(
     assert summary(read_journal(tmp_path / "s" / "journal.jsonl")).decision == "unmeetable"
     assert "Cannot be met" in result.report.read_text(encoding="utf-8")
     assert result.candidate == result.best
+
+
+@pytest.mark.filterwarnings("ignore::luthier.errors.LabelWarning")
+@pytest.mark.parametrize(
+    ("program", "labels", "answer"),
+    [
+        (hidden_from_readers, ["zebra-negative", "zebra-positive"], "neg"),
+        (hidden_from_readers, ["neg", "pos"], "zebra, zebra"),
+        (in_words, ["zebra"], "quagga"),
+        (forgets, ["zebra"], "neg"),
+    ],
+)
+def test_the_journal_holds_ids_of_the_examples_that_are_shown_and_no_words_of_theirs(
+    tmp_path: Path, program: Any, labels: list[Any], answer: str
+) -> None:
+    heard: list[Any] = []
+    result = run(tmp_path / "s", program, rows(*labels), answer=answer, on_event=heard.append, optimizer="opro")
+    recorded = [found for found in journal(tmp_path / "s") if found["event"] in ("baseline", "check", "anyway")]
+    recorded[0].pop("warnings")  # what the check of the labels names: values of the column, whatever the example
+    assert "zebra" not in json.dumps(recorded) and "quagga" not in json.dumps(recorded)
+    known = {outcome["example"] for outcome in recorded[0]["outcomes"]}
+    assert len(recorded[0]["zero"]["examples"]) == 3 and set(recorded[0]["zero"]["examples"]) <= known
+    told = result.verdict.sentence + "".join(event.get("message", "") for event in heard if event.get("transient"))
+    assert "zebra" in told and "where the label is" in told
+
+
+@pytest.mark.filterwarnings("ignore::luthier.errors.LabelWarning")
+def test_a_study_whose_answers_are_gone_ends_as_it_did_and_asks_for_none_again(tmp_path: Path) -> None:
+    first = run(tmp_path / "s", hidden_from_readers, rows(0, 1))
+    for file in (tmp_path / "s").glob("store.sqlite*"):
+        file.unlink()
+    double = ScriptedLM(lambda request: "neg")
+    again = run(tmp_path / "s", hidden_from_readers, rows(0, 1), lm=lt.LM(double))
+    assert (again.decision, double.calls) == (first.decision, 0)
+    assert again.verdict.sentence and first.verdict.sentence.startswith(again.verdict.sentence)
 
 
 @pytest.mark.filterwarnings("ignore::luthier.errors.LabelWarning")
@@ -199,6 +243,8 @@ def test_private_values_are_not_shown(tmp_path: Path) -> None:
     assert result.decision == "unmeetable"
     assert "predicted (private) where the label is (private)" in result.verdict.sentence
     assert "negative" not in result.verdict.sentence
+    assert "negative" not in (tmp_path / "s" / "journal.jsonl").read_text(encoding="utf-8")
+    assert "negative" not in result.report.read_text(encoding="utf-8")
 
 
 @pytest.mark.filterwarnings("ignore::luthier.errors.LabelWarning")

@@ -253,8 +253,19 @@ class TestReporting:
         pool = quoting(message, label, GroundingSettings(tries=1, refuse_quotes=True))
         assert pool.rejected == {"quotes training data": 1}
 
-    def test_a_private_value_is_rejected_and_not_shown(self) -> None:
-        asked, _ = proposer(lambda request: "Mind the petals of Secret Owner Number 7, and name the species.")
+    @pytest.mark.parametrize(
+        ("answer", "reason"),
+        [
+            ("Mind the petals of Secret Owner Number 7, and name the species.", "holds a private value"),
+            (Completion("Mind the petals of Secret Owner Number 7, and", finish_reason="length"), "cut"),
+            ("Mind the petals of Secret Owner Number 7, and", "cut"),
+            ("I'm sorry, but I can't tell of Secret Owner Number 7.", "refusal"),
+            ("<think>Secret Owner Number 7 has petals</think>", "empty"),
+            ("Sure, here is the instruction for Secret Owner Number 7:", "empty"),
+        ],
+    )
+    def test_a_private_value_is_rejected_and_not_shown(self, answer: Completion | str, reason: str) -> None:
+        asked, _ = proposer(lambda request: answer)
         made = propose_instructions(
             asked,
             program(),
@@ -266,7 +277,7 @@ class TestReporting:
             seed=0,
         )
         pool = asyncio.run(made)
-        assert pool.rejected == {"holds a private value": 1}
+        assert pool.rejected == {reason: 1}
         assert "Secret" not in json.dumps(pool.to_json())
 
 

@@ -60,7 +60,7 @@ def check_labels(metric: Metric, program: Program, rows: Sequence[Row]) -> Label
         unmet = unmet_labels(compared, shape, labels)
     if not unmet:
         return LabelCheck()
-    told = _told(compared, column, [labels[index] for index in unmet], shape, by)
+    told = _told(compared, column, [labels[index] for index in unmet], shape, by, hidden=_is_private(program, column))
     if len(unmet) == len(rows):
         if certain:
             raise DataError(f"no label in the column {column!r} can match: {told}")
@@ -149,18 +149,26 @@ def _refuse_what_is_no_number(metric: FieldMetric, column: str, rows: Sequence[R
         raise MetricError(f"numeric_match needs a number in the label column {column!r}, but {wrong[0]}{more}")
 
 
-def _told(metric: FieldMetric, column: str, labels: Sequence[Any], shape: Shape, by: str) -> str:
-    """Say which labels cannot match, what can be answered, and what would help."""
+def _is_private(program: Program, column: str) -> bool:
+    fields = [field for one in program.predictors for field in (*one.signature.inputs, *one.signature.outputs)]
+    return any(field.private and field.name == column for field in fields)
+
+
+def _told(
+    metric: FieldMetric, column: str, labels: Sequence[Any], shape: Shape, by: str, *, hidden: bool
+) -> str:
+    """Say which labels cannot match, unless they are hidden; what can be answered; and what would help."""
     distinct = list({canonical_json(label): label for label in labels}.values())
     named = ", ".join(_short(label) for label in distinct[:_SHOWN]) + (", …" if len(distinct) > _SHOWN else "")
     is_known = shape.kind is not Kind.JSON
     answers = f", and {by} can only answer {_possible(shape)}" if is_known else ""
     kind = "the label is" if len(distinct) == 1 else "the labels are"
-    return f"{kind} {named}{answers}. {_remedy(metric, column, distinct, shape)}"
+    remedy = _remedy(metric, column, distinct, shape, hidden=hidden)
+    return f"{kind} {'private' if hidden else named}{answers}. {remedy}"
 
 
-def _remedy(metric: FieldMetric, column: str, labels: Sequence[Any], shape: Shape) -> str:
-    if any(isinstance(label, Mapping) for label in labels):
+def _remedy(metric: FieldMetric, column: str, labels: Sequence[Any], shape: Shape, *, hidden: bool) -> str:
+    if not hidden and any(isinstance(label, Mapping) for label in labels):
         fields = next(", ".join(map(str, label)) for label in labels if isinstance(label, Mapping))
         return f"A label that is a mapping (of {fields}) is compared whole: make a column of the field you mean"
     if all(label is None or label == "" for label in labels):
@@ -169,7 +177,7 @@ def _remedy(metric: FieldMetric, column: str, labels: Sequence[Any], shape: Shap
     for other in (fitting.get(shape.kind, normalized_match), normalized_match, set_match, numeric_match):
         if other.__name__ != metric.__name__ and all(can_match(other, shape, label) for label in labels):
             return f"Use lt.{other.__name__}({column!r}), which reads them as the same"
-    mapped = _mapping(labels, shape)
+    mapped = "" if hidden else _mapping(labels, shape)
     return f"Map the labels to what can be answered{mapped}, or change the type of the output"
 
 

@@ -106,6 +106,11 @@ class Gateway:
         return self._ledger
 
     @property
+    def refusals(self) -> Refusals:
+        """What servers are known to refuse."""
+        return self._refusals
+
+    @property
     def lms(self) -> tuple[LM, ...]:
         """The LMs that were asked."""
         return tuple(lm for stack in list(self._by_line.values()) for lm in stack.lms)

@@ -11,10 +11,9 @@ from typing import Any
 
 from luthier.budget import TOTAL, Ledger
 from luthier.canonical import content_hash
-from luthier.errors import BudgetExhausted, LabelWarning, ProgramFailed, UserError
+from luthier.errors import BudgetExhausted, LabelWarning, LuthierError, ProgramFailed, UserError
 from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.executor import Executor
-from luthier.evaluation.nothing import check_something_returned
 from luthier.evaluation.rollout import Evaluation, Job, Outcome, Rollout, by_outcome, outcome_json
 from luthier.evaluation.unmetered import UnmeteredWatch, unmetered_sentence
 from luthier.lm.gateway import Gateway
@@ -29,7 +28,7 @@ from luthier.optimizers.payloads import Choices
 from luthier.optimizers.plan import RolloutCost, refusal
 from luthier.optimizers.reserve import Clock, Reserve
 from luthier.optimizers.setup import Setup
-from luthier.optimizers.unmeetable import zero_baseline
+from luthier.optimizers.unmeetable import examples_text, zero_baseline
 from luthier.optimizers.verdict import no_verdict_event, verdict_event
 from luthier.optimizers.workbench import Workbench, scored_rollouts
 from luthier.optimizers.worth import check_event, has_gone_on, noise_key
@@ -62,6 +61,8 @@ class Line:
     executor: Executor
     listening: bool
     """Whether anybody wants to hear of every rollout."""
+    shown: str = ""
+    """A few predictions beside their labels, where the original scores 0 throughout; told, never recorded."""
 
     async def run(self) -> Program:
         """Run all steps, or those that are left; return the program with the predictors that were tuned.
@@ -86,6 +87,8 @@ class Line:
         baseline = await self.study.step("baseline", lambda: self._baseline(first))
         measured = noise_key(setup.program, setup.task, setup.metric)  # by ``lt.check``, which knows no more than this
         self.setup = setup = setup.with_program(await self.tuned_program(first), baseline.get("own_lms", {}))
+        if "zero" in baseline and not self.shown and not has_gone_on(self.study.events):
+            self.shown = await self._shown_again(baseline)
         if not await self._worth(baseline, self.store.value(measured)):
             return setup.program
         cost = setup.measured_cost(baseline)
@@ -123,7 +126,9 @@ class Line:
         )
         if not self.listening:
             for sentence in check.get("warnings", ()):
-                warnings.warn(sentence, LabelWarning, stacklevel=2)
+                warnings.warn(f"{sentence} {self.shown}".strip(), LabelWarning, stacklevel=2)
+        elif check.get("warnings") and self.shown:
+            self.study.notify("warning", {"message": self.shown})
         if not check["stop"]:
             return True
         if not (gone_on or self.setup.settings.anyway):
@@ -184,7 +189,6 @@ class Line:
     async def _baseline(self, evaluator: Evaluator) -> dict[str, Any]:
         program = self.setup.program
         rollouts = await scored_rollouts(evaluator, [Job(program.original, row.id) for row in self.setup.scoring])
-        check_something_returned(program, self.setup.metric, self.setup.split.rows, rollouts)
         errors = [rollout for rollout in rollouts if rollout.outcome is Outcome.ERROR]
         if len(errors) > MOST_ERRORS_OF_THE_ORIGINAL * len(rollouts):
             raise ProgramFailed(
@@ -200,7 +204,31 @@ class Line:
         if own := own_lms(rollouts, self.gateway.lms, self.setup.task, program):
             found["own_lms"] = own
         zero = zero_baseline(program, self.setup.metric, rollouts, self.setup.split.rows)
+        if zero:
+            self.shown = self._shown(rollouts, zero["zero"]["examples"])
         return {**_evaluation_event(rollouts), "judge": _usage_json(judge), **found, **zero}
+
+    def _shown(self, rollouts: Sequence[Rollout], examples: Sequence[str]) -> str:
+        setup = self.setup
+        return examples_text(setup.program, setup.metric, rollouts, setup.split.rows, examples)
+
+    async def _shown_again(self, baseline: Mapping[str, Any]) -> str:
+        """Return what an earlier run showed, from the answers in the store; nothing where a call would be needed."""
+        if baseline.get("unmetered"):
+            return ""
+        setup, examples = self.setup, baseline["zero"]["examples"]
+        gateway = Gateway(store=self.store, ledger=Ledger({"lm_calls": 0.0}), refusals=self.gateway.refusals)
+        evaluator = Evaluator(
+            setup.program, setup.metric, setup.split.rows, setup.task, gateway, concurrency=setup.concurrency
+        )
+        evaluator.proven = evaluator.closed = True
+        try:
+            rollouts = await scored_rollouts(evaluator, [Job(setup.program.original, id) for id in examples])
+        except LuthierError:
+            return ""
+        finally:
+            gateway.close()
+        return self._shown(rollouts, examples)
 
     def _predictors_met(self, rollouts: Sequence[Rollout]) -> dict[str, Any]:
         """Return which components are the program's: those known beforehand that ran, and those met in a run."""

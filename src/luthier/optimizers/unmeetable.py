@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from luthier.evaluation.compare import FieldMetric
 from luthier.evaluation.data import Row
 from luthier.evaluation.labels import unmet_labels
 from luthier.evaluation.metrics import Metric
+from luthier.evaluation.nothing import nothing_returned
 from luthier.evaluation.rollout import Outcome, Rollout
 from luthier.lm.redact import redact
 from luthier.program.program import Program
-from luthier.program.returned import returns_nothing
 from luthier.program.shape import Kind, Shape, shape_of
 from luthier.program.values import output_shapes, value_to_json
 from luthier.propose.fields import named_text, private_names, value_text
@@ -27,53 +27,65 @@ _PRIVATE = "(private)"
 def zero_baseline(
     program: Program, metric: Metric, rollouts: Sequence[Rollout], rows: Mapping[str, Row]
 ) -> dict[str, Any]:
-    """Return what is recorded of a baseline whose every score is 0; nothing of any other.
+    """Return what is recorded of a baseline whose every score is 0, or means nothing; nothing of any other.
 
     ``reason`` is why no prompt can change it, null where one may: ``unparseable``, every answer was; ``none``, every
-    run returned None; ``labels``, no label equals anything that the program answers. ``examples``: three predictions
-    beside their labels, private ones hidden.
+    run returned None (then ``program`` is its name, and ``last`` the predictor that it called last); ``labels``, no
+    label equals anything that the program answers. ``examples``: ids of three to look at (``examples_text``).
     """
+    examples = [rollout.job.example for rollout in _various(rollouts, rows)]
+    if nothing_returned(program, metric, rows, rollouts):
+        last = next((rollout.trace.calls[-1].predictor for rollout in rollouts if rollout.trace.calls), None)
+        return {"zero": {"reason": "none", "examples": examples, "program": program.name, "last": last}}
     if any(rollout.value > 0 for rollout in rollouts):
         return {}
-    examples = [_example(program, metric, rollout, rows[rollout.job.example]) for rollout in _various(rollouts, rows)]
     return {"zero": {"reason": _reason(program, metric, rollouts, rows), "examples": examples}}
 
 
 def reason_sentence(zero: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]) -> str | None:
     """Say why a baseline of zeros can never be met, and what to look at; None where prompts may change it."""
-    n, shown = len(outcomes), examples_text(zero["examples"])
+    n = len(outcomes)
     match zero["reason"]:
         case "none":
+            after = "" if zero["last"] is None else f" after its last call, of predictor {zero['last']!r}"
             return (
-                f"Every run returned None on {n} validation examples, so no prompt can score. Look at what the program "
-                f"returns: is a `return` missing, in it or in a predictor's body? {shown}"
+                f"The program {zero['program']} returned None in every run that ended, of {n}, so no prompt "
+                f"can score. Look at what it returns{after}: is a `return` missing, in it or in a function it calls?"
             )
         case "labels":
             return (
                 f"No label can match what the program answers, on any of {n} validation examples. Look at the label "
-                f"column and at the metric: are they spelled as the answers are? {shown}"
+                f"column and at the metric: are they spelled as the answers are?"
             )
         case "unparseable" if n >= LEAST:
             first = outcomes[0]
             return (
                 f"No answer could be read on any of {n} validation examples (predictor {first['blamed']!r}, the first: "
                 f"{first['error'] or 'no reason given'}). Look at the answers first: is it the right model and "
-                f"endpoint, and is max_tokens large enough? {shown}"
+                f"endpoint, and is max_tokens large enough?"
             )
     return None
 
 
-def zero_warning(zero: Mapping[str, Any], n: int) -> str:
+def zero_warning(n: int) -> str:
     """Say what to look at where every score is 0 and prompts may change it."""
-    return (
-        f"The original scores 0 on all {n} validation examples. Compare before a search is paid for: "
-        f"{examples_text(zero['examples'])}"
-    )
+    return f"The original scores 0 on all {n} validation examples: compare what it predicts with the labels."
 
 
-def examples_text(examples: Sequence[Mapping[str, Any]]) -> str:
-    """Return predictions beside their labels as one sentence."""
-    return "; ".join(f"{one['predicted']} where the label is {one['label']}" for one in examples) + "."
+def examples_text(
+    program: Program, metric: Metric, rollouts: Sequence[Rollout], rows: Mapping[str, Row], shown: Collection[str]
+) -> str:
+    """Return the predictions for the examples ``shown`` beside their labels, private ones hidden, as one sentence.
+
+    It is told and never recorded, for the journal holds ids alone.
+    """
+    hidden = private_names(program)
+    told = [
+        f"{_predicted(rollout, hidden)} where the label is {_label(metric, rows[rollout.job.example], hidden)}"
+        for rollout in rollouts
+        if rollout.job.example in shown
+    ]
+    return f"Such as: {'; '.join(told)}."
 
 
 def _reason(program: Program, metric: Metric, rollouts: Sequence[Rollout], rows: Mapping[str, Row]) -> str | None:
@@ -82,15 +94,7 @@ def _reason(program: Program, metric: Metric, rollouts: Sequence[Rollout], rows:
     scored = [rollout for rollout in rollouts if rollout.outcome is Outcome.SCORED]
     if len(scored) < len(rollouts):
         return None
-    if _all_none(program, metric, scored):
-        return "none"
     return "labels" if _no_label_can_match(program, metric, scored, rows) else None
-
-
-def _all_none(program: Program, metric: Metric, scored: Sequence[Rollout]) -> bool:
-    """Say whether every run returned None, where that is no program whose metric looks at the trace alone."""
-    meant = returns_nothing(program.function) and not isinstance(metric.function, FieldMetric)
-    return not meant and all(rollout.prediction is None for rollout in scored)
 
 
 def _no_label_can_match(program: Program, metric: Metric, scored: Sequence[Rollout], rows: Mapping[str, Row]) -> bool:
@@ -132,11 +136,6 @@ def _various(rollouts: Sequence[Rollout], rows: Mapping[str, Row]) -> list[Rollo
         first.setdefault(rows[rollout.job.example].stratum, rollout)
     rest = [rollout for rollout in rollouts if rollout not in first.values()]
     return [*first.values(), *rest][:_EXAMPLES]
-
-
-def _example(program: Program, metric: Metric, rollout: Rollout, row: Row) -> dict[str, str]:
-    hidden = private_names(program)
-    return {"example": row.id, "predicted": _predicted(rollout, hidden), "label": _label(metric, row, hidden)}
 
 
 def _predicted(rollout: Rollout, hidden: frozenset[str]) -> str:

@@ -141,13 +141,18 @@ def no_verdict_event() -> dict[str, Any]:
     }
 
 
-def stopped_event(check: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the verdict of a study that ended with its check, there being nothing to win, or no way to."""
+def stopped_event(check: Mapping[str, Any], shown: str = "") -> dict[str, Any]:
+    """Return the verdict of a study that ended with its check, there being nothing to win, or no way to.
+
+    Args:
+        check: the event.
+        shown: examples that show it, which the event does not hold.
+    """
     return {
         **no_verdict_event(),
         "decision": stopped_decision(check),
         "smallest_detectable": check["smallest_detectable"],
-        "sentence": check["sentence"],
+        "sentence": f"{check['sentence']} {shown}".strip(),
     }
 
 

@@ -62,7 +62,7 @@ def check_event(
         if (unmet := reason_sentence(zero, outcomes)) is not None:
             return {**event, "stop": True, "unmeetable": zero["reason"], "sentence": unmet}
         if len(values) >= LEAST:
-            event["warnings"] = [zero_warning(zero, len(values))]
+            event["warnings"] = [zero_warning(len(values))]
     reason = _reason(event, values, n_test, whole=whole, level=level)
     return {**event, "stop": reason is not None, "sentence": reason or _go_on(event, n_test, level)}
 

@@ -69,10 +69,14 @@ class Rejection:
     reason: str
 
     @staticmethod
-    def of(predictor: str, text: str, answer: str, fault: Fault) -> Rejection:
-        """Return a rejection that shows the instruction, or the whole answer where no instruction was in it."""
-        shown = _WITHHELD if fault is Fault.PRIVATE else text or answer.strip()
-        return Rejection(predictor, shown, fault.value)
+    def of(predictor: str, text: str, answer: str, fault: Fault, training: TrainingText) -> Rejection:
+        """Return a rejection that shows the instruction, or the whole answer where no instruction was in it.
+
+        Private values of training rows are not shown, whatever the proposal was rejected for.
+        """
+        shown = text or answer.strip()
+        withheld = fault is Fault.PRIVATE or training.holds_private(shown)
+        return Rejection(predictor, _WITHHELD if withheld else shown, fault.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +167,7 @@ async def propose_instructions(  # noqa: PLR0913 - one argument per ingredient
                 written[slot.name][slot.j] = Proposal(slot.name, text, slot.tip, slot.demo_set, quotes)
                 known[slot.name].add(_key(text, settings))
             else:
-                rejections.append(Rejection.of(slot.name, text, answer.text, fault))
+                rejections.append(Rejection.of(slot.name, text, answer.text, fault, training))
                 waiting.append(slot)
         slots = waiting
     numbers = {name: (len(own), 1 + len(wanted.get(name, ()))) for name, own in written.items()}

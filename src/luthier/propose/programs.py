@@ -173,7 +173,7 @@ def _sound(
 ) -> tuple[dict[str, str], list[Rejection]]:
     """Return the instructions of an answer that nothing is wrong with, and the others with what is wrong with them."""
     if answer.finish_reason == "length" or unfinished_thought(answer.text):
-        return {}, [Rejection.of(ALL, "", answer.text, Fault.CUT)]
+        return {}, [Rejection.of(ALL, "", answer.text, Fault.CUT, training)]
     texts = read_program(answer.text, [facts.subject.name for facts in parts])
     sound: dict[str, str] = {}
     faults: list[Rejection] = []
@@ -194,8 +194,8 @@ def _sound(
         if fault is None or fault is Fault.DUPLICATE:  # a module may keep its instruction while others change
             sound[name] = text
         else:
-            faults.append(Rejection.of(name, text, answer.text, fault))
+            faults.append(Rejection.of(name, text, answer.text, fault, training))
     earlier = [{name: normalized(known) for name, known in program.instructions.items()} for program in history]
     if {name: normalized(text) for name, text in sound.items()} in earlier:
-        return {}, [Rejection.of(ALL, "", answer.text, Fault.DUPLICATE)]
+        return {}, [Rejection.of(ALL, "", answer.text, Fault.DUPLICATE, training)]
     return sound, faults

@@ -23,7 +23,7 @@ from luthier.lm.request import Usage, total_usage
 from luthier.optimizers.line import Confirm
 from luthier.optimizers.setup import Setup
 from luthier.optimizers.starts import Start
-from luthier.optimizers.unmeetable import zero_baseline
+from luthier.optimizers.unmeetable import examples_text, zero_baseline
 from luthier.optimizers.worth import check_event, noise_key
 from luthier.program.lms import LMChoice, resolve
 from luthier.program.program import Tunable
@@ -268,7 +268,12 @@ class _Ready:
         level = look_level(setup.next_look().number)
         found = check_event(event, n_test=n_test, noise=json_of(noise), whole=whole, level=level)
         unmet = sum(rollout.job.example in setup.labels.unmet for rollout in baseline) / len(baseline)
-        return {**found, "unmet": unmet, "warnings": [*setup.labels.warnings, *found.get("warnings", ())]}
+        told = list(found.get("warnings", ()))
+        if zero := event.get("zero"):
+            shown = examples_text(setup.program, setup.metric, baseline, setup.split.rows, zero["examples"])
+            told = [f"{warning} {shown}" for warning in told]
+            found["sentence"] = f"{found['sentence']} {shown}"
+        return {**found, "unmet": unmet, "warnings": [*setup.labels.warnings, *told]}
 
     def _lms(self) -> list[LM]:
         judge = self.setup.metric.judge_lm

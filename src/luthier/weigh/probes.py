@@ -9,7 +9,6 @@ from typing import Any
 from luthier.errors import BudgetExhausted, StudyPaused
 from luthier.evaluation.compare import plain
 from luthier.evaluation.evaluator import Evaluator
-from luthier.evaluation.nothing import check_something_returned
 from luthier.evaluation.rollout import Job, Rollout
 from luthier.evaluation.splits import blocks
 from luthier.evaluation.stats import paired, wilson
@@ -80,7 +79,6 @@ class Probes:
             BudgetExhausted: the cap is too small even for this.
         """
         rollouts = await self._runs(self.setup.program.original, self.baseline_ids)
-        check_something_returned(self.setup.program, self.setup.metric, self.setup.split.rows, rollouts)
         if not rollouts:
             raise StudyPaused("none of the original's runs got an answer; check again when the LM answers")
         return rollouts
