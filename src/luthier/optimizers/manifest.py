@@ -14,6 +14,7 @@ from luthier.evaluation.data import Row
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.splits import Split
 from luthier.lm.lm import LM
+from luthier.lm.redact import redact
 from luthier.optimizers.optimizer import Optimizer
 from luthier.program.component import Component
 from luthier.program.lms import LMs
@@ -107,9 +108,18 @@ def _lm(lm: LM) -> dict[str, Any]:
         "endpoint": lm.endpoint.value,
         "price": price,
         **sampling,
-        "extra": _jsonable(lm.extra),
+        "extra": _without_keys(_jsonable(lm.extra)),
         **given,
     }
+
+
+def _without_keys(value: Any) -> Any:
+    """Return JSON without keys that a user passes among an LM's extra fields."""
+    if isinstance(value, dict):
+        return {name: _without_keys(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_keys(item) for item in value]
+    return redact(value) if isinstance(value, str) else value
 
 
 def _data(rows: Sequence[Row]) -> dict[str, Any]:
