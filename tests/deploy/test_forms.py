@@ -124,10 +124,10 @@ def test_dspys_state_has_instructions_fields_and_demos_by_the_names_dspy_gives()
 
 
 def test_private_fields_leave_in_no_form_that_shows_demonstrations() -> None:
-    demo = lt.Demo({"document": "d", "secret": "hidden"}, {"names": [], "year": 1, "mood": "CALM"})
+    demo = lt.Demo({"document": "d", "secret": "zq-private"}, {"names": [], "year": 1, "mood": "CALM"})
     source = Candidate({"facts": lt.Prompt("List.", (demo,))})
     for form in ("python", "openai", "langchain", "dspy", "promptfoo"):
-        assert "hidden" not in lt.export(source, form, program=program), form
+        assert "zq-private" not in lt.export(source, form, program=program), form
 
 
 def test_prompts_are_taken_from_a_study_and_from_a_directory_alike(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def tune(directory: Path, server: OpenAIServer) -> lt.Result[Any]:
         lm=lt.LM("openai/world", base_url=server.url, api_key="key", timeout=1.0),
         optimizer=lt.MIPRO(candidates=4, demo_sizes=(0, 3, 6), instructions=3, trials=6, minibatch=9, closing=2),
         study_dir=directory,
+        looks=directory.with_name(f"{directory.name}-looks.sqlite"),  # each is the first
     )
 
 

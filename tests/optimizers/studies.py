@@ -21,7 +21,6 @@ class Interrupted(Exception):
 def tune(directory: Path, optimizer: Any = "mipro", *, examples: int = 100, **given: Any) -> lt.Result[Any]:
     """Run a study of the world's program, on a scripted LM unless one is given."""
     settings = {"lm": lt.LM(ScriptedLM(world.answer)), "metric": lt.exact_match("answer"), "auto": "light", **given}
-    settings.setdefault("looks", directory.with_name(f"{directory.name}-looks.sqlite"))  # each study is the first
     program, metric = settings.pop("program", world.describe), settings.pop("metric")
     data = settings.pop("data", world.rows(examples))
     return lt.optimize(program, data, metric, optimizer=optimizer, study_dir=directory, **settings)

@@ -37,7 +37,7 @@ class Study(NamedTuple):
 @pytest.fixture(scope="module", params=list(OPTIMIZERS))
 def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Study:
     directory, lm = tmp_path_factory.mktemp("whole") / "study", ScriptedLM(world.answer)
-    tune(directory, request.param, lm=lt.LM(lm))
+    tune(directory, request.param, lm=lt.LM(lm), looks=directory.with_name("looks.sqlite"))
     return Study(request.param, directory, lm.calls)
 
 

@@ -52,6 +52,7 @@ class Completion:
     text: str
     finish_reason: str
     refusal: str | None
+    usage: Any = None
 
 
 @dataclass(frozen=True)

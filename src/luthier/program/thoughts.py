@@ -71,6 +71,27 @@ def without_thoughts(text: str) -> str:
     return (rest if wrapped is None else wrapped.group(2)).strip()
 
 
+def without_leading_thoughts(text: str) -> str | None:
+    """Return a text without the thoughts that it begins with; None where it ends inside them.
+
+    For texts that may speak of such tags themselves, as instructions do: a closing tag ends thoughts only if the text
+    begins with an opening one, or if nothing opened it.
+
+    >>> without_leading_thoughts("<think>Hm.</think>Put your thoughts in <think> tags.")
+    'Put your thoughts in <think> tags.'
+    """
+    text = text.strip()
+    while (opened := _OPENING.match(text)) is not None:
+        closed = _CLOSING.search(text, opened.end()) or _SPOKEN_BLOCK.match(text)
+        if closed is None:
+            return None
+        text = text[closed.end() :].strip()
+    orphan = _CLOSING.search(text)
+    if orphan is not None and _OPENING.search(text, 0, orphan.start()) is None:
+        text = text[orphan.end() :].strip()
+    return text
+
+
 def thought_until_cut(completion: Completion) -> bool:
     """Say whether an answer was cut off while its model was thinking, or because that had taken the room."""
     if completion.finish_reason != "length" or completion.refusal is not None:
