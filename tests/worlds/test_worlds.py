@@ -15,7 +15,7 @@ import pytest
 from benchmarks.worlds.case import Case
 from benchmarks.worlds.kinds import KINDS
 from benchmarks.worlds.server import Session
-from benchmarks.worlds.world import TEACHER_KNOWS, World, code_word, right_answer, world
+from benchmarks.worlds.world import LUCK, TEACHER_KNOWS, World, code_word, right_answer, world
 
 ROOT = Path(__file__).parents[2]
 ROWS = range(20_000, 20_400)
@@ -139,15 +139,22 @@ def test_above_it_repeats_differ_and_a_new_session_repeats_them_in_order() -> No
     assert first == [run(other, row, "task", given) for row in (1, 2, 3, 4, 5) for _ in range(20)]
 
 
-def test_a_teacher_knows_three_rules_in_five() -> None:
-    shares = []
-    for seed in range(6):
+def test_a_teacher_follows_three_rules_in_five_nearly_always_and_is_else_a_task_lm() -> None:
+    followed: list[float] = []
+    for seed in range(30):
         made = world("reasons", seed)
-        session = Session(made, ability=1.0)
-        given = prompts(made, stated=0)
-        shares.append(fmean(run(session, row, "teacher", given) for row in range(1, 80)))
-    assert 0.15 < fmean(shares) < 0.75
-    assert TEACHER_KNOWS == 0.6
+        session, stage = Session(made, ability=1.0), made.stages[0]
+        cases = [made.row(row).cases[stage.name][0] for row in range(1, 200)]
+        for rule in (rule for rule in stage.rules if not rule.known):
+            of_rule = [case for case in cases if case.rules == (rule,)][:12]
+            said = [
+                session.reply({"model": "teacher", "messages": [{"role": "user", "content": f"note: {case.text}"}]})
+                for case in of_rule
+            ]
+            followed.append(fmean(answer == rule.answer for answer in said))
+    assert fmean(share > 0.5 for share in followed) == pytest.approx(TEACHER_KNOWS, abs=0.1)
+    assert fmean(share for share in followed if share > 0.5) == pytest.approx(0.9, abs=0.03)
+    assert fmean(share for share in followed if share <= 0.5) == pytest.approx(LUCK, abs=0.04)
 
 
 def test_a_blind_world_shows_neither_labels_nor_feedback() -> None:
