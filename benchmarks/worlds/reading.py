@@ -1,7 +1,8 @@
 """What a text tells of a world's rules, whatever its layout: cases with answers beside them, and rules stated.
 
 Nothing here knows the wording of any tool. A *case* is a note's own text (it begins ``Note 12-1:`` and ends ``kg``);
-what stands between it and the next row's is taken to speak of it. A *statement* is a sentence outside of cases
+what stands between it and the next row's is taken to speak of it, but for sentences that name all labels there are,
+or state a rule. A *statement* is a sentence outside of cases
 with a rule's trigger and an answer; if the sentence names a note it is a *reason*, given for that note.
 """
 
@@ -15,7 +16,8 @@ from benchmarks.worlds.world import Knowledge, Rule, Stage, World
 
 CASE = re.compile(r"Note (\d+-\d+[a-h]?): ([^:\n\"]*?), amount (\d+) kg")
 _NAMED = re.compile(r"[Nn]ote \d+-\d+[a-h]?")
-_SENTENCE = re.compile(r"(?<=[.;!?])\s+|\n")
+_SENTENCE = re.compile(r"(?<=[.;!?])[\"'\])},]*\s+|\n")
+"""Where a sentence ends, also within a quoted one of a list."""
 _WORD = re.compile(r"[a-z]+|\d+")
 _ESCAPED = (("\\n", "\n"), ('\\"', '"'), ("\\u003c", "<"), ("\\u003e", ">"))
 
@@ -72,7 +74,7 @@ def read(world: World, text: str) -> Reading:
         after = CASE.sub(" ", text[match.end() : ends])  # a row's answers may all stand after its last case
         found = case_in(world, match)
         if found is not None:
-            cases.append(Found(match[1], found[0], found[1], frozenset(words_of(_NAMED.sub(" ", after)))))
+            cases.append(Found(match[1], found[0], found[1], told(world, found[0], after)))
     statements: list[Statement] = []
     forms: set[str] = set()
     for sentence in _SENTENCE.split("\n".join(rest)):
@@ -81,6 +83,17 @@ def read(world: World, text: str) -> Reading:
         statements += [Statement(rule, answer, reason) for rule, answer in stated(world, words)]
         forms |= {s.name for s in world.stages if s.form != "plain" and s.name in words and s.form in words}
     return Reading(tuple(cases), tuple(dict.fromkeys(statements)), frozenset(forms))
+
+
+def told(world: World, stage: Stage, text: str) -> frozenset[str]:
+    """Return the words of what tells of the case before it: no sentence that names all labels, or states a rule."""
+    found: set[str] = set()
+    for sentence in _SENTENCE.split(text):
+        words = frozenset(words_of(_NAMED.sub(" ", sentence)))
+        if words.issuperset(stage.labels) or (stated(world, words) and not _NAMED.search(sentence)):
+            continue
+        found |= words
+    return frozenset(found)
 
 
 def case_in(world: World, match: re.Match[str]) -> tuple[Stage, tuple[Rule, ...]] | None:
@@ -129,8 +142,8 @@ def knowledge(world: World, stage: Stage, instruction: str, demos: tuple[tuple[s
         instruction: all that stands before the demonstrations.
         demos: pairs of what was asked and answered.
     """
-    told = read(world, instruction)
-    pairs = [*((case.rules, case.stage, case.after) for case in told.cases)]
+    reading = read(world, instruction)
+    pairs = [*((case.rules, case.stage, case.after) for case in reading.cases)]
     for asked, answered in demos:
         asked_cases = read(world, asked).cases
         pairs += [(case.rules, case.stage, frozenset(words_of(answered))) for case in asked_cases[-1:]]
@@ -139,14 +152,14 @@ def knowledge(world: World, stage: Stage, instruction: str, demos: tuple[tuple[s
         for rule in rules:
             if owner == stage and rule.answer in words:
                 shown[rule] = shown.get(rule, 0) + 1
-    own = [statement for statement in told.statements if statement.rule.stage == stage.name]
+    own = [statement for statement in reading.statements if statement.rule.stage == stage.name]
     sample = " ".join(answered for _, answered in demos)
     return Knowledge(
         right=frozenset(s.rule for s in own if s.right),
         wrong=frozenset(s.rule for s in own if not s.right),
-        statements=len(told.statements),
+        statements=len(reading.statements),
         shown=shown,
-        form=stage.name in told.forms or (bool(demos) and _formed(stage, sample)),
+        form=stage.name in reading.forms or (bool(demos) and _formed(stage, sample)),
         original=not demos and " ".join(stage.instruction.split()) in " ".join(instruction.split()) and not own,
     )
 

@@ -17,7 +17,7 @@ from statistics import fmean
 
 from benchmarks.worlds.kinds import KINDS, Answer, Kind
 
-VERSION = 1
+VERSION = 2
 """Of everything that decides a result: raised whenever a world, its LMs, or its metric change."""
 RULES, KNOWN = 8, 3
 """Rules of a stage, and how many of them the task LM follows unaided, most of the time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from benchmarks.worlds import forms, proposer, reading, server, task_lm
-from benchmarks.worlds.reading import read
+from benchmarks.worlds.proposer import evidence
+from benchmarks.worlds.reading import knowledge, read
 from benchmarks.worlds.server import Session
 from benchmarks.worlds.world import Stage, World, other_answer, right_answer, world
 from tests.worlds.layouts import LAYOUTS, Failure
@@ -73,6 +75,32 @@ def test_most_rules_of_an_instruction_that_is_given_are_kept(layout: str) -> Non
         said = session.reply({"model": "proposer", "messages": [{"role": "user", "content": text}]})
         kept.append(len({s.rule for s in read(WORLD, said).statements if s.right}) / len(STAGE.rules))
     assert fmean(kept) == pytest.approx(proposer.KEEPS, abs=0.06)
+
+
+RULES_BELOW = "\n".join(
+    f"- If {rule.condition}, the {stage.name} is {label}."
+    for stage in WORLD.stages
+    for rule, label in zip(stage.rules, stage.labels, strict=False)
+)
+
+
+@pytest.mark.parametrize("below", [STAGE.instruction, RULES_BELOW], ids=["options", "rules"])
+@pytest.mark.parametrize("number", range(1, 6))
+def test_what_an_instruction_below_the_examples_names_is_no_evidence(below: str, number: int) -> None:
+    note = WORLD.row(number).cases[STAGE.name][0].text
+    shown = f"note: {note}\nscore: 0.0\n\nImprove this instruction: {below}"
+    assert not evidence(read(WORLD, shown))
+    assert not knowledge(WORLD, STAGE, shown, ((f"note: {note}", "nothing"),)).shown
+
+
+@pytest.mark.parametrize("written", [json.dumps, "\n".join, " ".join, str], ids=["json", "lines", "prose", "repr"])
+def test_wrong_rules_stay_wrong_however_a_list_of_them_is_written(written: Callable[[list[str]], str]) -> None:
+    one, other = STAGE.rules[1:3]
+    stated = [
+        f"If {rule.condition}, the {STAGE.name} is {answer}."
+        for rule, answer in ((one, other.answer), (other, one.answer))
+    ]
+    assert [statement.right for statement in read(WORLD, written(stated)).statements] == [False, False]
 
 
 def test_the_scripted_lms_know_no_tools_wording() -> None:
