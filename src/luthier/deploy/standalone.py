@@ -52,6 +52,8 @@ class Completion:
     text: str
     finish_reason: str
     refusal: str | None
+    usage: Any = None
+    """The tokens of a call are its client's to know."""
 
 
 @dataclass(frozen=True)
