@@ -14,7 +14,7 @@ from luthier.errors import (
     ProgramFailed,
 )
 from luthier.lm.doubles import ScriptedLM
-from luthier.lm.request import Request
+from luthier.lm.request import Completion, Request
 from luthier.program.trace import Trace
 from tests.evaluation.world import DATA, World, aprogram, outcomes, program, right
 
@@ -125,6 +125,12 @@ class TestJudge:
         assert outcomes(rollouts) == ["unscored", "unscored"]
         assert "no readable verdict" in rollouts[0].error
         assert judging.calls == 6
+
+    def test_a_judge_whose_server_flags_the_prompt_says_so(self) -> None:
+        flagged = Completion("", "content_filter", refusal="the prompt was flagged")
+        judging = ScriptedLM(lambda request: flagged, identity="judging")
+        world = World(program, lt.judge("Is the answer kind?", lm=lt.LM(judging)), data=DATA[:1])
+        assert "flagged" in world.run()[0].error
 
     def test_outside_of_any_run_it_says_what_it_needs(self) -> None:
         judge = lt.judge("Is the answer kind?")

@@ -244,7 +244,9 @@ def test_a_value_out_of_range_names_its_setting_and_is_not_left_out(tmp_path: Pa
 def test_what_is_exported_is_sent_as_the_study_learned_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     family = azure()
     with serving(family, monkeypatch):
-        result = tune(tmp_path / "study", lt.LM(family.model), optimizer="labeled-few-shot")
+        lm = lt.LM(family.model, extra={"service_tier": "flex"})
+        result = tune(tmp_path / "study", lm, optimizer="labeled-few-shot")
     exported = lt.export(result, "python")
     assert "max_completion_tokens" in exported
+    assert "'service_tier': 'flex'" in exported
     assert '"temperature"' not in exported and '"max_tokens"' not in exported

@@ -70,10 +70,29 @@ def test_thoughts_are_no_part_of_a_choice_nor_of_a_text(reply: str) -> None:
         "Thinking: a hobby. <i>Reasoning</i>, too.",
         "1 < 2 and 3 > 2",
         '{"html": "<think>a</think>b"}',
+        '```json\n{"html": "a</think>b"}\n```',
+        "First reason inside <thinking> tags, then give the answer.",
+        "Put your thoughts in <think> tags, end them with </think>, and write the number after them.",
+        "Think inside <thinking></thinking> tags. Then write the queue.",
+        "1. Open a <scratchpad> for your notes.\n2. Close it with </scratchpad>.\n3. Answer with one word.",
+        "Say <reasoning>why</reasoning>\nand then the queue.",
     ],
 )
 def test_a_text_about_tags_stays_whole(reply: str) -> None:
     assert without_thoughts(reply) == reply
+
+
+@pytest.mark.parametrize(
+    ("thoughts", "answer"),
+    [
+        ("<think>x</think>\n", '{"html": "use </think> to end"}'),
+        ("It is HTML.\n</think>\n\n", '```json\n{"html": "use </think> to end"}\n```'),
+        ("<think>I could ask for <think> tags here.</think>\n", "Reason inside <thinking> tags first."),
+        ("Should I use <think> tags?\nNo.\n</think>\n\n", "Choose the queue."),
+    ],
+)
+def test_thoughts_end_where_the_answer_speaks_of_tags(thoughts: str, answer: str) -> None:
+    assert without_thoughts(thoughts + answer).strip() == answer
 
 
 @pytest.mark.parametrize("reply", ["<think>so far", "<thinking>\nbilling", "[THINK]billing", "<think>a</think>"])

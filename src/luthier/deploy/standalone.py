@@ -53,6 +53,7 @@ class Completion:
     finish_reason: str
     refusal: str | None
     usage: Any = None
+    """The tokens of a call are its client's to know."""
 
 
 @dataclass(frozen=True)

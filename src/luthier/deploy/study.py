@@ -110,7 +110,7 @@ def _server(lm: Mapping[str, Any], refused: Sequence[Mapping[str, Any]]) -> LM |
     _, at, url = str(lm.get("identity", "")).rpartition(" at ")
     if not at or not url.startswith(("http://", "https://")):
         return None
-    sampling = {name: lm[name] for name in ("temperature", "max_tokens", "top_p", "endpoint") if name in lm}
+    sampling = {name: lm[name] for name in ("temperature", "max_tokens", "top_p", "endpoint", "extra") if name in lm}
     for event in refused:
         if event["lm"] == lm["identity"] and event["parameter"] in sampling:
             instead = {} if event["instead"] is None else {event["instead"]: sampling[event["parameter"]]}

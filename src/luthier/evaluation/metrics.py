@@ -210,6 +210,7 @@ class Judge:
             raise MetricError("a judge needs an LM: call it within lt.evaluate, lt.optimize, or `with lt.use(lm):`")
         predictor = _predictor(self.instruction)
         inputs = {"example": canonical_json(dict(example)), "prediction": _text(prediction)}
+        why = ""
         for attempt in range(_JUDGE_ATTEMPTS):
             run = Run(
                 self.lm or current.lm,
@@ -223,10 +224,11 @@ class Judge:
             with running(run):
                 try:
                     passes = await predictor(**inputs)
-                except Unparseable:
+                except Unparseable as error:
+                    why = str(error)
                     continue
             return Score(float(passes), feedback=run.trace.calls[-1].reasoning or "" if run.trace.calls else "")
-        raise Unavailable(f"the judge gave no readable verdict in {_JUDGE_ATTEMPTS} attempts")
+        raise Unavailable(f"the judge gave no readable verdict in {_JUDGE_ATTEMPTS} attempts; the last time {why}")
 
 
 @functools.lru_cache(maxsize=64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
 from luthier.lm.request import Completion
 
@@ -34,6 +35,7 @@ _PAIRS: tuple[tuple[str, str], ...] = (
 _SPOKEN = 2
 _OPENING = re.compile("|".join(opening for opening, _ in _PAIRS), re.IGNORECASE)
 _CLOSING = re.compile("|".join(closing for _, closing in _PAIRS[:-_SPOKEN]), re.IGNORECASE)
+_TAG = re.compile(f"(?P<opening>{_OPENING.pattern})|{_CLOSING.pattern}", re.IGNORECASE)
 _BLOCKS = [rf"(?:{opening}).*?(?:{closing})" for opening, closing in _PAIRS]
 _BLOCK = re.compile("|".join(_BLOCKS), re.IGNORECASE | re.DOTALL)
 _SPOKEN_BLOCK = re.compile("|".join(_BLOCKS[-_SPOKEN:]), re.IGNORECASE | re.DOTALL)
@@ -47,14 +49,16 @@ _START_TOKENS = re.compile(
 _WRAPPED = re.compile(
     r"\A<\s*(answer|response|output|final|final_answer)\s*>(.*)<\s*/\s*\1\s*>\Z", re.IGNORECASE | re.DOTALL
 )
+_FENCED = re.compile(r"\A\s*```\w*\n(.*)\n```\s*\Z", re.DOTALL)
 _QUOTES = "`\"'"
 
 
 def without_thoughts(text: str) -> str:
     """Return an answer without the thoughts in front of it; empty where it never left them.
 
-    Everything up to the last closing tag goes, whether it was opened or not. A tag in quotes, or inside an answer that
-    is JSON, is text; where nothing follows the last closing tag, only what the tags enclose goes.
+    Everything up to the last closing tag goes, whether it was opened or not. A tag in quotes, in the midst of a line,
+    or inside an answer that is JSON, is text; where nothing follows the last closing tag, only what the tags enclose
+    goes.
 
     >>> without_thoughts("It is about money.</think> billing")
     'billing'
@@ -121,8 +125,10 @@ def unfinished_thought(text: str) -> bool:
 
 def _after_thoughts(text: str) -> str | None:
     """Return what follows the thoughts, None where there are none."""
-    closings = [match for match in _CLOSING.finditer(text) if not _is_quoted(text, match.start(), match.end())]
-    ends = [match.end() for match in (*closings, *_SPOKEN_BLOCK.finditer(text))]
+    ends = [match.end() for match in (*_closings(text), *_SPOKEN_BLOCK.finditer(text))]
+    for end in ends:
+        if _is_json(_END_TOKENS.sub("", text[end:])):  # tags in it are its own
+            return text[end:]
     if ends:
         rest = text[max(ends) :]
         if opened := _opened(rest):  # it began to think once more
@@ -132,11 +138,38 @@ def _after_thoughts(text: str) -> str | None:
     return None if opened is None else text[: opened.start()]
 
 
+def _closings(text: str) -> Iterator[re.Match[str]]:
+    """Yield the closing tags of thoughts, not those of tags that a text only speaks of."""
+    inside, mention = False, -1
+    for match in _TAG.finditer(text):
+        start, end = match.span()
+        if _is_quoted(text, start, end):
+            continue
+        if match["opening"] is not None:
+            inside = inside or not _is_mentioned(text, start)
+            mention = -1 if inside else end
+        elif mention >= 0 and ("\n" not in text[mention:start] or (_is_mentioned(text, start) and _goes_on(text, end))):
+            mention = -1
+        else:
+            inside, mention = False, -1
+            yield match
+
+
 def _opened(text: str) -> re.Match[str] | None:
     for match in _OPENING.finditer(text):
-        if not _is_quoted(text, match.start(), match.end()):
+        if not (_is_quoted(text, *match.span()) or _is_mentioned(text, match.start())):
             return match
     return None
+
+
+def _is_mentioned(text: str, start: int) -> bool:
+    """Say whether a tag stands in the midst of a line, as one does that a sentence speaks of."""
+    before = text[text.rfind("\n", 0, start) + 1 : start].rstrip()
+    return bool(before) and not before.endswith((">", "]", "▷"))
+
+
+def _goes_on(text: str, end: int) -> bool:
+    return bool(text[end:].split("\n", 1)[0].strip())
 
 
 def _is_quoted(text: str, start: int, end: int) -> bool:
@@ -145,6 +178,8 @@ def _is_quoted(text: str, start: int, end: int) -> bool:
 
 
 def _is_json(text: str) -> bool:
+    fenced = _FENCED.match(text)
+    text = text if fenced is None else fenced.group(1)
     if not text.lstrip().startswith(("{", "[", '"')):
         return False
     try:
