@@ -61,7 +61,8 @@ def forgets(text: str) -> None:
 
 
 def loses(text: str) -> str:
-    return {}.get(sentiment(text=text))  # type: ignore[return-value]
+    found: dict[str, Any] = {}
+    return found.get(sentiment(text=text))  # type: ignore[return-value]
 
 
 def counted(text: str) -> int:

@@ -98,6 +98,39 @@ def unfinished_thought(text: str) -> bool:
     return bool(_opened(_BLOCK.sub("", text))) and not _is_json(text)
 
 
+def written_after_thoughts(text: str) -> str:
+    """Return an instruction without the thoughts in front of it, and with the tags that it names itself.
+
+    What an instruction says of tags stands within a line; a model's own thoughts begin one.
+
+    >>> written_after_thoughts("<think>Tags?</think>Think in <think></think> tags, then answer.")
+    'Think in <think></think> tags, then answer.'
+    """
+    rest = _without_leading_blocks(text)
+    return rest if _names_tags(rest) else without_thoughts(text)
+
+
+def unfinished_before_writing(text: str) -> bool:
+    """Say whether an instruction never came, or ends inside the thoughts of its model."""
+    rest = _without_leading_blocks(text)
+    return unfinished_thought(rest) and not _names_tags(rest)
+
+
+def _without_leading_blocks(text: str) -> str:
+    rest = text.strip()
+    while (block := _BLOCK.match(rest)) is not None:
+        rest = rest[block.end() :].strip()
+    return rest
+
+
+def _names_tags(text: str) -> bool:
+    """Say whether the first tag of thoughts in a text opens them within a line, after other words."""
+    opened, closed = _opened(text), _CLOSING.search(text)
+    if opened is None or (closed is not None and closed.start() < opened.start()):
+        return False
+    return any(char.isalnum() for char in text[: opened.start()].rpartition("\n")[2])
+
+
 def _after_thoughts(text: str) -> str | None:
     """Return what follows the thoughts, None where there are none."""
     closings = [match for match in _CLOSING.finditer(text) if not _is_quoted(text, match.start(), match.end())]
