@@ -307,5 +307,7 @@ def test_the_command_line_ends_with_a_code_of_its_own(tmp_path: Path) -> None:
         ended = luthier(tmp_path, command, *given, "--study-dir", command)
         assert ended.returncode == 12, ended.stderr
         assert "where the label is 'neg'" in ended.stderr and "return" in ended.stderr
+    applied = luthier(tmp_path, "apply", "optimize", "silent.py")
+    assert applied.returncode == 12 and "unmeetable" in applied.stderr
     shown = luthier(tmp_path, "show", "optimize")
     assert shown.returncode == 0 and "None" in shown.stderr
