@@ -43,7 +43,7 @@ def run_case(case: Case, url: str) -> dict[str, Any]:
             lm=lm("task"),
             proposer_lm=lm("proposer"),
             optimizer=case.optimizer,
-            auto=case.budget - case.validation - case.budget // 12,  # the baseline and bootstrapping come on top
+            auto=max(2 * case.validation, case.budget - case.validation - bootstrapping(case)),
             study_dir=Path(folder) / "study",
             seed=case.seed,
             concurrency=32,
@@ -58,6 +58,11 @@ def run_case(case: Case, url: str) -> dict[str, Any]:
         if result.decision != "adopt":
             found["recommended"] = made.original()
         return found
+
+
+def bootstrapping(case: Case) -> int:
+    """Return about how many runs bootstrapping takes: like the baseline, it comes on top of ``auto``."""
+    return min(75, case.budget // 4) * (3 if case.optimizer == "mipro++" else 1)  # which has three teachers
 
 
 def proposals(events: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def mipro(labelled: int | None) -> Callable[..., Any]:
 
     def run(made: World, student: Any, train: list[Any], val: list[Any], case: Case, proposer: Any) -> Any:
         # Of a run of `light`: 6 candidates, trials on minibatches, a full evaluation every five trials and at the ends.
-        batch, trials = (25, 13) if case.budget >= 600 else (25, 6)
+        batch, trials = (25, 13) if case.budget >= 600 else (25, 8)
         demos = {} if labelled is None else {"max_labeled_demos": labelled}
         optimizer = dspy.MIPROv2(
             metric=score(made),
@@ -122,7 +122,7 @@ def random_search(made: World, student: Any, train: list[Any], val: list[Any], c
 
 def simba(made: World, student: Any, train: list[Any], val: list[Any], case: Case, proposer: Any) -> Any:
     """SIMBA, which has no validation set and scores its winners on all it trains with."""
-    size, rows, steps = (16, 50, 3) if case.budget >= 600 else (8, 30, 3)
+    size, rows, steps = (16, 50, 4) if case.budget >= 600 else (8, 30, 5)
     optimizer = dspy.SIMBA(
         metric=score(made), bsize=size, num_candidates=4, max_steps=steps, prompt_model=proposer, num_threads=THREADS
     )

@@ -61,7 +61,8 @@ def forgets(text: str) -> None:
 
 
 def loses(text: str) -> str:
-    return {}.get(sentiment(text=text))  # type: ignore[return-value]
+    found: dict[str, Any] = {}
+    return found.get(sentiment(text=text))  # type: ignore[return-value]
 
 
 def counted(text: str) -> int:
@@ -237,6 +238,34 @@ def test_a_baseline_of_zeros_for_other_reasons_goes_on_with_the_same_three_as_a_
     assert not found.stop and "Worth trying" not in found.sentence and "where the label is" in found.sentence
 
 
+@pytest.mark.parametrize("n", [6, 18])
+def test_few_examples_that_all_score_nothing_are_shown_as_well(tmp_path: Path, n: int) -> None:
+    data = rows("pos")[:n]
+    with pytest.warns(LabelWarning, match=r"(predicted .* where the label is .*){3}"):
+        run(tmp_path / "s", hidden_from_readers, data)
+    lm = lt.LM(ScriptedLM(lambda request: "neg"))
+    found = lt.check(hidden_from_readers, data, lt.exact_match("label"), lm=lm, study_dir=tmp_path / "c")
+    assert "where the label is" in found.sentence and found.sentence.count("where the label is") == 3
+
+
+@pytest.mark.filterwarnings("ignore::luthier.errors.LabelWarning")
+def test_where_no_answer_of_few_could_be_read_the_answers_are_shown(tmp_path: Path) -> None:
+    lm = lt.LM(ScriptedLM(lambda request: "I am a parrot"))
+    found = lt.check(hidden_from_readers, rows("pos")[:6], lt.exact_match("label"), lm=lm, study_dir=tmp_path / "c")
+    assert not found.stop and "I am a parrot" in found.sentence
+
+
+def test_a_check_says_where_nothing_is_held_out_for_a_verdict(tmp_path: Path) -> None:
+    lm = lt.LM(ScriptedLM(lambda request: "neg"))
+    parts = lt.Splits(
+        rows("neg", "pos")[:40], [{"text": f"more {i}", "label": ("neg", "pos")[i % 2]} for i in range(30)]
+    )
+    for data in (rows("neg", "pos")[:40], parts):
+        found = lt.check(hidden_from_readers, data, lt.exact_match("label"), lm=lm, study_dir=tmp_path / "c")
+        assert "held out" in found.sentence and "too few" not in found.sentence
+        assert any("held out" in note for note in found.plan["notes"])
+
+
 @pytest.mark.filterwarnings("ignore::luthier.errors.LabelWarning")
 def test_private_values_are_not_shown(tmp_path: Path) -> None:
     result = run(tmp_path / "s", private, rows("negative", "positive"))
@@ -278,5 +307,7 @@ def test_the_command_line_ends_with_a_code_of_its_own(tmp_path: Path) -> None:
         ended = luthier(tmp_path, command, *given, "--study-dir", command)
         assert ended.returncode == 12, ended.stderr
         assert "where the label is 'neg'" in ended.stderr and "return" in ended.stderr
+    applied = luthier(tmp_path, "apply", "optimize", "silent.py")
+    assert applied.returncode == 12 and "unmeetable" in applied.stderr
     shown = luthier(tmp_path, "show", "optimize")
     assert shown.returncode == 0 and "None" in shown.stderr

@@ -219,6 +219,13 @@ def test_what_is_no_instruction_is_rejected(task: str, text: str, reason: str) -
         ("Great! Here is the revised prompt for the step:\n\nName it well.", "Name it well."),
         ("Hm.\n</think>\nName it well.", "Name it well."),
         ("<think>a</think><think>b</think>Name it well.", "Name it well."),
+        (
+            "<think>a</think>\nThink in <think></think> tags, then name it.",
+            "Think in <think></think> tags, then name it.",
+        ),
+        ("1. Open with <thinking>, and close it.\n2. Name it.", "1. Open with <thinking>, and close it.\n2. Name it."),
+        ("Well, petals.</think>Name it well.", "Name it well."),
+        ("Well.\n<think>petals</think>\nName it well.", "Name it well."),
         ("Name it well.\n\nKey improvements:\n- shorter\n\n- clearer", "Name it well."),
         ('In JSON:\n\n{\n  "rationale": "why"\n}', 'In JSON:\n\n{\n  "rationale": "why"\n}'),
         ("Name it well.\n\nLet me know if you want it shorter!", "Name it well."),

@@ -110,7 +110,10 @@ def _print(study_dir: Path, events: list[dict[str, Any]], state: Summary) -> Non
     for remark in remarks(events, study_dir / STORE):
         say(remark)
     if is_stopped(events):
-        say(f"{state.sentence} Search all the same: luthier resume {study_dir} --anyway", style="bold")
+        say(state.sentence, style="bold")
+        if state.decision == "unmeetable":
+            say(f"Examples that show it: luthier resume {study_dir}. Once it is fixed, begin a new study.")
+        say(f"Search all the same: luthier resume {study_dir} --anyway")
     elif not state.finished:
         say(f"Not finished. If nothing runs it: luthier resume {study_dir}")
     if (report := _report(study_dir)) is not None:

@@ -11,6 +11,7 @@ from luthier.errors import CandidateError, ConfigError
 from luthier.lm.lm import LM
 from luthier.program.candidate import Candidate, Demo, Kind, Prompt
 from luthier.program.lms import LMs
+from luthier.report.summary import is_stopped, stopped_decision
 from luthier.study.journal import read_journal
 
 
@@ -55,7 +56,8 @@ def study_prompts(directory: Path, *, best: bool) -> StudyPrompts:
     manifest = events.get("manifest") or {}
     predictors = manifest.get("predictors", ())
     start = manifest.get("start") or {}
-    decision = (events.get("verdict") or {}).get("decision")
+    stopped = is_stopped(journal)
+    decision = stopped_decision(journal[-1]) if stopped else (events.get("verdict") or {}).get("decision")
     original = Candidate(
         {p["name"]: _original(p) for p in predictors},
         {p["name"]: p["fingerprint"] for p in predictors if "fingerprint" in p},
@@ -79,7 +81,7 @@ def _chosen(
     directory: Path, events: Mapping[str, Any], *, best: bool, decision: str | None, original: Candidate
 ) -> Candidate:
     if best and "choice" not in events:
-        raise ConfigError(f"{directory} has not chosen yet: there is no best candidate to take")
+        raise ConfigError(f"{directory} has chosen no best candidate: it is not that far, or ended before its search")
     if best or decision == "adopt":
         try:
             return Candidate.from_json(events["choice"]["candidate"])

@@ -154,9 +154,7 @@ def _is_private(program: Program, column: str) -> bool:
     return any(field.private and field.name == column for field in fields)
 
 
-def _told(
-    metric: FieldMetric, column: str, labels: Sequence[Any], shape: Shape, by: str, *, hidden: bool
-) -> str:
+def _told(metric: FieldMetric, column: str, labels: Sequence[Any], shape: Shape, by: str, *, hidden: bool) -> str:
     """Say which labels cannot match, unless they are hidden; what can be answered; and what would help."""
     distinct = list({canonical_json(label): label for label in labels}.values())
     named = ", ".join(_short(label) for label in distinct[:_SHOWN]) + (", …" if len(distinct) > _SHOWN else "")

@@ -172,7 +172,8 @@ class Metric:
     def _wrong(self, value: Any, example: Mapping[str, Any], why: str) -> MetricError:
         return MetricError(
             f"the metric {self.name} returned {value!r:.200} ({type(value).__name__}), but {why}. "
-            f"Return a bool, a float in [0, 1], lt.Score(…), or a score with feedback. The example was {example!r:.500}"
+            "Return a bool, a float in [0, 1], lt.Score(…), or {'score': …, 'feedback': …}. "
+            f"The example was {example!r:.500}"
         )
 
 

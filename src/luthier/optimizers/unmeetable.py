@@ -17,8 +17,8 @@ from luthier.program.shape import Kind, Shape, shape_of
 from luthier.program.values import output_shapes, value_to_json
 from luthier.propose.fields import named_text, private_names, value_text
 
-LEAST = 10
-"""Fewer runs that all went wrong may be chance."""
+_LEAST = 10
+"""Fewer answers that nobody could read may be chance."""
 _EXAMPLES = 3
 _LONGEST = 120
 _PRIVATE = "(private)"
@@ -57,7 +57,7 @@ def reason_sentence(zero: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any
                 f"No label can match what the program answers, on any of {n} validation examples. Look at the label "
                 f"column and at the metric: are they spelled as the answers are?"
             )
-        case "unparseable" if n >= LEAST:
+        case "unparseable" if n >= _LEAST:
             first = outcomes[0]
             return (
                 f"No answer could be read on any of {n} validation examples (predictor {first['blamed']!r}, the first: "

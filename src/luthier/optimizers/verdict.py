@@ -21,7 +21,7 @@ from luthier.types import Shown
 _NUMBERS = ("before", "after", "difference", "low", "high", "tokens_before", "tokens_after")
 
 NONE_HELD_OUT = (
-    f"No examples are held out (fewer than {LEAST_FOR_VERDICT} leave none, unless you cut off a test part yourself)"
+    f"No examples are held out (that takes {LEAST_FOR_VERDICT} or more, or a test part that you cut off yourself)"
 )
 
 Decision = Literal["adopt", "keep", "undecided", "unmeetable"]

@@ -11,7 +11,7 @@ from luthier.canonical import content_hash
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Outcome
 from luthier.evaluation.stats import Interval, look_level, paired, smallest_detectable, tango, wilson
-from luthier.optimizers.unmeetable import LEAST, reason_sentence, zero_warning
+from luthier.optimizers.unmeetable import reason_sentence, zero_warning
 from luthier.optimizers.verdict import level_text, what_can_be_detected
 from luthier.program.lms import LMs
 from luthier.program.program import Program
@@ -61,7 +61,7 @@ def check_event(
     if (zero := baseline.get("zero")) is not None:
         if (unmet := reason_sentence(zero, outcomes)) is not None:
             return {**event, "stop": True, "unmeetable": zero["reason"], "sentence": unmet}
-        if len(values) >= LEAST:
+        if len(values) > 1:
             event["warnings"] = [zero_warning(len(values))]
     reason = _reason(event, values, n_test, whole=whole, level=level)
     return {**event, "stop": reason is not None, "sentence": reason or _go_on(event, n_test, level)}

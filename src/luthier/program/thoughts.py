@@ -75,27 +75,6 @@ def without_thoughts(text: str) -> str:
     return (rest if wrapped is None else wrapped.group(2)).strip()
 
 
-def without_leading_thoughts(text: str) -> str | None:
-    """Return a text without the thoughts that it begins with; None where it ends inside them.
-
-    For texts that may speak of such tags themselves, as instructions do: a closing tag ends thoughts only if the text
-    begins with an opening one, or if nothing opened it.
-
-    >>> without_leading_thoughts("<think>Hm.</think>Put your thoughts in <think> tags.")
-    'Put your thoughts in <think> tags.'
-    """
-    text = text.strip()
-    while (opened := _OPENING.match(text)) is not None:
-        closed = _CLOSING.search(text, opened.end()) or _SPOKEN_BLOCK.match(text)
-        if closed is None:
-            return None
-        text = text[closed.end() :].strip()
-    orphan = _CLOSING.search(text)
-    if orphan is not None and _OPENING.search(text, 0, orphan.start()) is None:
-        text = text[orphan.end() :].strip()
-    return text
-
-
 def thought_until_cut(completion: Completion) -> bool:
     """Say whether an answer was cut off while its model was thinking, or because that had taken the room."""
     if completion.finish_reason != "length" or completion.refusal is not None:
@@ -121,6 +100,39 @@ def cut_by_thinking(completion: Completion) -> str:
 def unfinished_thought(text: str) -> bool:
     """Say whether an answer ends inside its own thoughts."""
     return bool(_opened(_BLOCK.sub("", text))) and not _is_json(text)
+
+
+def written_after_thoughts(text: str) -> str:
+    """Return an instruction without the thoughts in front of it, and with the tags that it names itself.
+
+    What an instruction says of tags stands within a line; a model's own thoughts begin one.
+
+    >>> written_after_thoughts("<think>Tags?</think>Think in <think></think> tags, then answer.")
+    'Think in <think></think> tags, then answer.'
+    """
+    rest = _without_leading_blocks(text)
+    return rest if _names_tags(rest) else without_thoughts(text)
+
+
+def unfinished_before_writing(text: str) -> bool:
+    """Say whether an instruction never came, or ends inside the thoughts of its model."""
+    rest = _without_leading_blocks(text)
+    return unfinished_thought(rest) and not _names_tags(rest)
+
+
+def _without_leading_blocks(text: str) -> str:
+    rest = text.strip()
+    while (block := _BLOCK.match(rest)) is not None:
+        rest = rest[block.end() :].strip()
+    return rest
+
+
+def _names_tags(text: str) -> bool:
+    """Say whether the first tag of thoughts in a text opens them within a line, after other words."""
+    opened, closed = _opened(text), _CLOSING.search(text)
+    if opened is None or (closed is not None and closed.start() < opened.start()):
+        return False
+    return any(char.isalnum() for char in text[: opened.start()].rpartition("\n")[2])
 
 
 def _after_thoughts(text: str) -> str | None:

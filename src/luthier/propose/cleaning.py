@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from luthier.program.thoughts import without_leading_thoughts
+from luthier.program.thoughts import written_after_thoughts
 from luthier.propose.meta_prompts import HEADINGS
 
 _WHAT = r"(?:instructions?|prompts?)"
@@ -50,7 +50,7 @@ def clean(reply: str) -> str:
     >>> clean('Proposed Instruction: "Name the species."')
     'Name the species.'
     """
-    text = _MARKER.sub("", without_leading_thoughts(reply) or "").strip()
+    text = _MARKER.sub("", written_after_thoughts(reply)).strip()
     text = _unfenced(text)
     text = _from_json(text)
     text = _AFTERWORD.sub("", text).strip()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from luthier.canonical import uniform_order
 from luthier.errors import ConfigError
 from luthier.lm.profile import Profile
-from luthier.program.thoughts import without_leading_thoughts
+from luthier.program.thoughts import written_after_thoughts
 from luthier.propose import meta_prompts
 from luthier.propose.fields import named_text, private_names, row_values, subjects_of
 from luthier.propose.history import ScoredInstruction
@@ -206,7 +206,7 @@ async def _observe(ask: Proposer, batches: Sequence[str], *, rules: bool) -> str
     observations, complete = "", 0
     for batch in batches:
         prompt = meta_prompts.observe_prompt(batch, observations, rules=rules)
-        said = without_leading_thoughts(await ask.ask(prompt, max_tokens=_TOKENS)) or ""
+        said = written_after_thoughts(await ask.ask(prompt, max_tokens=_TOKENS))
         if said.upper().lstrip(_DECORATION).startswith("COMPLETE"):
             complete += 1
             if complete == _COMPLETE:
@@ -243,7 +243,7 @@ async def _describe_program(
 
 
 async def _fact(ask: Proposer, prompt: str, *, small: bool = False) -> str:
-    said = without_leading_thoughts(await ask.ask(prompt, max_tokens=_SMALL_TOKENS if small else _TOKENS)) or ""
+    said = written_after_thoughts(await ask.ask(prompt, max_tokens=_SMALL_TOKENS if small else _TOKENS))
     return meta_prompts.cut(said, _SMALL_FACT) if small else said
 
 

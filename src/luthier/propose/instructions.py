@@ -12,7 +12,7 @@ from luthier.lm.images import Image, hashes_in
 from luthier.lm.profile import Profile
 from luthier.lm.request import Completion, Message, TextPart
 from luthier.program.candidate import Demo
-from luthier.program.thoughts import without_leading_thoughts
+from luthier.program.thoughts import unfinished_before_writing
 from luthier.propose.bootstrap import DemoSet
 from luthier.propose.cleaning import clean
 from luthier.propose.fields import Subject, demo_text, private_names, subjects_of
@@ -301,7 +301,7 @@ def _fault(
         # An earlier instruction may be built upon; what it must not be is the same.
         facts=slot.prompt.text.replace(slot.history, "") if slot.history else slot.prompt.text,
         training=training,
-        finish_reason="length" if without_leading_thoughts(answer.text) is None else answer.finish_reason,
+        finish_reason="length" if unfinished_before_writing(answer.text) else answer.finish_reason,
         limit=settings.max_characters,
         profile=settings.profile or Profile.ABLE,
         refuse_quotes=settings.refuse_quotes,

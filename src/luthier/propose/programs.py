@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from luthier.lm.profile import Profile
 from luthier.lm.request import Completion
-from luthier.program.thoughts import without_leading_thoughts
+from luthier.program.thoughts import unfinished_before_writing, written_after_thoughts
 from luthier.propose.bootstrap import DemoSet
 from luthier.propose.cleaning import clean
 from luthier.propose.fields import demo_text, private_names, subjects_of
@@ -139,7 +139,7 @@ def read_program(reply: str, names: Sequence[str]) -> dict[str, str]:
     >>> read_program('{"a": "Do this.", "b": "Do that.",}', ["a", "b"])
     {'a': 'Do this.', 'b': 'Do that.'}
     """
-    text = without_leading_thoughts(reply) or ""
+    text = written_after_thoughts(reply)
     data = _object(text[text.find("{") : text.rfind("}") + 1])
     if isinstance(data, dict):
         return {name: data[name].strip() for name in names if isinstance(data.get(name), str)}
@@ -172,7 +172,7 @@ def _sound(
     history: Sequence[ScoredProgram],
 ) -> tuple[dict[str, str], list[Rejection]]:
     """Return the instructions of an answer that nothing is wrong with, and the others with what is wrong with them."""
-    if answer.finish_reason == "length" or without_leading_thoughts(answer.text) is None:
+    if answer.finish_reason == "length" or unfinished_before_writing(answer.text):
         return {}, [Rejection.of(ALL, "", answer.text, Fault.CUT, training)]
     texts = read_program(answer.text, [facts.subject.name for facts in parts])
     sound: dict[str, str] = {}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from luthier.evaluation.stats import paired
+from luthier.optimizers.verdict import what_can_be_detected
 from luthier.weigh.probes import Gain, Noise
 
 Promising = Literal["demos", "instructions", "cannot tell"]
@@ -57,7 +58,9 @@ def advice(
             "and gains hide behind that; lower the temperature, or give more examples."
         )
     if detectable is None:
-        said = f"There is room for {_points(room)}, but too few examples are held out to detect a gain"
+        n, level = checked["held_out"], checked["level"]
+        why = what_can_be_detected(n, level) if n else "no examples are held out, so no gain can be shown"
+        said = f"There is room for {_points(room)}, but {why}"
     elif room < detectable:
         said = (
             f"Up to {_points(room)} are possible, but only gains of about {_points(detectable)} or more can be "

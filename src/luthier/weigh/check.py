@@ -273,7 +273,8 @@ class _Ready:
             shown = examples_text(setup.program, setup.metric, baseline, setup.split.rows, zero["examples"])
             told = [f"{warning} {shown}" for warning in told]
             found["sentence"] = f"{found['sentence']} {shown}"
-        return {**found, "unmet": unmet, "warnings": [*setup.labels.warnings, *told]}
+        warnings = [*setup.labels.warnings, *told]
+        return {**found, "held_out": n_test, "level": level, "unmet": unmet, "warnings": warnings}
 
     def _lms(self) -> list[LM]:
         judge = self.setup.metric.judge_lm

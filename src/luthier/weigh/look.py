@@ -11,6 +11,7 @@ from luthier.errors import ConfigError
 from luthier.lm.lm import LM
 from luthier.optimizers.plan import Phase, detection, notes_on_verdict, proposer_phase, rollout_phase, total_phase
 from luthier.optimizers.setup import Setup
+from luthier.optimizers.verdict import NONE_HELD_OUT
 from luthier.propose.grounding import GroundingSettings
 
 DEFAULT = Budget(lm_calls=400)
@@ -86,7 +87,7 @@ def plan_of(setup: Setup, strong: LM | None, look: Look, budget: Budget) -> dict
         "splits": {"train": len(setup.training), "val": len(setup.scoring), "test": n_test},
         "cap": asdict(budget),
         "notes": [
-            *notes_on_verdict(n_test, next_look),
+            *(notes_on_verdict(n_test, next_look) if n_test else [f"{NONE_HELD_OUT}, so no verdict is possible."]),
             f"It ends at {_shown(budget)}, whatever is still to do; a study of the same program pays for none again.",
         ],
     }
