@@ -248,7 +248,8 @@ class Gateway:
     async def _taken(self, lm: LM, request: Request, role: str, top: Layer) -> Completion:
         """Return the answer to a request, without what the server refuses to take."""
         while True:
-            sent = self._refusals.as_sent(lm.identity, request)
+            # Whoever keeps the request must not keep the whole run, which is what numbers a draw.
+            sent = replace(self._refusals.as_sent(lm.identity, request), draw=None)
             call = Call(sent, sent.key(lm.identity), role)
             try:
                 with watched("call", lm=lm, call=call) as told:

@@ -296,7 +296,7 @@ def _pending(call: PendingCall) -> Iterator[None]:
 
 def _request(call: PendingCall) -> Request:
     call.answered = True
-    run, predictor = call.run, call.predictor
+    run, predictor, identity = call.run, call.predictor, call.lm.identity
     settings = predictor.settings
     if run.temperature is not None and call.lm.temperature is not None:
         settings = replace(settings, temperature=run.temperature)
@@ -308,7 +308,7 @@ def _request(call: PendingCall) -> Request:
 
     @functools.cache  # whoever learns that a server refuses several settings draws again for each, the same
     def number() -> int:
-        return run.sample(predictor.name, lambda: request.key(call.lm.identity))
+        return run.sample(predictor.name, lambda: request.key(identity))
 
     if request.temperature == 0 and not run.anew:
         return replace(request, draw=number)
