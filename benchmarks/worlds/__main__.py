@@ -7,12 +7,13 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.worlds import page, show
 from benchmarks.worlds.case import Case
 from benchmarks.worlds.kinds import KINDS
-from benchmarks.worlds.runner import PEERS, is_peer, run
+from benchmarks.worlds.runner import PEERS, SOURCE, is_peer, release, run
 from benchmarks.worlds.server import serve
 from luthier.optimizers.registry import OPTIMIZERS
 
@@ -48,6 +49,9 @@ def main() -> None:
     running.add_argument("--budgets", type=at_least(30), nargs="+", metavar="RUNS", help="program runs of a search")
     running.add_argument("--ability", type=ability, default=1.0, help="of the proposer, from 0 to 1")
     running.add_argument("--peer-python", default="", help="a Python that has dspy, gepa, optuna, and numpy")
+    running.add_argument(
+        "--source", type=Path, help="src of another luthier; its results are kept as NAME@VERSION beside today's"
+    )
     running.add_argument("--jobs", type=at_least(1), default=1, help="cases at a time")
     running.add_argument("--quick", action="store_true", help="four kinds, two seeds, one budget: under 20 minutes")
     commands.add_parser("table", help="write results/worlds.md from the results there are")
@@ -109,6 +113,9 @@ def run_cases(given: argparse.Namespace) -> None:
     optimizers = [name for name in given.optimizers if given.peer_python or not is_peer(name)]
     for name in sorted(set(given.optimizers) - set(optimizers)):
         print(f"{name}: not run, as --peer-python is not given")
+    source = given.source or SOURCE
+    if given.source:
+        optimizers = [name if is_peer(name) else f"{name}@{release(source)}" for name in optimizers]
     cases = ordered(kinds, optimizers, seeds, budgets, given.ability)
     started = time.monotonic()
     done = 0
@@ -124,7 +131,7 @@ def run_cases(given: argparse.Namespace) -> None:
             flush=True,
         )
 
-    run(cases, jobs=given.jobs, peer_python=given.peer_python, report=report)
+    run(cases, jobs=given.jobs, peer_python=given.peer_python, report=report, source=source)
     print(f"{done} of {len(cases)} cases run; the others had a result")
 
 

@@ -22,7 +22,7 @@ class Case:
     """One optimizer on one world.
 
     Attributes:
-        optimizer: its name; peers' begin with ``dspy-`` or ``gepa``.
+        optimizer: its name; peers' begin with ``dspy-`` or ``gepa``; ``NAME@VERSION`` is another luthier's.
         kind: of the world.
         seed: of the world and of the optimizer.
         budget: program runs of the search, everything before a verdict included.

@@ -42,7 +42,7 @@ def run_case(case: Case, url: str) -> dict[str, Any]:
             metric,
             lm=lm("task"),
             proposer_lm=lm("proposer"),
-            optimizer=case.optimizer,
+            optimizer=case.optimizer.partition("@")[0],
             auto=max(2 * case.validation, case.budget - case.validation - bootstrapping(case)),
             study_dir=Path(folder) / "study",
             seed=case.seed,
@@ -62,7 +62,7 @@ def run_case(case: Case, url: str) -> dict[str, Any]:
 
 def bootstrapping(case: Case) -> int:
     """Return about how many runs bootstrapping takes: like the baseline, it comes on top of ``auto``."""
-    return min(75, case.budget // 4) * (3 if case.optimizer == "mipro++" else 1)  # which has three teachers
+    return min(75, case.budget // 4) * (3 if case.optimizer.startswith("mipro++") else 1)  # which has three teachers
 
 
 def proposals(events: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:

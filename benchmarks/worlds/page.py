@@ -22,7 +22,7 @@ from luthier.bench.page import curves, markdown, page, section
 Result = Mapping[str, Any]
 TABLE, CURVES = RESULTS.parent / "worlds.md", RESULTS.parent / "worlds.html"
 REPORTED_SEEDS = range(10, 20)
-LUTHIER = ("mipro", "labeled-few-shot", "bootstrap-random-search")
+LUTHIER = ("mipro", "mipro@0.1.0", "labeled-few-shot@0.1.0", "bootstrap-random-search@0.1.0")
 """luthier's optimizers in the main table; all are in the second."""
 _HEAD = """# Worlds: every optimizer and every peer
 

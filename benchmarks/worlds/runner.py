@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import deque
@@ -15,20 +16,22 @@ from pathlib import Path
 from threading import Event, Lock, Timer
 from typing import Any
 
-import luthier
 from benchmarks.worlds.case import Case
 from benchmarks.worlds.server import serving
 from benchmarks.worlds.world import world
 
 ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src"
 PEERS = ("dspy-miprov2", "dspy-miprov2-16", "dspy-gepa", "dspy-simba", "dspy-random-search", "gepa")
 CASE_SECONDS = 900.0
 """After which a case is given up, as an error."""
 Report = Callable[[Case, dict[str, Any]], None]
 
 
-def run(cases: Sequence[Case], *, jobs: int, peer_python: str, report: Report) -> None:
+def run(cases: Sequence[Case], *, jobs: int, peer_python: str, report: Report, source: Path = SOURCE) -> None:
     """Run those cases that have no result yet, ``jobs`` at a time, and report each as it ends.
+
+    ``source`` is the folder that luthier is imported from.
 
     A case whose process died is reported, but not kept: it is run again next time. An interruption ends the cases
     that are running.
@@ -36,7 +39,8 @@ def run(cases: Sequence[Case], *, jobs: int, peer_python: str, report: Report) -
     Raises:
         SystemExit: a peer is asked for, and no Python that has it.
     """
-    versions = {name: version_of(name, peer_python) for name in dict.fromkeys(case.optimizer for case in cases)}
+    names = dict.fromkeys(case.optimizer for case in cases)
+    versions = {name: version_of(name, peer_python, source) for name in names}
     todo = deque(case for case in cases if case.result(versions[case.optimizer]) is None)
     saving = Lock()
 
@@ -46,7 +50,7 @@ def run(cases: Sequence[Case], *, jobs: int, peer_python: str, report: Report) -
                 case.save(versions[case.optimizer], found)
             report(case, found)
 
-    crews = [Crew(peer_python) for _ in range(jobs)]
+    crews = [Crew(peer_python, source) for _ in range(jobs)]
     with serving() as server, ThreadPoolExecutor(jobs) as pool:
         running = [pool.submit(drain, todo, server, crew, save) for crew in crews]
         try:
@@ -76,8 +80,9 @@ def drain(todo: deque[Case], server: str, crew: Crew, save: Report) -> None:
 class Crew:
     """At most one process a tool, that runs one case after another: importing a tool takes longer than many a case."""
 
-    def __init__(self, peer_python: str) -> None:
+    def __init__(self, peer_python: str, source: Path) -> None:
         self._peer_python = peer_python
+        self._source = source
         self._workers: dict[bool, subprocess.Popen[str]] = {}
         self._stopped = False
 
@@ -133,7 +138,7 @@ class Crew:
                 stderr=subprocess.DEVNULL,
                 text=True,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(self._source)))},
             )
         return self._workers[peer]
 
@@ -143,16 +148,29 @@ def is_peer(optimizer: str) -> bool:
     return optimizer in PEERS
 
 
-def source_hash() -> str:
+def release(source: Path) -> str:
+    """Return the version that a source folder's luthier gives itself.
+
+    Raises:
+        SystemExit: there is no luthier in it.
+    """
+    file = source / "luthier" / "_version.py"
+    found = re.search(r'"(.+)"', file.read_text(encoding="utf-8")) if file.is_file() else None
+    if found is None:
+        raise SystemExit(f"{source} is no folder that luthier can be imported from, such as src")
+    return found[1]
+
+
+def source_hash(source: Path) -> str:
     """Return a hash of luthier's source: what it finds is measured again when that has changed."""
-    package = Path(luthier.__file__).parent
+    package = source / "luthier"
     digest = hashlib.blake2b(digest_size=4)
     for path in sorted(package.rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
-def version_of(optimizer: str, peer_python: str) -> str:
+def version_of(optimizer: str, peer_python: str, source: Path) -> str:
     """Return the version that an optimizer's results are kept by.
 
     Raises:
@@ -160,7 +178,7 @@ def version_of(optimizer: str, peer_python: str) -> str:
     """
     needed = "--peer-python must be the path of a Python that has dspy, gepa, optuna, and numpy"
     if not is_peer(optimizer):
-        return f"luthier {luthier.__version__}, source {source_hash()}"
+        return f"luthier {release(source)}, source {source_hash(source)}"
     if not peer_python:
         raise SystemExit(needed)
     code = "from importlib.metadata import version as v; v('optuna'), v('numpy')"

@@ -36,7 +36,9 @@ def test_a_study_that_was_interrupted_under_a_program_that_swallows_everything_g
     assert told.rstrip().endswith("KeyboardInterrupt"), told
     lines = (tmp_path / "study" / "journal.jsonl").read_bytes().split(b"\n")
     assert lines[-1] == b"" and all(json.loads(line) for line in lines[:-1])
-    again = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    again = subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
+    )
     assert again.stdout.strip() in ("adopt", "keep", "undecided"), again.stderr
 
 
