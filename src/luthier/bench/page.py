@@ -83,7 +83,7 @@ def curves(lines: Mapping[str, Curve]) -> Markup:
         drawn.append(el("line", x1=_LEFT, x2=_WIDTH - 8, y1=f"{y(value):.1f}", y2=f"{y(value):.1f}", class_="grid"))
         drawn.append(el("text", f"{100 * value:.0f} %", x=_LEFT - 8, y=f"{y(value) + 4:.1f}", text_anchor="end"))
     for at in dict.fromkeys(round(most * i / 5) for i in range(6)):
-        anchor = "end" if at >= most else "middle"  # else the last would stand out of the chart
+        anchor = "end" if at >= round(most) else "middle"  # else the last would stand out of the chart
         drawn.append(el("text", str(at), x=f"{x(min(at, most)):.1f}", y=_HEIGHT - 12, text_anchor=anchor))
     order = sorted(lines, key=lambda name: -lines[name][-1][1])
     colour = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(lines)}
