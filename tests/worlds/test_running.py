@@ -69,7 +69,7 @@ def test_a_python_without_the_peers_is_named_before_anything_runs(results: Path,
 
 def test_a_case_whose_process_died_is_told_and_run_again(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case("gepa", "reasons", 10, 300)
-    monkeypatch.setattr(runner, "version_of", lambda optimizer, python: "1")
+    monkeypatch.setattr(runner, "version_of", lambda optimizer, python, source: "1")
     told: list[dict[str, Any]] = []
     for _ in range(2):  # this Python has no gepa, so the worker ends at once
         run([case], jobs=1, peer_python=sys.executable, report=lambda case, found: told.append(found))
