@@ -40,7 +40,7 @@ def true_spending(server: OpenAIServer) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    "budget", [lt.Budget(lm_calls=1500), lt.Budget(usd=0.5), lt.Budget(usd=2.0, lm_calls=1800, tokens=300_000)]
+    "budget", [lt.Budget(lm_calls=1500), lt.Budget(usd=0.35), lt.Budget(usd=2.0, lm_calls=1800, tokens=300_000)]
 )
 @pytest.mark.timeout(120)
 def test_no_limit_is_exceeded_by_the_servers_own_count(

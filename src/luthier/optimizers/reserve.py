@@ -11,9 +11,12 @@ from luthier.lm.lm import Price
 from luthier.optimizers.plan import CHARACTERS_PER_TOKEN, RolloutCost, blended_price
 from luthier.program.lms import LMs
 from luthier.search.trial import Purpose, Trial
+from luthier.types import Role
 
 MARGIN = 1.2
-"""Over the dearest mean cost seen so far, for chance and for retries without a bill."""
+"""Over the dearest mean cost seen so far, for chance."""
+_MOST_OVERHEAD = 10.0
+_TASK = Role.TASK.value
 
 
 @dataclass(slots=True)
@@ -33,13 +36,20 @@ class Reserve:
     abreast: int
     """Program runs at one time."""
     dearest: RolloutCost = field(init=False)
+    _billed: RolloutCost = field(init=False)
+    """What all trials cost by their bills."""
+    _charged: dict[str, float] = field(init=False)
+    """What programs had been charged before."""
 
     def __post_init__(self) -> None:
         self.dearest = self.original
+        self._billed = RolloutCost(calls=0.0, prompt_tokens=0.0, completion_tokens=0.0, price=self.original.price)
+        self._charged = self.ledger.spent.get(_TASK, {})
 
     def learn(self, trials: Sequence[Trial]) -> None:
         """Note what trials cost, and which full evaluations are done."""
         for trial in trials:
+            self._billed = _with_bills(self._billed, trial)
             if trial.ask.purpose is Purpose.FULL:
                 self.closing = max(0, self.closing - len(trial.observations))
             self.dearest = _dearer(self.dearest, trial, self.abreast, self.lms)
@@ -53,9 +63,10 @@ class Reserve:
         """
         dear, cheap = self.dearest.amounts(self.lms.price), self.original.amounts(self.lms.price)
         closing = max(0, self.closing - under_way)
+        margin = {name: MARGIN * self._overhead(name) for name in dear}
         kept = {
-            "closing": {name: MARGIN * closing * dear[name] for name in dear},
-            "verdict": {name: MARGIN * self.verdict * (dear[name] + cheap[name]) for name in dear},
+            "closing": {name: margin[name] * closing * dear[name] for name in dear},
+            "verdict": {name: margin[name] * self.verdict * (dear[name] + cheap[name]) for name in dear},
         }
         for name, amount in self._one_call().items():
             # A call is let through only where its worst case fits, so the last one needs that much room.
@@ -70,6 +81,12 @@ class Reserve:
         self.ledger.release("closing")
         self.ledger.release("verdict")
 
+    def _overhead(self, name: str) -> float:
+        """Return how much more the trials were charged than their bills say: attempts without a bill stay charged."""
+        billed = self._billed.amounts(self.lms.price).get(name, 0.0)
+        charged = self.ledger.spent.get(_TASK, {}).get(name, 0.0) - self._charged.get(name, 0.0)
+        return min(max(1.0, charged / billed), _MOST_OVERHEAD) if billed > 0 else 1.0
+
     def _one_call(self) -> dict[str, float]:
         # The worst case counts a token for each byte of a prompt.
         calls = max(1.0, self.dearest.calls)
@@ -79,6 +96,18 @@ class Reserve:
         if "usd" in dear and self.original.judge_price is not None:
             dear["usd"] = max(dear["usd"], worst.amounts(self.original.judge_price)["usd"])
         return dear
+
+
+def _with_bills(cost: RolloutCost, trial: Trial) -> RolloutCost:
+    def total(name: str) -> float:
+        return sum(float(observation.cost.get(name, 0.0)) for observation in trial.observations)
+
+    return replace(
+        cost,
+        calls=cost.calls + total("lm_calls"),
+        prompt_tokens=cost.prompt_tokens + total("prompt_tokens"),
+        completion_tokens=cost.completion_tokens + total("completion_tokens"),
+    )
 
 
 def _dearer(cost: RolloutCost, trial: Trial, abreast: int, lms: LMs) -> RolloutCost:
