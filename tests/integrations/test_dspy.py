@@ -113,7 +113,7 @@ def test_the_verdicts_examples_are_cut_where_none_are_given(
             optimizer.compile(given.program(), trainset=everything[:train], valset=held)
             manifest = json.loads((tmp_path / name / "journal.jsonl").read_text(encoding="utf-8").splitlines()[0])
             sizes[name] = tuple(manifest["data"][part]["n"] for part in ("train", "val", "test"))
-    assert sizes == {"halves": (30, 25, 25), "pooled": (50, 20, 20), "alone": (25, 35, 40)}
+    assert sizes == {"halves": (30, 25, 25), "pooled": (22, 32, 36), "alone": (25, 35, 40)}
 
 
 def test_what_comes_back_is_copied_and_saved_whole_like_any_program(

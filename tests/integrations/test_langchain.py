@@ -199,6 +199,7 @@ def test_demos_stand_before_the_last_human_message() -> None:
     assert said == [("system", "Sort well."), ("human", "Text: a"), ("ai", "b"), ("human", "Text: c")]
 
 
+@pytest.mark.filterwarnings("ignore::luthier.errors.LabelWarning")  # its original scores nothing
 def test_async_graphs_and_chains_are_awaited(films: RecordingServer, tmp_path: Path) -> None:
     program = example("langgraph_rag_tuned")
 
