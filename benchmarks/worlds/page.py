@@ -32,6 +32,8 @@ Written by `python -m benchmarks.worlds table` from the files in `worlds/`; curv
 makes; everything before the verdict counts. Peers: {peers}. luthier: {luthier}. Worlds: version {version}.
 
 Constants of optimizers may be chosen on seeds 0 to 9 of {tuning}; what is told here comes from seeds 10 on.
+The last column says how many seeds were run: one seed has no interval, and shows no difference by itself. A dash has
+not been run.
 """
 
 
