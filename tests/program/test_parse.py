@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import json
+import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
@@ -20,6 +21,7 @@ from luthier.program.candidate import Demo, Prompt
 from luthier.program.parse import parse
 from luthier.program.predictor import Predictor
 from luthier.program.render import messages, text
+from luthier.program.thoughts import without_thoughts
 from luthier.program.values import json_to_value, value_to_json
 
 
@@ -224,8 +226,12 @@ def test_any_text_at_all_is_read_or_unparseable(annotation: Any, answer: str, fi
         )
 
 
-words = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1).filter(
-    lambda word: word.casefold() not in ("none", "null", "n/a") and word.strip("*_#`\"' :{}[]") == word
+# Answers are read in NFC, and what is marked as a thought is no part of them.
+words = (
+    st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1)
+    .map(lambda word: unicodedata.normalize("NFC", word))
+    .filter(lambda word: word.casefold() not in ("none", "null", "n/a") and word.strip("*_#`\"' :{}[]") == word)
+    .filter(lambda word: without_thoughts(word) == word)
 )
 
 
