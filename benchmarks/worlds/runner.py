@@ -155,7 +155,7 @@ def release(source: Path) -> str:
         SystemExit: there is no luthier in it.
     """
     file = source / "luthier" / "_version.py"
-    found = re.search(r'"(.+)"', file.read_text(encoding="utf-8")) if file.is_file() else None
+    found = re.search(r'__version__ = "(.+)"', file.read_text(encoding="utf-8")) if file.is_file() else None
     if found is None:
         raise SystemExit(f"{source} is no folder that luthier can be imported from, such as src")
     return found[1]

@@ -55,6 +55,12 @@ def test_an_optimizer_that_ends_with_an_error_is_a_result_at_the_originals_worth
     assert found["accuracy"] == found["original"]
 
 
+def test_another_luthiers_results_are_known_by_its_version(tmp_path: Path) -> None:
+    assert runner.release(runner.SOURCE) == lt.__version__
+    with pytest.raises(SystemExit, match="imported"):
+        runner.release(tmp_path)
+
+
 def test_peers_need_a_python_of_their_own(results: Path) -> None:
     with pytest.raises(SystemExit, match="peer-python"):
         run([Case("gepa", "reasons", 10, 300)], jobs=1, peer_python="", report=lambda case, found: None)
