@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import gc
 import hashlib
 import struct
@@ -280,6 +281,15 @@ def test_a_demo_keeps_its_images_and_a_copy_of_it_does(tmp_path: Path) -> None:
     assert not known(photo_of(140))
     loaded = lt.Candidate.load(tmp_path)
     assert known(photo_of(140)) and loaded.prompts["shade"].demos[0].inputs["photo"]["image"] == sha(photo_of(140))
+
+
+def test_an_image_is_known_as_long_as_any_of_its_equals_is_held() -> None:
+    content = photo_of(160)
+    held = [lt.Image(content), lt.Image(content), copy.copy(lt.Image(content))]
+    while held:
+        assert known(content)
+        del held[0]
+    assert not known(content)
 
 
 def test_the_demos_of_a_finished_study_can_be_saved_though_its_data_are_gone(tmp_path: Path) -> None:

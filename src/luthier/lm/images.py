@@ -44,7 +44,7 @@ class Image:
         DataError: the file cannot be read, or the ``data:`` address is malformed.
     """
 
-    __slots__ = ("__weakref__", "media_type", "sha256", "source")
+    __slots__ = ("__weakref__", "_first", "media_type", "sha256", "source")
 
     def __init__(self, source: str | bytes | os.PathLike[str], media_type: str | None = None) -> None:
         name = source if isinstance(source, str) else ""
@@ -64,7 +64,9 @@ class Image:
         """Such as ``image/png``."""
         self.source = kept or f"data:{self.media_type};base64,{base64.b64encode(content).decode()}"
         """Where the bytes are: a path, a ``data:`` address, or an ``http(s):`` one."""
-        _shelf.setdefault(self.sha256, self)
+        first = _shelf.setdefault(self.sha256, self)
+        # The shelf knows one of several equal images: while any of them lives, so does that one.
+        self._first = None if first is self else first
 
     @staticmethod
     def of(value: Any) -> Image:

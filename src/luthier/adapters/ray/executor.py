@@ -15,7 +15,7 @@ from typing import Any
 
 from luthier.adapters.ray.away import CALLED_OFF
 from luthier.adapters.ray.line import Line
-from luthier.adapters.ray.wire import Asked, Kit, Raised, Reply, Task, images_of, moved_all
+from luthier.adapters.ray.wire import Asked, Kit, Raised, Reply, Task, moved_all
 from luthier.adapters.ray.worker import Worker
 from luthier.errors import ConfigError, StudyPaused
 from luthier.evaluation.executor import Assignment, Workplace
@@ -171,8 +171,7 @@ class RayExecutor:
             await place.actor.prepare.remote(kit, self._references[kit])
             place.kits.add(kit)
         given = line.assignment
-        images = images_of(given.job.candidate)
-        task = Task(given.job, given.row, moved_all(given.lms), given.role, given.first, images)
+        task = Task(given.job, given.row, moved_all(given.lms), given.role, given.first)
         reply: Reply = await place.actor.rollout.remote(number, kit, task)
         return reply
 

@@ -11,10 +11,8 @@ from luthier.evaluation.data import Row
 from luthier.evaluation.executor import Workplace
 from luthier.evaluation.metrics import Judge, Metric
 from luthier.evaluation.rollout import Job
-from luthier.lm.images import Image, hashes_in
 from luthier.lm.lm import LM
 from luthier.lm.request import Request, Usage
-from luthier.program.candidate import Candidate
 from luthier.program.component import Component
 from luthier.program.lms import LMs
 from luthier.program.program import Program
@@ -44,21 +42,13 @@ class Kit:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One rollout to be made."""
+    """One rollout to be made. The demos of its candidate bring their images."""
 
     job: Job
     row: Row
     lms: LMs
     role: Role
     first: bool
-    images: tuple[Image, ...] = ()
-    """Those of the candidate's demos, which name only their hashes; having arrived, they are known there."""
-
-
-def images_of(candidate: Candidate) -> tuple[Image, ...]:
-    """Return the images of a candidate's demos."""
-    demos = (demo for prompt in candidate.prompts.values() for demo in prompt.demos)
-    return tuple(Image.of({"image": sha256}) for sha256 in {one for demo in demos for one in hashes_in(demo.inputs)})
 
 
 @dataclass(frozen=True, slots=True)
