@@ -37,7 +37,7 @@ def test_as_many_instructions_as_demo_sets_and_half_as_many_of_a_small_proposer(
 def test_demo_sets_follow_the_task_lm_and_the_paper_preset_follows_the_paper() -> None:
     able, small = MIPRO().bootstrap_settings(facts()), MIPRO().bootstrap_settings(facts(task=Profile.SMALL))
     assert able.sizes == (0, 16, 16, 8, 16, 16) and able.labeled == 16
-    assert able.first[1:4] == (DemoSource.LABELED, DemoSource.COMPLETED, DemoSource.BOOTSTRAPPED)
+    assert able.first[1:4] == (DemoSource.LABELED, DemoSource.CORRECTIVE, DemoSource.BOOTSTRAPPED)
     assert small == BootstrapSettings(sizes=(0, 6, 12, 12, 18, 18))
     assert MIPRO.paper().bootstrap_settings(facts()) == BootstrapSettings.paper(30, max_bootstrapped=4, max_labeled=4)
     assert MIPRO.paper().instruction_count(facts(proposer=Profile.SMALL)) == 30

@@ -87,13 +87,13 @@ class TestSets:
 
     @pytest.mark.parametrize("knowing", [SPECIES, ("setosa",)])
     def test_labels_and_failures_are_not_crowded_out_by_passing_traces(self, knowing: tuple[str, ...]) -> None:
-        orders = (DemoSource.BOOTSTRAPPED, DemoSource.LABELED, DemoSource.COMPLETED)
+        orders = (DemoSource.BOOTSTRAPPED, DemoSource.LABELED, DemoSource.CORRECTIVE)
         settings = BootstrapSettings(sizes=(12, 12, 12), first=orders, labeled=16)
         found, _ = run_bootstrap(rows(60), knows(*knowing), settings, of=program(SIZE, FLAT))
         passing, labels, failures = (sources(made, "species") for made in found.sets)
         assert passing["bootstrapped"] == (12 if knowing == SPECIES else 4)
         assert labels == {"labeled": 12}
-        assert failures == ({"labeled": 12} if knowing == SPECIES else {"completed": 8, "labeled": 4})
+        assert failures == ({"labeled": 12} if knowing == SPECIES else {"corrective": 8, "labeled": 4})
         assert [set(species_of(made).values()) for made in found.sets] == [{4}, {4}, {4}]
 
     def test_where_rows_have_no_labels_of_a_predictor_its_passing_traces_fill_every_set(self) -> None:
@@ -223,8 +223,8 @@ class TestCompletedDemos:
     def test_a_teacher_of_one_answer_still_gives_demos_of_all_classes(self) -> None:
         found, _ = run_bootstrap(rows(60), knows("setosa"), BootstrapSettings(sizes=(0, 6, 12)))
         assert species_of(found.sets[1]) == dict.fromkeys(SPECIES, 2)
-        assert sources(found.sets[1], "species") == {"bootstrapped": 2, "completed": 4}
-        assert found.counts["species"] == {"bootstrapped": 20, "completed": 40}
+        assert sources(found.sets[1], "species") == {"bootstrapped": 2, "corrective": 4}
+        assert found.counts["species"] == {"bootstrapped": 20, "corrective": 40}
         assert found.sets[1].kind == "mixed"
 
     def test_only_predictors_whose_outputs_are_labels_are_completed(self) -> None:
@@ -259,14 +259,29 @@ class TestCompletedDemos:
             ]
 
         found, _ = run_bootstrap(rows(30), run, BootstrapSettings(sizes=(0, 30)), of=program(KIND))
-        completed = [
-            d for d in found.sets[1].demos["species"] if d.provenance and d.provenance.source is DemoSource.COMPLETED
-        ]
-        assert completed
-        assert {(d.provenance.call, d.reasoning) for d in completed if d.provenance} == {
-            (0, "right thoughts"),
-            (1, None),
+        made = [d for d in found.sets[1].demos["species"] if d.provenance]
+        completed = {
+            (d.provenance.call, d.provenance.source, d.reasoning)
+            for d in made
+            if d.provenance and d.provenance.source is not DemoSource.BOOTSTRAPPED
         }
+        assert completed == {
+            (0, DemoSource.COMPLETED, "right thoughts"),
+            (1, DemoSource.CORRECTIVE, None),
+        }
+
+    def test_corrective_sets_show_a_predictors_own_mistakes_before_those_of_others(self) -> None:
+        def run(row: Row, job: Job) -> list[Call]:
+            # Every run fails, but this predictor is to blame in one of three of each class only.
+            number = int(row.id.removeprefix("row"))
+            said = row.stratum if number // 3 % 3 else "none of them"
+            return [call("species", {"size": "small", "petal": row.inputs["petal"]}, {"species": said}, 0)]
+
+        settings = BootstrapSettings(sizes=(18, 30), first=(DemoSource.CORRECTIVE,) * 2, rounds=1, threshold=2.0)
+        found, _ = run_bootstrap(rows(90), run, settings, of=program(KIND))
+        assert sources(found.sets[0], "species") == {"corrective": 18}
+        assert species_of(found.sets[0]) == dict.fromkeys(SPECIES, 6)
+        assert found.sets[1].kind == "corrective" and found.counts["species"] == {"completed": 60, "corrective": 30}
 
 
 class TestPredictorsCalledOften:
@@ -357,7 +372,7 @@ class TestPaperSets:
     def test_no_example_is_rolled_out_twice_and_nothing_is_completed(self) -> None:
         found, fake = run_bootstrap(rows(30), knows("setosa"), BootstrapSettings.paper(6, 4, 0))
         assert len({job.example for job in fake.jobs}) == len(fake.jobs)
-        assert {"completed"} & {kind for name in found.counts for kind in found.counts[name]} == set()
+        assert {"completed", "corrective"} & {kind for name in found.counts for kind in found.counts[name]} == set()
 
     def test_a_predictor_called_twice_keeps_its_first_k_calls(self) -> None:
         def run(row: Row, job: Job) -> list[Call]:

@@ -85,7 +85,7 @@ def demo_settings(sets: int, facts: Facts) -> BootstrapSettings:
 
 
 def with_kinds(sizes: tuple[int, ...], facts: Facts) -> BootstrapSettings:
-    """Return how sets of these sizes are collected; for able LMs labels and failures come first in two of three."""
+    """Return how sets of these sizes are collected; for able LMs labels and mistakes come first in two of three."""
     if facts.task is Profile.SMALL:
         return BootstrapSettings(sizes=sizes)
     return BootstrapSettings(sizes=sizes, first=_kinds(len(sizes)), labeled=LABELED_DEMOS)
@@ -93,7 +93,7 @@ def with_kinds(sizes: tuple[int, ...], facts: Facts) -> BootstrapSettings:
 
 def _kinds(sets: int) -> tuple[DemoSource, ...]:
     """Return the kind of each set; that of the first, the empty one, decides nothing."""
-    turns = (DemoSource.BOOTSTRAPPED, DemoSource.LABELED, DemoSource.COMPLETED)
+    turns = (DemoSource.BOOTSTRAPPED, DemoSource.LABELED, DemoSource.CORRECTIVE)
     return tuple(turns[index % len(turns)] for index in range(sets))
 
 

@@ -45,7 +45,9 @@ class DemoSource(enum.StrEnum):
     BOOTSTRAPPED = "bootstrapped"
     """A predictor's inputs and outputs in a rollout that passed."""
     COMPLETED = "completed"
-    """A predictor's real inputs in a rollout, its output replaced by the row's column of that name."""
+    """A predictor's real inputs in a rollout that failed elsewhere, with the row's column of that name for output."""
+    CORRECTIVE = "corrective"
+    """A predictor's real inputs in a rollout, its own output, which was wrong, replaced by the row's column."""
     WRITTEN = "written"
     """Given by the user."""
 

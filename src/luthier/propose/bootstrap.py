@@ -37,7 +37,8 @@ class BootstrapSettings:
     Args:
         sizes: how many demos each set has, per predictor; 0 is the empty set.
         first: by set, which demos are taken first: ``bootstrapped`` (a run that passed), ``completed`` (one that did
-            not, with the row's columns for outputs), or ``labeled`` (bare rows); none: bootstrapped ones in every set.
+            not, with the row's columns for outputs), ``corrective`` (those of them where the predictor itself was
+            wrong), or ``labeled`` (bare rows); none: bootstrapped ones in every set.
         labeled: how many demos of a set may be bare rows, no trace behind them.
         completed: also make demos with a predictor's real inputs and the row's columns for outputs.
         threshold: the score from which a rollout passes; None asks for a full score.
@@ -277,7 +278,7 @@ def _without_demos(pool: Mapping[str, Sequence[Demo]], settings: BootstrapSettin
         return []
     warnings = [f"predictor {name!r} has no traced demos" for name, demos in pool.items() if not demos]
     made = {d.provenance.source for demos in pool.values() for d in demos if d.provenance is not None}
-    if settings.completed and pool and DemoSource.COMPLETED not in made and warnings:
+    if settings.completed and pool and made.isdisjoint({DemoSource.COMPLETED, DemoSource.CORRECTIVE}) and warnings:
         warnings.append(
             "no predictor's output is named like a label column, so no demo could be completed from labels; "
             "name it with @lt.predictor(output=...) if it should"

@@ -15,12 +15,21 @@ FEW_VALUES = 20
 RESHUFFLES = 8
 """How often a set that turns out like another is drawn anew."""
 
-_ORDERS = {
-    DemoSource.BOOTSTRAPPED: (DemoSource.BOOTSTRAPPED, DemoSource.COMPLETED, DemoSource.LABELED, DemoSource.WRITTEN),
-    DemoSource.COMPLETED: (DemoSource.COMPLETED, DemoSource.LABELED, DemoSource.BOOTSTRAPPED, DemoSource.WRITTEN),
-    DemoSource.LABELED: (DemoSource.LABELED, DemoSource.COMPLETED, DemoSource.BOOTSTRAPPED, DemoSource.WRITTEN),
+_FAILED = (DemoSource.COMPLETED, DemoSource.CORRECTIVE)
+"""Sources of demos from runs that failed."""
+_ORDERS: Mapping[DemoSource, tuple[tuple[DemoSource, ...], ...]] = {
+    DemoSource.BOOTSTRAPPED: ((DemoSource.BOOTSTRAPPED,), _FAILED, (DemoSource.LABELED,), (DemoSource.WRITTEN,)),
+    DemoSource.COMPLETED: (_FAILED, (DemoSource.LABELED,), (DemoSource.BOOTSTRAPPED,), (DemoSource.WRITTEN,)),
+    DemoSource.CORRECTIVE: (
+        (DemoSource.CORRECTIVE,),
+        (DemoSource.COMPLETED,),
+        (DemoSource.LABELED,),
+        (DemoSource.BOOTSTRAPPED,),
+        (DemoSource.WRITTEN,),
+    ),
+    DemoSource.LABELED: ((DemoSource.LABELED,), _FAILED, (DemoSource.BOOTSTRAPPED,), (DemoSource.WRITTEN,)),
 }
-"""By the source that a set begins with: which are taken when those run out."""
+"""By the source that a set begins with: which are taken, and which when those run out; those side by side alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +105,7 @@ def balanced_sets(
 ) -> SetsMade:
     """Return a set for each size, every one with a shuffle of its own and balanced by class.
 
-    A passing trace shows what the LM can do already; a label, and even more a completed trace of a run that failed,
+    A passing trace shows what the LM can do already; a label, and even more a call of a predictor's that was wrong,
     shows what it cannot. So sets differ in what they take first.
 
     Args:
@@ -140,7 +149,7 @@ def _pick(
     demos: Sequence[Demo],
     size: int,
     classes: Mapping[int, str],
-    order: Sequence[DemoSource],
+    order: Sequence[Sequence[DemoSource]],
     labeled: int,
     salt: str,
 ) -> list[Demo]:
@@ -159,11 +168,12 @@ def _pick(
     return picked
 
 
-def _ranks(demos: Sequence[Demo], order: Sequence[DemoSource], salt: str) -> list[tuple[int, int, int, int]]:
-    """Return (source, how-manieth of its example, the example's place in the shuffle, position) of each demo."""
+def _ranks(demos: Sequence[Demo], order: Sequence[Sequence[DemoSource]], salt: str) -> list[tuple[int, int, int, int]]:
+    """Return (turn of its source, how-manieth of its example, the example's place in the shuffle, position) of each."""
+    turns = {source: turn for turn, sources in enumerate(order) for source in sources}
     calls: dict[tuple[int, str], list[int]] = {}
     for position, demo in enumerate(demos):
-        calls.setdefault((order.index(_source(demo)), _example(demo)), []).append(position)
+        calls.setdefault((turns[_source(demo)], _example(demo)), []).append(position)
     ranks: list[tuple[int, int, int, int]] = []
     for (source, example), positions in calls.items():
         # A predictor called several times in a run: which call speaks first differs from set to set.

@@ -43,8 +43,8 @@ def completed_demos(
 ) -> dict[str, list[Demo]]:
     """Return demos with a predictor's real inputs and the row's columns for outputs, whether the rollout passed or not.
 
-    Only predictors whose every output is a label column can be completed. Reasoning is kept
-    only where the call itself came to the row's answer.
+    Only predictors whose every output is a label column can be completed. Where the call itself came to another
+    answer the demo is corrective: it shows what this predictor cannot do yet. Reasoning is kept only where it did not.
     """
     demos: dict[str, list[Demo]] = {}
     for call in rollout.trace.calls:
@@ -55,7 +55,8 @@ def completed_demos(
         if outputs is None:
             continue
         right = call.outputs is not None and _chosen(call.outputs, shown(signature.outputs, hidden)) == outputs
-        provenance = _provenance(DemoSource.COMPLETED, rollout, call, teacher)
+        source = DemoSource.COMPLETED if right else DemoSource.CORRECTIVE
+        provenance = _provenance(source, rollout, call, teacher)
         inputs = _chosen(call.inputs, shown(signature.inputs, hidden))
         demos.setdefault(call.predictor, []).append(
             Demo(inputs, outputs, call.reasoning if right else None, provenance)
