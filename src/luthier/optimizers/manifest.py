@@ -31,6 +31,7 @@ def manifest(
     *,
     program: Program,
     metric: Metric,
+    predictor_metrics: Mapping[str, Metric],
     split: Split,
     lms: Mapping[str, LMs],
     optimizer: Optimizer,
@@ -55,6 +56,11 @@ def manifest(
         "optimizer": {"name": optimizer.name, "settings": _settings(optimizer)},
         **settings,
         "budget": None if budget is None else asdict(budget),
+        **(
+            {"predictor_metrics": {name: of.identity for name, of in sorted(predictor_metrics.items())}}
+            if predictor_metrics
+            else {}
+        ),
         "renderer": RENDERER,
         "code": {"program": code_hash(program.function), "metric": metric.identity},
         "data": {

@@ -12,6 +12,7 @@ from luthier.canonical import content_hash
 from luthier.errors import ProgramFailed, StudyPaused
 from luthier.evaluation.data import Row
 from luthier.evaluation.evaluator import Evaluator
+from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Job, Outcome, Rollout, outcome_json
 from luthier.lm.request import Usage, total_usage
 from luthier.optimizers.full import close_search, score_starts
@@ -66,6 +67,8 @@ class Workbench:
     reserve: Reserve
     seed: int
     original: Candidate
+    predictor_metrics: Mapping[str, Metric] = field(default_factory=dict)
+    """By predictor: a metric of its own answer."""
     starts: Sequence[Candidate] = ()
     """Other prompts to be tried before any new ones."""
     broken_by: dict[str, set[Point]] = field(default_factory=dict)
@@ -100,7 +103,7 @@ class Workbench:
             )
             return found.to_json()
 
-        return Bootstrapped.from_json(await self._metered_step(step, compute))
+        return Bootstrapped.from_json(await self.metered_step(step, compute))
 
     async def ground(self, settings: GroundingSettings, traces: Sequence[Any] = ()) -> Grounding:
         """Gather the facts that the proposer is shown (MIPRO §3.1)."""
@@ -111,7 +114,7 @@ class Workbench:
             )
             return found.to_json()
 
-        return Grounding.from_json(await self._metered_step("grounding", compute))
+        return Grounding.from_json(await self.metered_step("grounding", compute))
 
     async def propose(
         self,
@@ -129,7 +132,7 @@ class Workbench:
             wanted = dict.fromkeys(names, range(1, count))
             return (await self.write(grounding, demo_sets, settings, wanted=wanted)).to_json()
 
-        return InstructionPool.from_json(await self._metered_step("proposals", compute)).predictors
+        return InstructionPool.from_json(await self.metered_step("proposals", compute)).predictors
 
     async def write(
         self,
@@ -266,7 +269,7 @@ class Workbench:
             outcome[MET] = met
         return outcome
 
-    async def _metered_step(self, name: str, compute: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    async def metered_step(self, name: str, compute: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """Record a step together with the calls and tokens it asked for.
 
         Asked for, not paid: after an interruption a step asks again for what it asked before, and the journal
