@@ -68,7 +68,7 @@ def run_case(case: Case, url: str) -> dict[str, Any]:
 
 def judges(made: World) -> dict[str, Callable[..., float]]:
     """Return a metric of each stage that is labelled; what a user would write who has these columns."""
-    if made.kind.blind or made.kind.loop > 1:
+    if made.kind.blind:
         return {}
 
     def judge(stage: Stage) -> Callable[..., float]:
@@ -77,7 +77,12 @@ def judges(made: World) -> dict[str, Callable[..., float]]:
 
         return metric
 
-    return {stage.name: judge(stage) for stage in made.stages if stage.index != made.kind.idle}
+    return {stage.name: judge(stage) for stage in made.stages if single(made, stage)}
+
+
+def single(made: World, stage: Stage) -> bool:
+    """Return whether a stage counts, and is called once in a run."""
+    return stage.index != made.kind.idle and not (made.kind.loop > 1 and stage.index == 0)
 
 
 def bootstrapping(case: Case) -> int:

@@ -27,7 +27,7 @@ FORMAT = 2
 """Of the manifest; raised when it names more than before."""
 
 
-def manifest(
+def manifest(  # noqa: PLR0913 - one argument for each thing that a study is told apart by
     *,
     program: Program,
     metric: Metric,

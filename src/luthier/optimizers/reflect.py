@@ -25,7 +25,7 @@ from luthier.propose.lessons import Lesson, readings, state_lessons, with_lesson
 from luthier.propose.replays import Replays
 from luthier.propose.teaching import class_by_class, without_example
 from luthier.propose.training_text import TrainingText
-from luthier.search.halving import SuccessiveHalving
+from luthier.search.halving import SuccessiveHalving, plan_rungs
 from luthier.search.space import Point, Space
 from luthier.search.standing import predicted_best
 from luthier.search.trial import Ask, Trial
@@ -106,12 +106,13 @@ class Reflect:
     def plan(self, facts: Facts) -> SearchPlan:
         """Return what the search will do at most."""
         shape, closing = self.shape(facts), self._closing(facts)
-        predictors = facts.n_predictors
+        race = max(0, facts.evaluations - shape.collected - closing * facts.n_val)
+        rungs = plan_rungs(race, facts.n_val, closing)
         return SearchPlan(
-            trials=closing,
+            trials=sum(rung.points for rung in rungs) + closing,
             bootstrap_rollouts=shape.collected,
-            proposer_calls=shape.rounds * REQUESTS * predictors,
-            search_rollouts=max(0, facts.evaluations - shape.collected - closing * facts.n_val),
+            proposer_calls=shape.rounds * REQUESTS * facts.n_predictors,
+            search_rollouts=race,
             closing_rollouts=closing * facts.n_val,
             closing=closing,
             largest_demo_set=min(self.demos, facts.largest_demo_set),
@@ -127,7 +128,7 @@ class Reflect:
         for number in range(1, shape.rounds + 1):
             base = bench.original if number == 1 else self._with(bench.original, _held(lessons), teaching)
             learn = functools.partial(self._learn, bench, base, number, tuple(lessons))
-            event = await bench.metered_step(f"lessons:{number}", learn)
+            event = await bench.learned(number, learn)
             new = [Lesson.from_json(one) for one in event["lessons"]]
             lessons += new
             spent += event["runs"]
@@ -226,8 +227,8 @@ class Reflect:
     ) -> tuple[Point, ...]:
         """Return the candidates of the race, the most promising by construction first."""
         held, open_too = _held(lessons), [one for one in lessons if one.verdict in ("held", "open")]
-        sets = [*sets] or [None]
-        empty, filled = sets[0], sets[1:] or sets[:1]
+        levels: list[DemoSet | None] = [*sets] or [None]
+        empty, filled = levels[0], levels[1:] or levels[:1]
         wanted = [
             (held, filled[0]),
             (open_too, filled[0]),

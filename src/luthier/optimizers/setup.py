@@ -273,7 +273,7 @@ class Setup:
         return characters / CHARACTERS_PER_TOKEN
 
 
-def prepare(
+def prepare(  # noqa: PLR0913 - what the user gave
     function: Callable[..., Any],
     data: Any,
     metric: Callable[..., Any],

@@ -103,7 +103,7 @@ class Workbench:
             )
             return found.to_json()
 
-        return Bootstrapped.from_json(await self.metered_step(step, compute))
+        return Bootstrapped.from_json(await self._metered_step(step, compute))
 
     async def ground(self, settings: GroundingSettings, traces: Sequence[Any] = ()) -> Grounding:
         """Gather the facts that the proposer is shown (MIPRO §3.1)."""
@@ -114,7 +114,7 @@ class Workbench:
             )
             return found.to_json()
 
-        return Grounding.from_json(await self.metered_step("grounding", compute))
+        return Grounding.from_json(await self._metered_step("grounding", compute))
 
     async def propose(
         self,
@@ -132,7 +132,15 @@ class Workbench:
             wanted = dict.fromkeys(names, range(1, count))
             return (await self.write(grounding, demo_sets, settings, wanted=wanted)).to_json()
 
-        return InstructionPool.from_json(await self.metered_step("proposals", compute)).predictors
+        return InstructionPool.from_json(await self._metered_step("proposals", compute)).predictors
+
+    async def learned(self, number: int, learn: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """Have a round of lessons, as step ``lessons/NUMBER``."""
+
+        async def metered() -> dict[str, Any]:
+            return await self.metered_by_role(learn) or {}
+
+        return await self.study.step(f"lessons/{number}", metered)
 
     async def write(
         self,
@@ -217,7 +225,7 @@ class Workbench:
             nonlocal choices, arrived
             if source is None:
                 return None
-            arrival = await self._metered_by_role(lambda: source(choices, in_order(history), arrived + 1))
+            arrival = await self.metered_by_role(lambda: source(choices, in_order(history), arrived + 1))
             if arrival is not None:
                 choices, arrived = choices.grown(arrival), arrived + 1
             return arrival
@@ -269,7 +277,7 @@ class Workbench:
             outcome[MET] = met
         return outcome
 
-    async def metered_step(self, name: str, compute: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    async def _metered_step(self, name: str, compute: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """Record a step together with the calls and tokens it asked for.
 
         Asked for, not paid: after an interruption a step asks again for what it asked before, and the journal
@@ -287,7 +295,8 @@ class Workbench:
 
         return await self.study.step(name, metered)
 
-    async def _metered_by_role(self, compute: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[str, Any] | None:
+    async def metered_by_role(self, compute: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[str, Any] | None:
+        """Return a result with the calls and tokens that it asked for, by role; None where it is none."""
         gateway = self.evaluator.gateway
         before = gateway.requested
         result = await compute()

@@ -23,7 +23,7 @@ from luthier.propose.wording import words_of
 
 if TYPE_CHECKING:
     from luthier.evaluation.data import Row
-    from luthier.program.signature import Signature
+    from luthier.program.signature import Field, Signature
 
 BATCH, CONTRAST = 8, 2
 """Mistakes that one request shows, and right answers beside them."""
@@ -139,33 +139,31 @@ def readings(
         calls = [call for call in rollout.trace.calls if call.predictor == signature.name]
         if rollout.score is None or not calls or rollout.outcome is Outcome.ERROR:
             continue
-        row, said = rows[rollout.job.example], rollout.score.feedback
-        named = said if isinstance(said, Mapping) else None
-        value = rollout.value
-        passed = value >= bar or (bool(named) and not named.get(signature.name))  # type: ignore[union-attr]
+        row = rows[rollout.job.example]
+        said = rollout.score.feedback
+        named = None if isinstance(said, str) else said.get(signature.name, "")
+        passed, value = rollout.value >= bar or (bool(said) and named == ""), rollout.value
         if judged is not None and row.id in judged:
             value = judged[row.id]
             passed = value >= 1.0
-        labels = {field.name: row.labels[field.name] for field in made if row.labels.get(field.name) is not None}
+        labels = {name: label for name, label in row.labels.items() if name not in hidden and label is not None}
+        own = {field.name: labels[field.name] for field in made if field.name in labels}
         found.append(
             Reading(
                 row.id,
-                tuple({f.name: call.inputs[f.name] for f in given if f.name in call.inputs} for call in calls),
-                tuple(
-                    None
-                    if call.outputs is None
-                    else {f.name: call.outputs[f.name] for f in made if f.name in call.outputs}
-                    for call in calls
-                ),
-                labels or {name: value for name, value in row.labels.items() if name not in hidden} or None,
-                (named.get(signature.name, "") if named is not None else said)
-                if isinstance(said, str | Mapping)
-                else "",
+                tuple(_only(call.inputs, given) for call in calls),
+                tuple(None if call.outputs is None else _only(call.outputs, made) for call in calls),
+                own or labels or None,
+                said if isinstance(said, str) else named or "",
                 passed,
                 value,
             )
         )
     return found
+
+
+def _only(values: Mapping[str, Any], fields: Sequence[Field]) -> dict[str, Any]:
+    return {field.name: values[field.name] for field in fields if field.name in values}
 
 
 def failing_below(values: Sequence[float]) -> float:
@@ -187,7 +185,7 @@ def batches(found: Sequence[Reading], rows: Mapping[str, Row], *, most: int) -> 
     return [ordered[start::count][:BATCH] for start in range(count)] if count else []
 
 
-async def state_lessons(
+async def state_lessons(  # noqa: PLR0913 - one argument per ingredient
     proposer: Proposer,
     subject: Subject,
     instruction: str,

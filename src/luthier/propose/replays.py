@@ -29,7 +29,7 @@ CONTROLS = 16
 GUARDED = 1
 """Right answers on which a rule is tried, as it might break them."""
 HOLDS, LIKELY, DROPS = 0.9, 0.75, 0.1
-"""Probabilities that a rule brings more than running anew: enough to stop trying it, to write it down, to keep it open."""
+"""How probable it must be that a rule brings more than running anew: to be tried no more, written down, kept open."""
 SAYS_NOTHING = "Work with care."
 CLEARLY = 0.25
 """What a graded score must change by to count."""
@@ -235,7 +235,9 @@ class _Track:
     def judged(self, control: Control) -> Lesson:
         chance = self.chance(control)
         held = bool(self.tried) and chance >= LIKELY
-        dropped = not held and (chance < DROPS or (bool(self.tried) and not self.fixed))
+        # In a loop one rule seldom mends all calls of a run: that it fixed no run says little.
+        once = all(len(one.inputs) == 1 for one in self.mistakes)
+        dropped = not held and (chance < DROPS or (bool(self.tried) and once and not self.fixed))
         return replace(
             self.lesson,
             verdict="held" if held else "dropped" if dropped else "open",
@@ -259,10 +261,12 @@ class Control:
 
     @property
     def replays(self) -> int:
+        """How many there were."""
         return self.wrong + self.right
 
     @property
     def break_rate(self) -> float:
+        """How often a right answer breaks by itself; never 0, as few were tried."""
         return (self.broke + 0.5) / (self.right + 1)
 
     def beaten_by(self, fixed: int, tried: int) -> float:
