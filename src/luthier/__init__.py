@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from luthier.optimizers.bayesian_bootstrap import BayesianBootstrap
     from luthier.optimizers.bootstrap_random_search import BootstrapRandomSearch
     from luthier.optimizers.mipro import MIPRO
+    from luthier.optimizers.reflect import Reflect
     from luthier.optimizers.zero_shot_mipro import ZeroShotMIPRO
     from luthier.program.bind import bind, use
     from luthier.program.candidate import Candidate, Demo, Prompt
@@ -75,6 +76,7 @@ _HOMES = {
     "luthier.optimizers.bayesian_bootstrap": ("BayesianBootstrap",),
     "luthier.optimizers.bootstrap_random_search": ("BootstrapRandomSearch",),
     "luthier.optimizers.mipro": ("MIPRO",),
+    "luthier.optimizers.reflect": ("Reflect",),
     "luthier.optimizers.zero_shot_mipro": ("ZeroShotMIPRO",),
     "luthier.program.bind": ("bind", "use"),
     "luthier.program.candidate": ("Candidate", "Demo", "Prompt"),
@@ -110,6 +112,7 @@ __all__ = [
     "Private",
     "Progress",
     "Prompt",
+    "Reflect",
     "Reply",
     "Request",
     "Result",

@@ -98,6 +98,7 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
     split_seed: int = 0,
     sizes: tuple[int, int, int] | None = None,
     predictors: Sequence[Tunable] | None = None,
+    predictor_metrics: Mapping[str, Callable[..., Any]] | None = None,
     start: Sequence[Candidate | str | Path] = (),
     store: str | Path | None = None,
     looks: str | Path | None = None,
@@ -134,6 +135,8 @@ def optimize(  # noqa: PLR0913 - the public contract's names, all but three by k
         split_seed: of the split, apart from ``seed``.
         sizes: exact sizes of train, validation, and test.
         predictors: the predictors to tune; found by reading the program where None.
+        predictor_metrics: by predictor's name, a metric of its own answer, ``metric(example, answer)``: it says which
+            predictor failed. Predictors of closed types whose output has a column's name need none.
         start: prompts to tune again: candidates, directories of saved prompts or of studies, or ``"original"``. The
             first is what is deployed today, and what the verdict compares with; all are scored before anything new.
         store: a file of answers shared with other studies, which then pay for no answer twice; ``LUTHIER_STORE`` or
@@ -184,6 +187,7 @@ async def aoptimize(  # noqa: PLR0913 - the twin of ``optimize``
     split_seed: int = 0,
     sizes: tuple[int, int, int] | None = None,
     predictors: Sequence[Tunable] | None = None,
+    predictor_metrics: Mapping[str, Callable[..., Any]] | None = None,
     start: Sequence[Candidate | str | Path] = (),
     store: str | Path | None = None,
     looks: str | Path | None = None,
@@ -249,6 +253,7 @@ def _prepare(given: Mapping[str, Any]) -> Setup:
         lms={"task": given["lm"], "teacher": given["teacher_lm"], "proposer": given["proposer_lm"]},
         optimizer=given["optimizer"],
         predictors=given["predictors"],
+        predictor_metrics=given["predictor_metrics"] or {},
         settings=settings,
     )
 

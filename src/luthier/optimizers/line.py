@@ -356,6 +356,7 @@ class Line:
             facts=facts,
             reserve=reserve,
             seed=setup.settings.seed,
+            predictor_metrics=setup.predictor_metrics,
             original=setup.program.original,
             starts=[_only(start, setup.program) for start in setup.starts],
         )

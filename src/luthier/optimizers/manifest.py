@@ -27,10 +27,11 @@ FORMAT = 2
 """Of the manifest; raised when it names more than before."""
 
 
-def manifest(
+def manifest(  # noqa: PLR0913 - one argument for each thing that a study is told apart by
     *,
     program: Program,
     metric: Metric,
+    predictor_metrics: Mapping[str, Metric],
     split: Split,
     lms: Mapping[str, LMs],
     optimizer: Optimizer,
@@ -55,6 +56,11 @@ def manifest(
         "optimizer": {"name": optimizer.name, "settings": _settings(optimizer)},
         **settings,
         "budget": None if budget is None else asdict(budget),
+        **(
+            {"predictor_metrics": {name: of.identity for name, of in sorted(predictor_metrics.items())}}
+            if predictor_metrics
+            else {}
+        ),
         "renderer": RENDERER,
         "code": {"program": code_hash(program.function), "metric": metric.identity},
         "data": {

@@ -16,10 +16,12 @@ from luthier.optimizers.module_level_opro import ModuleLevelOPRO, UngroundedOPRO
 from luthier.optimizers.optimizer import Optimizer
 from luthier.optimizers.program_level_opro import ProgramLevelOPRO
 from luthier.optimizers.random_search_then_opro import RandomSearchThenOPRO
+from luthier.optimizers.reflect import Reflect
 from luthier.optimizers.zero_shot_mipro import ZeroShotMIPRO
 from luthier.optimizers.zero_shot_mipro_plus import ZeroShotMIPROPlus
 
 OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+    "reflect": Reflect,
     "mipro": MIPRO,
     "mipro/paper": MIPRO.paper,
     "mipro0": ZeroShotMIPRO,

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from luthier.budget import Budget
@@ -16,6 +17,7 @@ from luthier.evaluation.data import Row
 from luthier.evaluation.labels import LabelCheck, check_labels
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.opening import ExecutorChoice
+from luthier.evaluation.predictor_metrics import metrics_by_predictor
 from luthier.evaluation.splits import Split, split
 from luthier.lm.lm import LM
 from luthier.optimizers.manifest import manifest
@@ -80,6 +82,8 @@ class Setup:
 
     program: Program
     metric: Metric
+    predictor_metrics: Mapping[str, Metric]
+    """By predictor: a metric of its own answer."""
     split: Split
     task: LMs
     """Who answers which predictor."""
@@ -269,7 +273,7 @@ class Setup:
         return characters / CHARACTERS_PER_TOKEN
 
 
-def prepare(
+def prepare(  # noqa: PLR0913 - what the user gave
     function: Callable[..., Any],
     data: Any,
     metric: Callable[..., Any],
@@ -278,6 +282,7 @@ def prepare(
     optimizer: str | Optimizer,
     predictors: Sequence[Tunable] | None,
     settings: Settings,
+    predictor_metrics: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
 ) -> Setup:
     """Resolve and check everything; nothing is called and nothing is written.
 
@@ -299,6 +304,7 @@ def prepare(
     limits = {} if settings.budget is None else settings.budget.limits
     dollars, tokens = "usd" in limits, "tokens" in limits
     checked.check(rows.val[0].example, dollars=dollars, tokens=tokens)
+    of_predictors = metrics_by_predictor(predictor_metrics, program, rows.rows)
     labels = check_labels(checked, program, list(rows.rows.values()))
     task, teacher, proposer = _lms(lms, program)
     for lm in (task, teacher, proposer):
@@ -319,6 +325,7 @@ def prepare(
     return Setup(
         program=program,
         metric=checked,
+        predictor_metrics=of_predictors,
         split=rows,
         task=task,
         teacher=teacher,
@@ -333,6 +340,7 @@ def prepare(
         manifest=manifest(
             program=program,
             metric=checked,
+            predictor_metrics=of_predictors,
             split=rows,
             lms={"task": task, "teacher": teacher, "proposer": LMs(proposer)},
             optimizer=recipe,

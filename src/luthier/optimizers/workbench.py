@@ -12,6 +12,7 @@ from luthier.canonical import content_hash
 from luthier.errors import ProgramFailed, StudyPaused
 from luthier.evaluation.data import Row
 from luthier.evaluation.evaluator import Evaluator
+from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Job, Outcome, Rollout, outcome_json
 from luthier.lm.request import Usage, total_usage
 from luthier.optimizers.full import close_search, score_starts
@@ -66,6 +67,8 @@ class Workbench:
     reserve: Reserve
     seed: int
     original: Candidate
+    predictor_metrics: Mapping[str, Metric] = field(default_factory=dict)
+    """By predictor: a metric of its own answer."""
     starts: Sequence[Candidate] = ()
     """Other prompts to be tried before any new ones."""
     broken_by: dict[str, set[Point]] = field(default_factory=dict)
@@ -130,6 +133,14 @@ class Workbench:
             return (await self.write(grounding, demo_sets, settings, wanted=wanted)).to_json()
 
         return InstructionPool.from_json(await self._metered_step("proposals", compute)).predictors
+
+    async def learned(self, number: int, learn: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """Have a round of lessons, as step ``lessons/NUMBER``."""
+
+        async def metered() -> dict[str, Any]:
+            return await self.metered_by_role(learn) or {}
+
+        return await self.study.step(f"lessons/{number}", metered)
 
     async def write(
         self,
@@ -214,7 +225,7 @@ class Workbench:
             nonlocal choices, arrived
             if source is None:
                 return None
-            arrival = await self._metered_by_role(lambda: source(choices, in_order(history), arrived + 1))
+            arrival = await self.metered_by_role(lambda: source(choices, in_order(history), arrived + 1))
             if arrival is not None:
                 choices, arrived = choices.grown(arrival), arrived + 1
             return arrival
@@ -284,7 +295,8 @@ class Workbench:
 
         return await self.study.step(name, metered)
 
-    async def _metered_by_role(self, compute: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[str, Any] | None:
+    async def metered_by_role(self, compute: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[str, Any] | None:
+        """Return a result with the calls and tokens that it asked for, by role; None where it is none."""
         gateway = self.evaluator.gateway
         before = gateway.requested
         result = await compute()

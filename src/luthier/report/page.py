@@ -48,6 +48,7 @@ def page(view: View, *, live: str | None = None) -> Markup:
         sections.worth(view),
         sections.outcomes(view),
         sections.bootstrap(view),
+        sections.lessons(view),
         sections.instructions(view),
         sections.costs(view),
         sections.settings(view),

@@ -20,6 +20,7 @@ _OF_EVENT = {
     "bootstrap": "bootstrap",
     "grounding": "propose",
     "proposals": "propose",
+    "lessons": "search",
     "space": "search",
     "arrival": "propose",
     "loop_end": "search",

@@ -13,7 +13,7 @@ from luthier.report.figures import count, dollars, duration, percent, plural
 from luthier.report.html import Child, Markup, el
 from luthier.report.model import PromptPair, View
 from luthier.report.phases import phase_rows
-from luthier.report.spending import Amounts, by_lm, by_role, dollars_for, predictor_lms, prices
+from luthier.report.spending import Amounts, by_lm, by_role, dollars_for, kind_of, predictor_lms, prices
 from luthier.report.summary import bootstrapped, outcome_count
 
 
@@ -218,6 +218,35 @@ def instructions(view: View) -> Markup | None:
         tables.table(("reason", "rejected"), reasons, numbers=1) if reasons else None,
         listed,
         _rejected(rejections) if rejections else None,
+    )
+
+
+def lessons(view: View) -> Markup | None:
+    """The rules that were learned from failures, and what replays showed of each."""
+    made = [one for event in view.events if kind_of(event) == "lessons" for one in event["lessons"]]
+    if not made:
+        return None
+    number = {verdict: sum(one["verdict"] == verdict for one in made) for verdict in ("held", "open", "dropped")}
+    lead = (
+        f"Rules that the proposer stated after reading failures on training examples: {number['held']} held, "
+        f"{number['open']} stayed open, {number['dropped']} were dropped. Each was tried alone: “fixed” are failed "
+        "examples that came out right with this rule added, “broken” right ones that did not any more; “chance” is the "
+        "probability that it brings more than asking anew."
+    )
+    order = {"held": 0, "open": 1, "dropped": 2}
+    rows = [
+        (
+            one["predictor"],
+            one["rule"],
+            one["verdict"] + (f": {one['why']}" if one["why"] else ""),
+            f"{len(one['fixed'])} of {one['tried']}",
+            count(len(one["broken"])),
+            "–" if one["chance"] is None else percent(one["chance"], 0),
+        )
+        for one in sorted(made, key=lambda one: (one["predictor"], order.get(one["verdict"], 3)))
+    ]
+    return section(
+        "Lessons", lead, tables.table(("predictor", "rule", "outcome", "fixed", "broken", "chance"), rows, numbers=3)
     )
 
 

@@ -28,6 +28,7 @@ _PHASE_AFTER = {
     "bootstrap": "reading the data and the program",
     "grounding": "proposing instructions",
     "proposals": "searching",
+    "lessons": "learning from failures",
     "space": "searching",
     "starts": "searching",
     "arrival": "searching",
@@ -191,7 +192,7 @@ def stopped_decision(check: Event) -> str:
 
 def phase(events: Sequence[Event]) -> str:
     """Return what the study is doing now, judged by the last event that says so."""
-    known = (_PHASE_AFTER[event["event"]] for event in reversed(events) if event["event"] in _PHASE_AFTER)
+    known = (_PHASE_AFTER[kind_of(event)] for event in reversed(events) if kind_of(event) in _PHASE_AFTER)
     return next(known, "starting")
 
 
