@@ -190,7 +190,7 @@ class Reflect:
         for name, signature in signatures.items():
             if f"{name}.instruction" in self.frozen or name not in subjects:
                 continue
-            judged = await replays.judged(signature, hidden)
+            judged = await replays.judged(signature)
             found[name] = readings(rollouts, by_id, signature, hidden, judged)
             stated += await state_lessons(
                 bench.proposer,

@@ -182,7 +182,8 @@ def batches(found: Sequence[Reading], rows: Mapping[str, Row], *, most: int) -> 
     turns = sorted((nth, kind) for kind, own in kinds.items() for nth in range(len(own)))
     ordered = [kinds[kind][nth] for nth, kind in turns]
     count = min(most, -(-len(ordered) // BATCH))
-    return [ordered[start::count][:BATCH] for start in range(count)] if count else []
+    size = min(BATCH, -(-len(ordered) // count)) if count else 0
+    return [ordered[n * size : (n + 1) * size] for n in range(count)]
 
 
 async def state_lessons(  # noqa: PLR0913 - one argument per ingredient

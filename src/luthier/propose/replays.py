@@ -59,7 +59,7 @@ class Replays:
     seed: int
     runs: float = 0.0
 
-    async def judged(self, signature: Signature, hidden: frozenset[str]) -> dict[str, float] | None:
+    async def judged(self, signature: Signature) -> dict[str, float] | None:
         """Return what a predictor's own metric gives each recorded answer; None where it has none.
 
         Its answers come from the store: no call is paid twice.
@@ -70,7 +70,7 @@ class Replays:
         found = [
             one
             for one in readings(self.recorded, self.evaluator.rows, signature, frozenset())
-            if can_be_called_alone(one)
+            if self._can_be_called_alone(name, one)
         ]
         if not found:
             return None
@@ -162,7 +162,7 @@ class Replays:
             instruction = with_lessons(self.candidate.prompts[name].instruction, [lesson])
             base = without_example(self.candidate, one.example)
             job = Job(base.with_instruction(name, instruction), one.example)
-            if name in self.metrics and can_be_called_alone(one):
+            if name in self.metrics and self._can_be_called_alone(name, one):
                 alone.setdefault(name, []).append((n, job, one))
             else:
                 whole.append((n, job))
@@ -186,6 +186,17 @@ class Replays:
         """Return how many calls a replay makes anew: those from the first of the changed predictor on."""
         called = [call.predictor for call in rollout.trace.calls]
         return len(called) - called.index(name) if name in called else len(called)
+
+    def _can_be_called_alone(self, name: str, one: Reading) -> bool:
+        """Whether a predictor can be called by itself on recorded inputs.
+
+        It is called by luthier, without tools, once in the run, and its inputs are plain values, all of them known.
+        """
+        predictor = self.evaluator.program.predictor(name)
+        if predictor.makes_own_call or predictor.tools or len(one.inputs) != 1:
+            return False
+        known = one.inputs[0]
+        return all(isinstance(known.get(field.name, ...), _PLAIN) for field in predictor.signature.inputs)
 
     def _stage(self, name: str, found: Sequence[Reading]) -> Evaluator:
         """Return an evaluator of one predictor alone, on the inputs that it was given in recorded runs."""
@@ -286,11 +297,6 @@ def better_than(fixed: int, tried: int, mended: int, of: int, seed: int) -> floa
         for _ in range(_DRAWS)
     )
     return wins / _DRAWS
-
-
-def can_be_called_alone(one: Reading) -> bool:
-    """Whether a predictor can be called by itself on recorded inputs: once in the run, with plain values."""
-    return len(one.inputs) == 1 and all(isinstance(value, _PLAIN) for value in one.inputs[0].values())
 
 
 def _mended(rollout: Rollout, one: Reading, name: str) -> bool:
