@@ -340,7 +340,7 @@ def prepare(  # noqa: PLR0913 - what the user gave
         manifest=manifest(
             program=program,
             metric=checked,
-            predictor_metrics=of_predictors,
+            predictor_metrics={name: of_predictors[name] for name in predictor_metrics},
             split=rows,
             lms={"task": task, "teacher": teacher, "proposer": LMs(proposer)},
             optimizer=recipe,
