@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import pytest
 
 LONG = os.environ.get("LUTHIER_TESTS") == "long"
 """Whether the long forms run."""
@@ -24,3 +28,10 @@ def places(n: int, short: int = 40) -> list[int]:
     if LONG or n <= short:
         return list(range(n))
     return sorted({0, n - 1, *random.Random("places").sample(range(n), short - 2)})
+
+
+def in_rings(every: Iterable[Any], short: Collection[Any]) -> list[Any]:
+    """Return a test's parameters: of all, ``make test`` runs the short ones, and ``make test-slow`` the others."""
+    if not LONG:
+        return [one for one in every if one in short]
+    return [pytest.param(one, marks=pytest.mark.slow) for one in every if one not in short]

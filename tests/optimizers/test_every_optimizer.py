@@ -15,9 +15,12 @@ from luthier.lm.doubles import ScriptedLM
 from luthier.lm.request import Completion, Request
 from luthier.optimizers.registry import OPTIMIZERS, optimizer_named
 from tests.integration import world
+from tests.lengths import in_rings
 from tests.optimizers.studies import Interrupted, event, journal, stop_after, told, tune
 
 LIMIT = 1000
+OFTEN = ("reflect", "mipro", "mipro/paper", "bootstrap-random-search", "mipro++", "opro", "labeled-few-shot")
+"""One of each shape: lessons, minibatches, the paper, full evaluations, learned settings, scores shown, no search."""
 
 
 class Unpunctual(ScriptedLM):
@@ -34,7 +37,7 @@ class Study(NamedTuple):
     calls: int
 
 
-@pytest.fixture(scope="module", params=list(OPTIMIZERS))
+@pytest.fixture(scope="module", params=in_rings(OPTIMIZERS, OFTEN))
 def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Study:
     directory, lm = tmp_path_factory.mktemp("whole") / "study", ScriptedLM(world.answer)
     tune(directory, request.param, lm=lt.LM(lm), looks=directory.with_name("looks.sqlite"))
@@ -136,7 +139,7 @@ def test_the_plan_is_an_upper_bound(study: Study) -> None:
     assert sum(written) <= planned.get("proposals", {"calls": 0})["calls"]
 
 
-@pytest.mark.parametrize("name", list(OPTIMIZERS))
+@pytest.mark.parametrize("name", in_rings(OPTIMIZERS, OFTEN))
 def test_a_limit_on_calls_is_never_exceeded_and_there_is_a_verdict(name: str, tmp_path: Path) -> None:
     lm = ScriptedLM(world.answer)
     result = tune(tmp_path / "study", name, lm=lt.LM(lm), auto=None, budget=lt.Budget(lm_calls=LIMIT))

@@ -21,6 +21,7 @@ from luthier.optimizers.registry import OPTIMIZERS
 from luthier.program.candidate import Candidate, Prompt
 from luthier.propose.programs import read_program
 from tests.integration import world
+from tests.lengths import in_rings
 from tests.optimizers.studies import event, journal, told, tune
 from tests.optimizers.test_texts import texts_only
 
@@ -150,7 +151,7 @@ def test_the_plan_claims_no_guidance_where_chance_decides(name: str, trials: Any
     assert event(tmp_path / "s", "plan_measured")["surrogate_trials"] == 0
 
 
-@pytest.mark.parametrize("optimizer", ["bootstrap-random-search", "opro"])
+@pytest.mark.parametrize("optimizer", in_rings(["bootstrap-random-search", "opro"], ["opro"]))
 def test_what_each_change_brings_is_no_winners_luck(optimizer: str, tmp_path: Path) -> None:
     def lucky(request: Request) -> str:
         """Be right on three of four numbers, which ones every prompt decides anew."""

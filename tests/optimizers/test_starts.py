@@ -14,11 +14,13 @@ from luthier.lm.doubles import ScriptedLM
 from luthier.program.candidate import Demo, DemoSource, Prompt, Provenance
 from luthier.program.program import discover
 from tests.integration import world
+from tests.lengths import in_rings
 from tests.optimizers.studies import Interrupted, event, journal, stop_after, told, tune
 
 SEARCH = lt.MIPRO(candidates=3, demo_sizes=(0, 3), instructions=2, trials=4, minibatch=6, closing=1)
 ONE_OF_EACH_SHAPE = (
     "mipro",
+    "reflect",
     "mipro0",
     "mipro++",
     "bayesian-bootstrap",
@@ -149,7 +151,7 @@ def test_a_start_that_shows_every_held_out_example_is_refused(tmp_path: Path) ->
         tune(tmp_path / "s", SEARCH, start=[start], data=lt.Splits(rows[:30], rows[30:70], rows[70:]))
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH_SHAPE)
+@pytest.mark.parametrize("name", in_rings(ONE_OF_EACH_SHAPE, ["mipro", "reflect", "opro"]))
 def test_every_optimizer_starts_from_prompts_and_resumes_to_the_same_journal(name: str, tmp_path: Path) -> None:
     start = [candidate("Say whether it is even or odd.", demos=2), GOOD]
     settings: dict[str, Any] = {"start": start, "auto": 150}

@@ -26,12 +26,15 @@ from luthier.propose.replays import Replays
 from luthier.propose.teaching import class_by_class, without_example
 from luthier.propose.training_text import TrainingText
 from luthier.search.halving import SuccessiveHalving, plan_rungs
+from luthier.search.schedule import FullSchedule
 from luthier.search.space import Point, Space
 from luthier.search.standing import predicted_best
-from luthier.search.trial import Ask, Trial
+from luthier.search.trial import Ask, Strategy, Trial
 
 REQUESTS = 5
 """Requests for lessons of one predictor in one round at most."""
+RACE = 36
+"""Program runs that a further round must leave to the race."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,9 @@ class Shape:
     again: int
     """Training rows that each further round runs the best candidate on."""
     checks: int
-    """What the replays of one round may cost."""
+    """What the replays of the first round may cost."""
+    checks_again: int
+    """What those of each further round may cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +104,9 @@ class Reflect:
         return Shape(
             collected=max(1, min(facts.n_train, max(20, round(0.3 * runs)))),
             rounds=self.rounds or (1 if runs < 200 else 2 if runs < 400 else 3),
-            again=min(facts.n_train, max(10, round(0.12 * runs))),
-            checks=max(10, round(0.32 * runs)),
+            again=min(facts.n_train, max(10, round(0.08 * runs))),
+            checks=max(10, round(0.3 * runs)),
+            checks_again=max(10, round(0.08 * runs)),
         )
 
     def plan(self, facts: Facts) -> SearchPlan:
@@ -124,29 +130,36 @@ class Reflect:
         collected = await bench.bootstrap(self.bootstrap_settings(facts))
         teaching = max(collected.sets, key=lambda made: sum(map(len, made.demos.values())), default=None)
         lessons: list[Lesson] = []
-        spent = float(shape.collected)
+        closing = self._closing(facts)
+        left = float(facts.evaluations - shape.collected - closing * facts.n_val)
         for number in range(1, shape.rounds + 1):
+            if number > 1 and left < shape.again + shape.checks_again + RACE:
+                break
             base = bench.original if number == 1 else self._with(bench.original, _held(lessons), teaching)
             learn = functools.partial(self._learn, bench, base, number, tuple(lessons))
             event = await bench.learned(number, learn)
             new = [Lesson.from_json(one) for one in event["lessons"]]
             lessons += new
-            spent += event["runs"]
+            left -= event["runs"]
             if not any(lesson.verdict == "held" for lesson in new):
                 break
         instructions = {name: self._instructions(name, text, lessons) for name, text in bench.instructions.items()}
         choices = await bench.space(instructions=instructions, demo_sets=collected.sets, frozen=self.frozen)
         points = self._points(bench, choices, lessons, collected.sets)
-        closing = self._closing(facts)
-        size = max(1, len(bench.scoring) // 4)
-        strategy = SuccessiveHalving(
+        strategy = self._race(bench, points, max(0, int(left)), closing)
+        return await bench.loop(choices, strategy, batch=1 if facts.sequential else max(1, len(points)))
+
+    def _race(self, bench: Workbench, points: tuple[Point, ...], budget: int, closing: int) -> Strategy:
+        """Return the race: halving on common blocks; where it has no room, the most promising points in full."""
+        if not plan_rungs(budget, len(bench.scoring), closing):
+            return FullSchedule(Listed(points), examples=bench.scoring_ids, trials=closing)
+        return SuccessiveHalving(
             Listed(points),
             examples=bench.scoring_ids,
-            blocks=blocks(bench.scoring, size, bench.seed),
-            budget=max(0, int(facts.evaluations - spent - closing * facts.n_val)),
+            blocks=blocks(bench.scoring, max(1, len(bench.scoring) // 4), bench.seed),
+            budget=budget,
             closing=closing,
         )
-        return await bench.loop(choices, strategy, batch=1 if facts.sequential else max(1, len(points)))
 
     def bootstrap_settings(self, facts: Facts) -> BootstrapSettings:
         """Return how demo sets are collected: failures first in most, as passes show what the LM can do already."""
@@ -159,10 +172,10 @@ class Reflect:
         return BootstrapSettings(
             sizes=(0, most, most, half, half),
             first=(
-                DemoSource.COMPLETED,
-                DemoSource.COMPLETED,
+                DemoSource.CORRECTIVE,
+                DemoSource.CORRECTIVE,
                 DemoSource.LABELED,
-                DemoSource.COMPLETED,
+                DemoSource.CORRECTIVE,
                 DemoSource.BOOTSTRAPPED,
             ),
             labeled=most,
@@ -183,7 +196,14 @@ class Reflect:
             bench.evaluator, [Job(without_example(base, row.id), row.id) for row in picked]
         )
         by_id = {row.id: row for row in bench.training}
-        replays = Replays(bench.evaluator, base, bench.predictor_metrics, rollouts, most=shape.checks, seed=bench.seed)
+        replays = Replays(
+            bench.evaluator,
+            base,
+            bench.predictor_metrics,
+            rollouts,
+            most=shape.checks if number == 1 else shape.checks_again,
+            seed=bench.seed,
+        )
         subjects, signatures = subjects_of(bench.program), signatures_of(bench.program)
         training = TrainingText.of(bench.training, hidden=hidden)
         found, stated = {}, list[Lesson]()
