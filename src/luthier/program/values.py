@@ -69,6 +69,21 @@ def json_to_value(annotation: Any, data: Any) -> Any:
     return value_of(shape_of(annotation, strict=False), data)
 
 
+_BITS = {"1": True, "0": False, "1.0": True, "0.0": False}
+
+
+def read_label(annotation: Any, label: Any) -> Any:
+    """Return the value of a type that a label in a table stands for: as an answer is read, and 1 and 0 are bools.
+
+    Raises:
+        ValueError: the label is not of that type.
+        SignatureError: the type is not supported.
+    """
+    if annotation is bool and str(label) in _BITS:
+        return _BITS[str(label)]
+    return json_to_value(annotation, value_to_json(label))
+
+
 def value_of(shape: Shape, data: Any) -> Any:
     """Return the value of a shape that JSON stands for; numbers and choices may be written as text.
 
