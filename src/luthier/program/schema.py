@@ -38,6 +38,8 @@ _KEPT = (
     *("pattern", "format", "minLength", "maxLength", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"),
     *("multipleOf", "minItems", "maxItems", "uniqueItems"),
 )
+_DECIMAL = "decimal"
+"""The form of numbers whose digits are kept."""
 _KINDS = {"integer": Kind.INTEGER, "number": Kind.NUMBER}
 _NULL = {"type": "null"}
 _REF = "#/$defs/"
@@ -158,13 +160,20 @@ class _Generator(GenerateJsonSchema):
     def typed_dict_schema(self, schema: Any) -> dict[str, Any]:
         return {**super().typed_dict_schema(schema), _CLASS: schema.get("cls")}
 
-    def call_schema(self, schema: Any) -> dict[str, Any]:
-        made = super().call_schema(schema)
-        # A NamedTuple: its names are told, though its class would take a list, too.
-        return {**made, _CLASS: schema.get("function")} if "properties" in made else made
+    def named_tuple_schema(self, schema: Any) -> dict[str, Any]:
+        # Its names are told, and read: a list of values would have to be counted.
+        fields = {field["name"]: field["schema"] for field in schema["fields"]}
+        required = [name for name, kept in fields.items() if kept["type"] != "default"]
+        properties = {name: self.generate_inner(kept) for name, kept in fields.items()}
+        return {"type": "object", "properties": properties, "required": required, _CLASS: schema["cls"]}
 
-    def arguments_schema(self, schema: Any) -> dict[str, Any]:
-        return self.kw_arguments_schema(schema["arguments_schema"], None)
+    def call_schema(self, schema: Any) -> dict[str, Any]:
+        # A NamedTuple, too: before pydantic 2.13 it is the call of its class.
+        arguments = self.kw_arguments_schema(schema["arguments_schema"]["arguments_schema"], None)
+        return {**arguments, _CLASS: schema["function"]}
+
+    def decimal_schema(self, schema: Any) -> dict[str, Any]:
+        return {**super().decimal_schema(schema), "format": _DECIMAL}
 
     def sort(self, value: Any, parent_key: str | None = None) -> Any:
         return value
@@ -192,6 +201,8 @@ class _Reader:
         if _CHOICES in node:
             return Shape(Kind.CHOICE, choices=node[_CHOICES])
         if variants := _variants(node):
+            if node.get("format") == _DECIMAL:
+                return Shape(Kind.NUMBER, form=_DECIMAL)
             return self._union(variants)
         match node.get("type"):
             case "string":
@@ -264,8 +275,6 @@ class _Reader:
             return replace(shapes[0], optional=optional or shapes[0].optional)
         if all(shape.kind is Kind.CHOICE for shape in shapes):
             return Shape(Kind.CHOICE, optional, tuple(choice for shape in shapes for choice in shape.choices))
-        if {shape.kind for shape in shapes} == {Kind.NUMBER, Kind.TEXT} and any("pattern" in one for one in rest):
-            return Shape(Kind.NUMBER, optional, form="decimal")  # a number, or the text of one
         return Shape(Kind.JSON, optional, variants=shapes)
 
     def _list(self, node: Mapping[str, Any]) -> Shape:
