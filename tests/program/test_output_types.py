@@ -189,27 +189,29 @@ LEAVES: tuple[tuple[Any, st.SearchStrategy[Any]], ...] = (
 
 
 @st.composite
-def typed(draw: st.DrawFn, depth: int = 3) -> tuple[Any, st.SearchStrategy[Any]]:
+def typed(draw: st.DrawFn, depth: int = 3) -> Any:
     """Draw a type and a strategy for its values."""
     if depth == 1 or draw(st.integers(0, 3)) == 0:
         return draw(st.sampled_from(LEAVES))
+    inner: Any
+    other: Any
     inner, values = draw(typed(depth - 1))
     other, others = draw(typed(depth - 1))
     match draw(st.sampled_from(["list", "tuple", "dict", "optional", "union", "model", "dataclass"])):
         case "list":
-            return list[inner], st.lists(values, max_size=3)
+            return list.__class_getitem__(inner), st.lists(values, max_size=3)
         case "tuple":
-            return tuple[inner, other], st.tuples(values, others)
+            return tuple.__class_getitem__((inner, other)), st.tuples(values, others)
         case "dict":
-            return dict[str, inner], st.dictionaries(st.sampled_from("abc"), values)
+            return dict.__class_getitem__((str, inner)), st.dictionaries(st.sampled_from("abc"), values)
         case "optional":
             return inner | None, values | st.none()
         case "union":
-            return list[inner] | bool, st.lists(values, max_size=2) | st.booleans()
+            return list.__class_getitem__(inner) | bool, st.lists(values, max_size=2) | st.booleans()
         case "model":
-            made = pydantic.create_model("Made", one=(inner, ...), two=(Annotated[other, Field(alias="zwei")], ...))
+            made: Any = pydantic.create_model("Made", one=(inner, ...), two=(other, Field(alias="zwei")))
             return made, st.builds(lambda one, two, m=made: m(one=one, zwei=two), values, others)
-    record = dataclasses.make_dataclass("Record", [("one", inner), ("two", Annotated[other, "the second"])])
+    record: Any = dataclasses.make_dataclass("Record", [("one", inner), ("two", Annotated[other, "the second"])])
     return record, st.builds(record, values, others)
 
 
@@ -263,7 +265,14 @@ def check_instance(schema: Mapping[str, Any], data: Any, root: Mapping[str, Any]
     if "enum" in schema:
         assert data in schema["enum"]
         return None
-    kinds = {"string": str, "integer": int, "number": (int, float), "array": list, "object": dict, "null": type(None)}
+    kinds: dict[str, Any] = {
+        "string": str,
+        "integer": int,
+        "number": (int, float),
+        "array": list,
+        "object": dict,
+        "null": type(None),
+    }
     assert isinstance(data, kinds[schema["type"]]), (schema, data)
     if schema["type"] == "array":
         places = schema.get("prefixItems") or [schema["items"]] * len(data)

@@ -126,17 +126,19 @@ def equal(label: Any, value: Any) -> bool:
 
 
 def read_as(value: Any, label: Any) -> Any:
-    """Return a label as JSON, read as the type of a prediction is: ``True`` and ``yes`` for a bool, names for enums.
+    """Return a label as JSON, read as the type of a prediction is: ``True`` and ``yes`` for a bool, a name for an enum.
 
     Where it cannot be read so, or the type is text or a list of several types, it is returned as it is.
     """
-    if value is None or (isinstance(value, str) and not isinstance(value, enum.Enum)):
+    if isinstance(value, enum.Enum):
+        return plain(value) if str(label) in (value.name, str(value.value)) else label
+    if value is None or isinstance(value, str):
         return label
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         if isinstance(label, list | tuple) and len(label) == len(value):
             return [read_as(item, part) for item, part in zip(value, label, strict=True)]
         return label
-    if isinstance(value, Set | dict) or (isinstance(value, int | float) and not isinstance(value, bool | enum.Enum)):
+    if isinstance(value, Set | dict) or (isinstance(value, int | float) and not isinstance(value, bool)):
         return label
     try:
         return plain(read_label(type(value), label))

@@ -104,7 +104,16 @@ def read_json(shape: Shape, data: Any) -> Any:
         if shape.optional:
             return None
         raise ValueError("it is null")
-    return _READERS[shape.kind](shape, data)
+    readers: Mapping[Kind, Callable[[Shape, Any], Any]] = {
+        Kind.TEXT: _text,
+        Kind.INTEGER: _number,
+        Kind.NUMBER: _number,
+        Kind.LIST: _list,
+        Kind.MAPPING: _mapping,
+        Kind.RECORD: _record,
+        Kind.JSON: _variant,
+    }
+    return choice_of(shape, data).value if shape.kind is Kind.CHOICE else readers[shape.kind](shape, data)
 
 
 def _text(shape: Shape, data: Any) -> str:
@@ -211,16 +220,6 @@ def _variant(shape: Shape, data: Any) -> Any:
     return data
 
 
-_READERS: Mapping[Kind, Callable[[Shape, Any], Any]] = {
-    Kind.TEXT: _text,
-    Kind.INTEGER: _number,
-    Kind.NUMBER: _number,
-    Kind.CHOICE: lambda shape, data: choice_of(shape, data).value,
-    Kind.LIST: _list,
-    Kind.MAPPING: _mapping,
-    Kind.RECORD: _record,
-    Kind.JSON: _variant,
-}
 _WRITTEN_AS: Mapping[Kind, Any] = {
     Kind.TEXT: str,
     Kind.INTEGER: int,
