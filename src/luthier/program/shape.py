@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from luthier.errors import SignatureError
 
 
 class Kind(enum.Enum):
@@ -87,18 +84,6 @@ class Shape:
         return self.kind in (Kind.LIST, Kind.MAPPING, Kind.RECORD, Kind.JSON)
 
 
-def shape_of(annotation: Any, *, strict: bool = True) -> Shape:
-    """Take a type apart; unless ``strict``, what cannot be read from an answer becomes plain JSON.
-
-    Raises:
-        SignatureError: the type cannot be an output.
-    """
-    try:
-        return _cached_shape(annotation, strict)
-    except TypeError:  # an unhashable argument of Annotated
-        return _shape(annotation, strict)
-
-
 def type_text(annotation: Any) -> str:
     """Return a type as one writes it."""
     annotation, _ = split_annotated(annotation)
@@ -151,26 +136,7 @@ def is_pydantic_loaded() -> bool:
     return hasattr(sys.modules.get("pydantic"), "BaseModel")
 
 
-@functools.lru_cache(maxsize=1024)
-def _cached_shape(annotation: Any, strict: bool) -> Shape:
-    return _shape(annotation, strict)
-
-
-def _shape(annotation: Any, strict: bool) -> Shape:
-    plain = _plain_shape(annotation)
-    if plain is not None:
-        return plain
-    if annotation is None or annotation is type(None):
-        return _unsupported(annotation, strict, "")
-    from luthier.program import schema
-
-    try:
-        return schema.shape_of_schema(annotation)
-    except schema.Unknown as error:
-        return _unsupported(annotation, strict, str(error))
-
-
-def _plain_shape(annotation: Any) -> Shape | None:
+def plain_shape(annotation: Any) -> Shape | None:
     """Return the shape of a type that needs no pydantic: text, number, choice, or ``Optional`` of one."""
     annotation, metadata = split_annotated(annotation)
     if is_constrained(metadata):
@@ -178,11 +144,11 @@ def _plain_shape(annotation: Any) -> Shape | None:
     while not isinstance(annotation, type) and hasattr(annotation, "__supertype__"):  # NewType
         annotation = annotation.__supertype__
     if type(annotation).__name__ == "TypeAliasType":
-        return _plain_shape(annotation.__value__)
+        return plain_shape(annotation.__value__)
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
         rest = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
-        inner = _plain_shape(rest[0]) if len(rest) == 1 else None
+        inner = plain_shape(rest[0]) if len(rest) == 1 else None
         return None if inner is None else dataclasses.replace(inner, optional=True)
     if origin is typing.Literal:
         values = typing.get_args(annotation)
@@ -214,17 +180,6 @@ def _choice(value: Any) -> Choice:
 def _enum_text(member: enum.Enum) -> str:
     # A number says nothing to a language model; a name does.
     return member.value if isinstance(member.value, str) else member.name
-
-
-def _unsupported(annotation: Any, strict: bool, why: str) -> Shape:
-    if not strict:
-        return Shape(Kind.JSON)
-    raise SignatureError(
-        f"{type_text(annotation)} cannot be an output"
-        + (f" ({why})" if why else "")
-        + ": use str, int, float, bool, Literal, an enum, a dataclass, a pydantic model, "
-        "or another type that pydantic can write as a JSON schema"
-    )
 
 
 def members_of(cls: type) -> Mapping[str, Any]:

@@ -13,7 +13,8 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
-from luthier.program.shape import Choice, Kind, Shape, shape_of
+from luthier.program.output_type import shape_of
+from luthier.program.shape import Choice, Kind, Shape
 from luthier.program.signature import Signature
 
 
