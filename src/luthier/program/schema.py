@@ -36,7 +36,7 @@ _CLASS = "luthier_class"
 """Marks of our own in a schema that is being made: the values of a choice, the class of a record."""
 _KEPT = (
     *("pattern", "format", "minLength", "maxLength", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"),
-    *("multipleOf", "minItems", "maxItems", "uniqueItems"),
+    *("multipleOf", "minItems", "maxItems"),
 )
 _DECIMAL = "decimal"
 """The form of numbers whose digits are kept."""
