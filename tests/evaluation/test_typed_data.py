@@ -19,6 +19,7 @@ class Ticket(BaseModel):
 @lt.predictor
 def echo(text: str) -> str:
     """Say it again."""
+    return lt.predict()
 
 
 def test_inputs_typed_as_models_arrive_as_instances() -> None:
