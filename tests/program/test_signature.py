@@ -122,7 +122,7 @@ def test_supported_outputs_know_their_choices(annotation: Any, choices: tuple[st
     assert lt.predictor(answer).signature.outputs[0].choices == choices
 
 
-@pytest.mark.parametrize("annotation", [tuple[str, int], int | str, bytes, object, None, dict[int, str]])
+@pytest.mark.parametrize("annotation", [object, Any, None, type, list[lt.LM]])
 def test_an_output_that_no_text_can_give_is_refused_at_once(annotation: Any) -> None:
     def answer(question: str) -> Any:
         """Answer."""

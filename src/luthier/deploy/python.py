@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import keyword
-import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from luthier.deploy.lift import lift
 from luthier.deploy.literals import block, literal
 from luthier.deploy.parts import Part, Parts
 from luthier.program.render import text
-from luthier.program.shape import Choice, Kind, Member, Shape, is_pydantic_model, shape_of, split_annotated
+from luthier.program.shape import Choice, Kind, Member, Shape
 from luthier.program.values import output_shapes, result_shape, value_to_json
 from luthier.types import Endpoint
 
@@ -87,10 +86,7 @@ def identifier(name: str, taken: set[str]) -> str:
 def _predictor(part: Part) -> str:
     signature = part.signature
     record = result_shape(signature)
-    shapes = [
-        f"{name!r}: {_shape(shape, field.type, 16)}"
-        for (name, shape), field in zip(output_shapes(signature).items(), signature.outputs, strict=True)
-    ]
+    shapes = [f"{name!r}: {_shape(shape, 16)}" for name, shape in output_shapes(signature).items()]
     fields = block(
         "Signature(",
         [
@@ -99,7 +95,7 @@ def _predictor(part: Part) -> str:
             block("(", [f"Field({field.name!r})" for field in signature.outputs], ")", 12),
             repr(signature.reasoning),
             block("{", shapes, "}", 12),
-            "None" if record is None else _shape(record, signature.result, 12),
+            "None" if record is None else _shape(record, 12),
         ],
         ")",
         8,
@@ -108,7 +104,7 @@ def _predictor(part: Part) -> str:
     return block("Predictor(", [fields, *(f"_CONSTANT[{part.name!r}][{key!r}]" for key in keys)], ")", 4)
 
 
-def _shape(shape: Shape, annotation: Any, indent: int) -> str:
+def _shape(shape: Shape, indent: int) -> str:
     """Return a shape as source; classes become dicts, enums their texts."""
     inner = indent + 4
     said = [f"Kind.{shape.kind.name}"]
@@ -117,14 +113,19 @@ def _shape(shape: Shape, annotation: Any, indent: int) -> str:
     if shape.choices:
         said.append(block("choices=(", map(_choice, shape.choices), ",)" if len(shape.choices) == 1 else ")", inner))
     if shape.item is not None:
-        said.append(f"item={_shape(shape.item, _item_type(annotation), inner)}")
+        said.append(f"item={_shape(shape.item, inner)}")
     if shape.members:
         members = [_member(member, inner + 4) for member in shape.members]
         said.append(block("members=(", members, ",)" if len(members) == 1 else ")", inner))
-    if shape.kind is Kind.LIST:
-        said.append(f"make={shape.make.__name__ if isinstance(shape.make, type) else 'list'}")
+    if shape.variants:
+        variants = [_shape(variant, inner + 4) for variant in shape.variants]
+        said.append(block("variants=(", variants, ")", inner))
+    if shape.form:
+        said.append(f"form={shape.form!r}")
+    if shape.unique:
+        said.append("unique=True")
     if shape.kind is Kind.RECORD:
-        said.append(f"make=filled({literal(_defaults(annotation), inner)})")
+        said.append(f"make=filled({literal(_defaults(shape.type), inner)})")
     return block("Shape(", said, ")", indent)
 
 
@@ -134,35 +135,15 @@ def _choice(choice: Choice) -> str:
 
 
 def _member(member: Member, indent: int) -> str:
-    shape = _shape(member.shape, member.type, indent + 4)
-    return block("Member(", [repr(member.name), "None", shape, repr(member.required)], ")", indent)
+    said = [repr(member.name), "None", _shape(member.shape, indent + 4), repr(member.required)]
+    if member.aliases:
+        said.append(f"aliases={member.aliases!r}")
+    return block("Member(", said, ")", indent)
 
 
-def _bare(annotation: Any) -> Any:
-    """Return a type without ``Annotated``, ``Optional``, and new names for it."""
-    annotation, _ = split_annotated(annotation)
-    while not isinstance(annotation, type) and hasattr(annotation, "__supertype__"):
-        annotation = annotation.__supertype__
-    if type(annotation).__name__ == "TypeAliasType":
-        return _bare(annotation.__value__)
-    rest = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
-    if len(rest) == 1 and shape_of(annotation, strict=False).optional:
-        return _bare(rest[0])
-    return annotation
-
-
-def _item_type(annotation: Any) -> Any:
-    arguments = [argument for argument in typing.get_args(_bare(annotation)) if argument is not Ellipsis]
-    return arguments[-1] if arguments else Any
-
-
-def _defaults(annotation: Any) -> Mapping[str, Any]:
+def _defaults(cls: Any) -> Mapping[str, Any]:
     """Return the members of a record that have a default, which an answer may leave out, as JSON."""
-    cls = _bare(annotation)
-    if not isinstance(cls, type):
-        return {}
-    if is_pydantic_model(cls):
-        info = cls.model_fields  # type: ignore[attr-defined]
+    if (info := getattr(cls, "model_fields", None)) is not None:
         found = {name: f.get_default(call_default_factory=True) for name, f in info.items() if not f.is_required()}
         return {name: value_to_json(value) for name, value in found.items()}
     defaults = {}

@@ -11,13 +11,16 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Set
+from decimal import Decimal
+from pathlib import PurePath
 from typing import Any, overload
+from uuid import UUID
 
 from luthier.canonical import canonical_json
-from luthier.errors import MetricError
+from luthier.errors import MetricError, SignatureError
 from luthier.evaluation.data import label_columns
 from luthier.evaluation.numbers import number_of
-from luthier.program.values import folded
+from luthier.program.values import folded, read_label, value_to_json
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _SEPARATORS = (r"\s*\n\s*", r"\s*[;；]\s*", r"\s*\|\s*", r"\s*[,，、،]\s*")
@@ -113,14 +116,34 @@ class FieldMetric:
 
 def equal(label: Any, value: Any) -> bool:
     """Say whether a prediction is the label; text and other types are compared as text."""
-    if isinstance(value, enum.Enum) and label == value.name:
-        return True
+    label = read_as(value, label)
     if isinstance(value, Set) and isinstance(label, list | tuple):
         label = sorted(label, key=repr)  # as ``plain`` does with the set
     value = plain(value)
     if isinstance(label, str) != isinstance(value, str):
         return bool(_composed(as_text(label)) == _composed(as_text(value)))
     return bool(_composed(label) == _composed(value))
+
+
+def read_as(value: Any, label: Any) -> Any:
+    """Return a label as JSON, read as the type of a prediction is: ``True`` and ``yes`` for a bool, a name for an enum.
+
+    Where it cannot be read so, or the type is text or a list of several types, it is returned as it is.
+    """
+    if isinstance(value, enum.Enum):
+        return plain(value) if str(label) in (value.name, str(value.value)) else label
+    if value is None or isinstance(value, str):
+        return label
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        if isinstance(label, list | tuple) and len(label) == len(value):
+            return [read_as(item, part) for item, part in zip(value, label, strict=True)]
+        return label
+    if isinstance(value, Set | dict) or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return label
+    try:
+        return plain(read_label(type(value), label))
+    except (ValueError, SignatureError):
+        return label
 
 
 def same_words(label: Any, value: Any) -> bool:
@@ -193,6 +216,8 @@ def plain(value: Any) -> Any:
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if hasattr(value, "model_dump") and not isinstance(value, type):
         return value.model_dump(mode="json")
+    if hasattr(value, "isoformat") or isinstance(value, Decimal | UUID | PurePath):
+        return value_to_json(value)
     if isinstance(value, Mapping):
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -16,6 +16,7 @@ from luthier.evaluation.numbers import number_of
 from luthier.program.program import Program
 from luthier.program.returned import returned_for
 from luthier.program.shape import Kind, Shape
+from luthier.program.values import value_of, value_to_json
 
 _SHOWN = 5
 """So many labels, choices, and rows are named in a message."""
@@ -86,7 +87,7 @@ def unmet_labels(metric: FieldMetric, shape: Shape, labels: Sequence[Any]) -> li
 
 def can_match(metric: FieldMetric, shape: Shape, label: Any) -> bool:
     """Say whether some value of a shape scores above 0 with a label."""
-    if shape.kind in (Kind.JSON, Kind.RECORD, Kind.MAPPING):
+    if shape.kind in (Kind.JSON, Kind.RECORD, Kind.MAPPING) or (shape.kind is Kind.LIST and shape.item is None):
         return True
     values = [*_candidates(metric, shape, label), *([None] if shape.optional else [])]
     return any(_scores(metric, label, value) for value in values)
@@ -111,7 +112,7 @@ def _candidates(metric: FieldMetric, shape: Shape, label: Any) -> Iterable[Any]:
 
 
 def _lists(metric: FieldMetric, shape: Shape, label: Any) -> Iterable[Any]:
-    if shape.item is None or shape.make is None:
+    if shape.item is None:
         return []
     made = []
     for item in items_of(label):
@@ -120,8 +121,8 @@ def _lists(metric: FieldMetric, shape: Shape, label: Any) -> Iterable[Any]:
             return []
         made.append(alone[0])
     try:
-        return [shape.make(made)]
-    except TypeError:  # a set of lists
+        return [value_of(shape, value_to_json(made))]
+    except ValueError:
         return [made]
 
 

@@ -17,6 +17,7 @@ from luthier.evaluation.rollout import Outcome, Rollout, Score
 from luthier.lm.faults import GivenUp
 from luthier.lm.user_code import in_daemon_thread
 from luthier.program.context import Run, lost_calls, running
+from luthier.program.inputs import declared_inputs
 from luthier.program.program import Program
 from luthier.program.run import run_program
 from luthier.program.trace import Trace
@@ -97,7 +98,7 @@ class _Making:
                 except Exception as error:  # noqa: BLE001 - the boundary to the user's metric
                     return _Judged(prediction, None, error)
 
-        inputs = fresh(dict(row.inputs))
+        inputs = declared_inputs(self.program.function, fresh(dict(row.inputs)))
         judged: _Judged
         if self.metric.is_quick or (not self.metric.is_async and not self.program.is_async):
             judged = await run_program(self.program, inputs, run, judge)

@@ -7,6 +7,7 @@ from typing import Any
 from luthier.lm.choices import beginnings
 from luthier.lm.providers import PROVIDERS, Address
 from luthier.lm.request import ImagePart, Message, Request, TextPart
+from luthier.lm.sent_schema import sent_schema
 from luthier.types import Endpoint
 
 
@@ -61,7 +62,10 @@ def _schema(request: Request, *, llama: bool) -> dict[str, Any]:
         return {}
     schema = dict(request.schema.schema)
     if request.endpoint is Endpoint.CHAT:
-        form = {"name": request.schema.name, "schema": schema, "strict": True}
+        sent = sent_schema(schema)
+        if sent is None:
+            return {}
+        form = {"name": request.schema.name, "schema": sent.schema, "strict": sent.strict}
         return {"response_format": {"type": "json_schema", "json_schema": form}}
     return {"json_schema": schema} if llama else {}
 

@@ -56,6 +56,8 @@ class LM:
         slots: how many prompts an embedded model keeps warm.
         profile: "able" or "small": what its prompts, and what it proposes, are fitted to; None: small for embedded
             models and for names with less than 3B parameters, else able.
+        structured: whether answers are held to JSON schemas (``response_format``) where their types need it; None:
+            where the server is known to take them. False sends none: the prompt describes the form.
 
     Raises:
         ConfigError: a setting is out of range or contradicts the model.
@@ -83,6 +85,7 @@ class LM:
         extra: Mapping[str, Any] | None = None,
         slots: int | None = None,
         profile: Literal["able", "small"] | Profile | None = None,
+        structured: bool | None = None,
     ) -> None:
         self.model = model
         self._settings: dict[str, Any] = {
@@ -102,6 +105,7 @@ class LM:
             "extra": dict(extra) if extra else {},
             "slots": slots,
             "profile": None if profile is None else _profile(profile),
+            "structured": structured,
         }
         self._identity: str | None = None
         self._found_price: tuple[Price | None] | None = None
@@ -241,7 +245,10 @@ class LM:
 
     @property
     def supports_schema(self) -> bool:
-        """Whether it can be held to a JSON schema (``response_format``)."""
+        """Whether it is held to a JSON schema (``response_format``): as given, else where its server can."""
+        given: bool | None = self._settings["structured"]
+        if given is not None:
+            return given and self.endpoint is Endpoint.CHAT
         if isinstance(self.model, str):
             known = self._address.provider if self._address is not None else None
             return self.is_local or (self.endpoint is Endpoint.CHAT and (known is None or known.schema))

@@ -12,8 +12,9 @@ from luthier.evaluation.metrics import Metric
 from luthier.evaluation.nothing import nothing_returned
 from luthier.evaluation.rollout import Outcome, Rollout
 from luthier.lm.redact import redact
+from luthier.program.output_type import shape_of
 from luthier.program.program import Program
-from luthier.program.shape import Kind, Shape, shape_of
+from luthier.program.shape import Kind, Shape
 from luthier.program.values import output_shapes, value_to_json
 from luthier.propose.fields import named_text, private_names, value_text
 

@@ -73,41 +73,37 @@ def output_schema(signature: Signature) -> dict[str, Any]:
     """Return the JSON schema of the object that holds all outputs."""
     shapes = output_shapes(signature)
     properties: dict[str, Any] = {REASONING: {"type": "string"}} if signature.reasoning else {}
+    definitions: dict[str, Any] = {}
     for field in signature.outputs:
-        properties[field.name] = schema_of(shapes[field.name], field.description)
-    return _object_schema(properties, list(properties))
+        schema = schema_of(shapes[field.name], field.description)
+        own = schema.pop("$defs", {})
+        if any(definitions.get(name, kept) != kept for name, kept in own.items()):
+            # Another class of that name.
+            text = json.dumps([schema, own])
+            for name in own:
+                text = text.replace(f'"#/$defs/{name}"', f'"#/$defs/{field.name}_{name}"')
+            schema, own = json.loads(text)
+            own = {f"{field.name}_{name}": kept for name, kept in own.items()}
+        properties[field.name] = schema
+        definitions.update(own)
+    whole = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {**whole, "$defs": definitions} if definitions else whole
 
 
 def schema_of(shape: Shape, description: str = "") -> dict[str, Any]:
     """Return the JSON schema of one shape."""
-    match shape.kind:
-        case Kind.TEXT:
-            schema: dict[str, Any] = {"type": "string"}
-        case Kind.INTEGER:
-            schema = {"type": "integer"}
-        case Kind.NUMBER:
-            schema = {"type": "number"}
-        case Kind.CHOICE:
-            schema = {"enum": [choice.json for choice in shape.choices]}
-        case Kind.LIST:
-            assert shape.item is not None
-            schema = {"type": "array", "items": schema_of(shape.item)}
-        case Kind.MAPPING:
-            assert shape.item is not None
-            schema = {"type": "object", "additionalProperties": schema_of(shape.item)}
-        case Kind.RECORD:
-            properties = {m.name: schema_of(m.shape, m.description) for m in shape.members}
-            schema = _object_schema(properties, [m.name for m in shape.members])
-        case Kind.JSON:
-            schema = {}
-    if shape.optional:
+    if shape.schema is not None:
+        schema = dict(shape.schema)
+    elif shape.kind is Kind.CHOICE:
+        schema = {"enum": [choice.json for choice in shape.choices]}
+    else:
+        schema = dict(_PLAIN.get(shape.kind, {}))
+    if shape.optional and shape.schema is None:
         schema = {"anyOf": [schema, {"type": "null"}]}
     return {**schema, "description": description} if description else schema
 
 
-def _object_schema(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    # Servers that hold a model to a schema want every property required and no others allowed.
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+_PLAIN = {Kind.TEXT: {"type": "string"}, Kind.INTEGER: {"type": "integer"}, Kind.NUMBER: {"type": "number"}}
 
 
 class _Rules:
@@ -128,7 +124,7 @@ class _Rules:
             case Kind.CHOICE:
                 body = " | ".join(_quoted(json.dumps(choice.json, ensure_ascii=False)) for choice in shape.choices)
             case Kind.JSON:
-                body = self._named("value")
+                body = " | ".join(map(self.json, shape.variants)) or self._named("value")
             case Kind.RECORD:
                 body = self.object([(member.name, self.json(member.shape)) for member in shape.members])
             case _:
@@ -148,7 +144,8 @@ class _Rules:
         return "\n".join(lines)
 
     def _container(self, shape: Shape) -> str:
-        assert shape.item is not None
+        if shape.item is None:
+            return '"[" ' + ' ", " '.join(self.json(member.shape) for member in shape.members) + ' "]"'
         item = self.json(shape.item)
         if shape.kind is Kind.LIST:
             return f'"[" ({item} (", " {item})*)? "]"'

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from luthier.errors import SignatureError
-from luthier.program.shape import Kind, Shape, description_of, shape_of, split_annotated, type_text
+from luthier.program.output_type import shape_of
+from luthier.program.shape import Kind, Shape, description_of, is_constrained, split_annotated, type_text
 from luthier.program.signature import REASONING, Field, Private, Signature
 from luthier.program.tools import Reply
 from luthier.types import AUTO, Auto
@@ -110,7 +111,8 @@ class _Hints:
         if "return" not in self._annotations:
             raise SignatureError(f"predictor {name!r}: say what it returns, for example `-> str`")
         self.raw_result = self._resolve("return")
-        return split_annotated(self.raw_result)[0]
+        bare, metadata = split_annotated(self.raw_result)
+        return self.raw_result if is_constrained(metadata) else bare
 
     def parameter(self, name: str) -> Any:
         if name not in self._annotations:
@@ -151,10 +153,11 @@ def _input(parameter: inspect.Parameter, hints: _Hints) -> Field:
 
 def _field(name: str, annotation: Any, strict: bool, description: str = "") -> Field:
     bare, metadata = split_annotated(annotation)
-    shape = shape_of(bare, strict=strict)
+    kept = annotation if is_constrained(metadata) else bare
+    shape = shape_of(kept, strict=strict)
     return Field(
         name,
-        bare,
+        kept,
         description or description_of(metadata),
         private=_is_private(metadata),
         choices=tuple(choice.text for choice in shape.choices),

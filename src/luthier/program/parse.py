@@ -14,7 +14,7 @@ from luthier.lm.request import Completion
 from luthier.program.shape import Kind, Shape
 from luthier.program.signature import REASONING, Signature
 from luthier.program.thoughts import cut_by_thinking, without_thoughts
-from luthier.program.values import folded, output_shapes, record_of, result_shape, value_of, value_to_json
+from luthier.program.values import folded, output_shapes, read_json, result_shape, value_of, value_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +68,16 @@ def _value(signature: Signature, shapes: Mapping[str, Shape], outputs: dict[str,
     data = dict(outputs)
     if any(member.name == REASONING for member in record.members):
         data[REASONING] = "" if reasoning is None else reasoning
-    return record_of(record, data)
+    return value_of(record, data)
 
 
 def _normalized(shape: Shape, data: Any) -> Any:
-    """Return data as the JSON of a value of this shape, e.g. a choice as the program spells it."""
-    if shape.kind is Kind.JSON:
-        return data
-    if shape.kind is Kind.RECORD:
-        # A record is checked, but kept as it was written: members with a default stay out.
-        value_of(shape, data)
-        return data
-    return value_to_json(value_of(shape, data))
+    """Return data as the JSON of a value of this shape, e.g. a choice as the program spells it.
+
+    It is checked, but kept as it was written: members with a default stay out.
+    """
+    value_of(shape, data)
+    return value_to_json(read_json(shape, data))
 
 
 # --- JSON ----------------------------------------------------------------------------------------------------------
@@ -94,9 +92,9 @@ def _from_json(
         return None
     keys = {key.casefold(): key for key in data}
     outputs = {}
-    required = _required(signature)
+    required, spelled = _required(signature), _spellings(signature)
     for name, shape in shapes.items():
-        key = name if name in data else keys.get(name.casefold())
+        key = name if name in data else next((keys[n] for n in spelled[name] if n in keys), None)
         if key is not None:
             try:
                 outputs[name] = _normalized(shape, data[key])
@@ -110,18 +108,28 @@ def _from_json(
 
 def _answer_object(signature: Signature, shapes: Mapping[str, Shape], text: str) -> dict[str, Any] | None:
     values = list(_json_values(text))
-    names = {name.casefold() for name in shapes}
-    if len(values) == 1 and _is_whole(text) and _keys(values[0]) & names:
+    spelled = _spellings(signature)
+    if len(values) == 1 and _is_whole(text) and _keys(values[0]) & {one for names in spelled.values() for one in names}:
         # All there is, so it is the answer, if an incomplete one.
         found: dict[str, Any] = values[0]
         return found
     if not signature.reasoning and [shape.kind for shape in shapes.values()] == [Kind.TEXT]:
         return None  # an object in the middle of a text is part of the text
-    required = {name.casefold() for name in _required(signature)} or names
-    wanted = [data for data in values if _keys(data) >= required]
+    required = _required(signature) or set(spelled)
+    wanted = [data for data in values if all(_keys(data) & spelled[name] for name in required)]
     if any(data != wanted[0] for data in wanted):
         raise ValueError("it gives several answers")
     return wanted[0] if wanted else None
+
+
+def _spellings(signature: Signature) -> dict[str, set[str]]:
+    """Return what each output may be called, in small letters: its name, and its aliases."""
+    record = result_shape(signature)
+    aliases = {} if record is None else {member.name: member.aliases for member in record.members}
+    return {
+        field.name: {name.casefold() for name in (field.name, *aliases.get(field.name, ()))}
+        for field in signature.outputs
+    }
 
 
 def _keys(data: Any) -> set[str]:
@@ -238,7 +246,7 @@ def _read(shape: Shape, text: str, cut: bool) -> Any:
         raise ValueError("it is empty")
     match shape.kind:
         case Kind.TEXT:
-            return text
+            return _normalized(shape, _bare(text) if shape.form else text)
         case Kind.INTEGER | Kind.NUMBER:
             return _read_number(shape, text)
         case _:
@@ -314,9 +322,11 @@ def _read_number(shape: Shape, text: str) -> Any:
     if len(found) != 1 or len(digits) > sum(map(str.isdigit, "".join(found))) * text.count(next(iter(found))):
         raise ValueError("it gives no number" if not digits else "it gives no single number")
     plain = re.sub(r"[,_' +]", "", found.pop()).replace("−", "-")
+    if shape.form:
+        return _normalized(shape, plain)
     if shape.kind is Kind.NUMBER or "." in plain or "e" in plain.casefold():
-        return value_to_json(value_of(shape, float(plain)))
-    return value_to_json(value_of(shape, int(plain)))
+        return value_of(shape, float(plain))
+    return value_of(shape, int(plain))
 
 
 def _read_structured(shape: Shape, text: str) -> Any:

@@ -233,7 +233,21 @@ def _form_of(field: Field, shape: Shape) -> str:
         from luthier.program.grammar import schema_of
 
         return f"JSON, as {json.dumps(schema_of(shape), ensure_ascii=False)}"
+    if shape.form:
+        return f"{_FORMS.get(shape.form, shape.form)}{nothing}"
     return f"text{nothing}" if nothing else ""
+
+
+_FORMS = {
+    "date": "a date, YYYY-MM-DD",
+    "date-time": "a date and time, YYYY-MM-DDTHH:MM:SS",
+    "time": "a time, HH:MM:SS",
+    "duration": "a duration in ISO 8601, such as P1DT2H",
+    "uuid": "a UUID",
+    "uri": "a URL",
+    "email": "an e-mail address",
+    "binary": "text",
+}
 
 
 def _directions(signature: Signature, json_form: bool) -> str:

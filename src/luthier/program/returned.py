@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from types import FunctionType, MethodType
 from typing import Any, get_type_hints
 
+from luthier.program.output_type import shape_of
 from luthier.program.predictor import BoundPredictor, Predictor
 from luthier.program.program import Program
-from luthier.program.shape import Kind, Shape, shape_of
+from luthier.program.shape import Kind, Shape
 from luthier.program.values import output_shapes, result_shape
 
 AnyPredictor = Predictor[..., Any]

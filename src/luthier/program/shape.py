@@ -1,18 +1,19 @@
-"""The shape of a type: all that rendering, parsing, grammars, and schemas need to know about it."""
+"""The shape of a type: what rendering, reading, and grammars need to know about it.
+
+Text, numbers, and choices are told from the annotation alone. Every other type is pydantic's: its JSON schema says how
+a value is written, and its ``TypeAdapter`` makes the value. pydantic is imported where the first such type is met.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from luthier.errors import SignatureError
 
 
 class Kind(enum.Enum):
@@ -26,7 +27,7 @@ class Kind(enum.Enum):
     MAPPING = "mapping"
     RECORD = "record"
     JSON = "json"
-    """Any JSON: inside pydantic models, which check it themselves, and where the user makes the call."""
+    """Any other JSON: a union, a type that contains itself, and where the user makes the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One field of a record."""
+    """One field of a record, or one place of a tuple."""
 
     name: str
     type: Any
@@ -50,6 +51,8 @@ class Member:
     shape: Shape
     required: bool
     description: str = ""
+    aliases: tuple[str, ...] = ()
+    """Other names it is read by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +64,24 @@ class Shape:
     choices: tuple[Choice, ...] = ()
     item: Shape | None = None
     members: tuple[Member, ...] = ()
+    """Of a record, or of a list whose every place has a type of its own."""
+    variants: tuple[Shape, ...] = ()
+    """What a union may be."""
+    form: str = ""
+    """How a text is written, as JSON schemas name it: ``date``, ``uuid``, …"""
+    unique: bool = False
+    """Whether a list is a set."""
+    type: Any = None
+    """The class of a record."""
+    schema: Any = None
+    """The JSON schema, where pydantic knows the type."""
     make: Callable[[Any], Any] | None = None
-    """Makes a record from a mapping of its members, or a collection from a list."""
+    """Makes the value of what was read, and checks it; None: what was read is the value."""
 
     @property
     def structured(self) -> bool:
         """Whether the value is written as JSON rather than as plain text."""
         return self.kind in (Kind.LIST, Kind.MAPPING, Kind.RECORD, Kind.JSON)
-
-
-def shape_of(annotation: Any, *, strict: bool = True) -> Shape:
-    """Take a type apart; unless ``strict``, what cannot be read from text becomes plain JSON.
-
-    Raises:
-        SignatureError: the type cannot be an output.
-    """
-    try:
-        return _cached_shape(annotation, strict)
-    except TypeError:  # an unhashable argument of Annotated
-        return _shape(annotation, strict)
 
 
 def type_text(annotation: Any) -> str:
@@ -114,152 +116,65 @@ def description_of(metadata: tuple[Any, ...]) -> str:
     for entry in metadata:
         if isinstance(entry, str):
             return entry
-        if _pydantic() is not None and isinstance(text := getattr(entry, "description", None), str):
+        if is_pydantic_loaded() and isinstance(text := getattr(entry, "description", None), str):
             return text
     return ""
 
 
-@functools.lru_cache(maxsize=1024)
-def _cached_shape(annotation: Any, strict: bool) -> Shape:
-    return _shape(annotation, strict)
-
-
-def _shape(annotation: Any, strict: bool) -> Shape:
-    annotation, _ = split_annotated(annotation)
-    while not isinstance(annotation, type) and hasattr(annotation, "__supertype__"):  # NewType
-        annotation = annotation.__supertype__
-    if type(annotation).__name__ == "TypeAliasType":
-        return _shape(annotation.__value__, strict)
-    origin = typing.get_origin(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return _union_shape(annotation, strict)
-    if origin is typing.Literal:
-        return _literal_shape(typing.get_args(annotation))
-    if origin in _COLLECTIONS or annotation in _COLLECTIONS:
-        return _collection_shape(annotation, origin or annotation, strict)
-    if origin in (dict, Mapping) or annotation is dict:
-        arguments = typing.get_args(annotation)
-        if arguments and arguments[0] is not str:
-            return _unsupported(annotation, strict, "the keys of a dict are str")
-        return Shape(Kind.MAPPING, item=_shape(arguments[1], strict) if arguments else Shape(Kind.JSON))
-    if isinstance(annotation, type):
-        return _class_shape(annotation, strict)
-    return _unsupported(annotation, strict, "")
-
-
-_COLLECTIONS: dict[Any, Callable[[Any], Any]] = {list: list, tuple: tuple, set: set, frozenset: frozenset}
-
-
-def _union_shape(annotation: Any, strict: bool) -> Shape:
-    arguments = typing.get_args(annotation)
-    rest = [argument for argument in arguments if argument is not type(None)]
-    if len(rest) != 1:
-        return _unsupported(annotation, strict, "of unions, only Optional")
-    inner = _shape(rest[0], strict)
-    return dataclasses.replace(inner, optional=inner.optional or len(rest) < len(arguments))
-
-
-def _literal_shape(values: tuple[Any, ...]) -> Shape:
-    choices = []
-    for value in values:
-        if value is None:
-            continue
-        if isinstance(value, enum.Enum):
-            choices.append(_enum_choice(value))
-        elif isinstance(value, bool):
-            choices.append(_TRUE if value else _FALSE)
-        else:
-            choices.append(Choice(str(value), value, value))
-    return Shape(Kind.CHOICE, optional=None in values, choices=tuple(choices))
-
-
-_TRUE = Choice("true", True, True, ("yes",))
-_FALSE = Choice("false", False, False, ("no",))
-
-
-def _collection_shape(annotation: Any, origin: Any, strict: bool) -> Shape:
-    arguments = typing.get_args(annotation)
-    if origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
-        return _unsupported(annotation, strict, "return a dataclass instead of a tuple")
-    return Shape(
-        Kind.LIST, item=_shape(arguments[0], strict) if arguments else Shape(Kind.TEXT), make=_COLLECTIONS[origin]
+def is_constrained(metadata: tuple[Any, ...]) -> bool:
+    """Whether an annotation's metadata is of pydantic's, and says more than a description."""
+    return is_pydantic_loaded() and any(
+        getattr(entry, "metadata", None)
+        if type(entry).__name__ == "FieldInfo"
+        else type(entry).__module__.split(".")[0] in ("annotated_types", "pydantic", "pydantic_core")
+        for entry in metadata
     )
 
 
-def _class_shape(cls: type, strict: bool) -> Shape:
-    if cls is str:
-        return Shape(Kind.TEXT)
-    if cls is bool:
-        return Shape(Kind.CHOICE, choices=(_TRUE, _FALSE))
-    if cls is int:
-        return Shape(Kind.INTEGER)
-    if cls is float:
-        return Shape(Kind.NUMBER)
-    if issubclass(cls, enum.Enum):
-        return Shape(Kind.CHOICE, choices=tuple(_enum_choice(member) for member in cls))
-    if is_pydantic_model(cls):
-        return _model_shape(cls)
-    if dataclasses.is_dataclass(cls) or typing.is_typeddict(cls):
-        return _record_shape(cls, strict)
-    return _unsupported(cls, strict, "")
+def is_pydantic_loaded() -> bool:
+    """Whether there can be a model or a ``Field`` at all; never imports pydantic."""
+    return hasattr(sys.modules.get("pydantic"), "BaseModel")
 
 
-def is_pydantic_model(cls: type) -> bool:
-    """Whether a class is a pydantic model; never imports pydantic."""
-    pydantic = _pydantic()
-    return pydantic is not None and issubclass(cls, pydantic.BaseModel)
+def plain_shape(annotation: Any) -> Shape | None:
+    """Return the shape of a type that needs no pydantic: text, number, choice, or ``Optional`` of one."""
+    annotation, metadata = split_annotated(annotation)
+    if is_constrained(metadata):
+        return None
+    while not isinstance(annotation, type) and hasattr(annotation, "__supertype__"):  # NewType
+        annotation = annotation.__supertype__
+    if type(annotation).__name__ == "TypeAliasType":
+        return plain_shape(annotation.__value__)
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        rest = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
+        inner = plain_shape(rest[0]) if len(rest) == 1 else None
+        return None if inner is None else dataclasses.replace(inner, optional=True)
+    if origin is typing.Literal:
+        values = typing.get_args(annotation)
+        return Shape(Kind.CHOICE, optional=None in values, choices=choices_of(values))
+    if not isinstance(annotation, type):
+        return None
+    if annotation is bool:
+        return Shape(Kind.CHOICE, choices=choices_of((True, False)))
+    if issubclass(annotation, enum.Enum):
+        return Shape(Kind.CHOICE, choices=choices_of(tuple(annotation)))
+    kind = {str: Kind.TEXT, int: Kind.INTEGER, float: Kind.NUMBER}.get(annotation)
+    return None if kind is None else Shape(kind)
 
 
-def _pydantic() -> Any:
-    # Where a model or a Field was made, pydantic is loaded; where it is not, there is none to find.
-    pydantic = sys.modules.get("pydantic")
-    return pydantic if pydantic is not None and hasattr(pydantic, "BaseModel") else None
+def choices_of(values: typing.Iterable[Any]) -> tuple[Choice, ...]:
+    """Return choices between values, None left out."""
+    return tuple(_choice(value) for value in values if value is not None)
 
 
-def _record_shape(cls: type, strict: bool) -> Shape:
-    hints = typing.get_type_hints(cls, include_extras=True)
-    members = []
-    if typing.is_typeddict(cls):
-        required: frozenset[str] = getattr(cls, "__required_keys__", frozenset(hints))
-        for name, annotation in hints.items():
-            while typing.get_origin(annotation) in (typing.Required, typing.NotRequired):
-                annotation = typing.get_args(annotation)[0]
-            members.append(_member(name, annotation, strict, name in required))
-        return Shape(Kind.RECORD, members=tuple(members), make=dict)
-    for field in dataclasses.fields(cls):
-        if field.init:
-            given = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-            members.append(_member(field.name, hints[field.name], strict, given))
-    return Shape(Kind.RECORD, members=tuple(members), make=lambda values: cls(**values))
-
-
-def _member(name: str, annotation: Any, strict: bool, required: bool) -> Member:
-    _, metadata = split_annotated(annotation)
-    return Member(name, annotation, shape_of(annotation, strict=strict), required, description_of(metadata))
-
-
-def _model_shape(cls: Any) -> Shape:
-    members = []
-    names = {}
-    for name, info in cls.model_fields.items():
-        # pydantic checks its own members, so any type it knows is welcome here.
-        annotation = info.annotation
-        if info.metadata:
-            annotation = typing.Annotated[(annotation, *info.metadata)]
-        shape = shape_of(annotation, strict=False)
-        members.append(Member(name, annotation, shape, info.is_required(), info.description or ""))
-        alias = info.validation_alias if isinstance(info.validation_alias, str) else info.alias
-        names[name] = alias or name
-
-    def make(values: Mapping[str, Any]) -> Any:
-        return cls.model_validate({names[name]: value for name, value in values.items()})
-
-    return Shape(Kind.RECORD, members=tuple(members), make=make)
-
-
-def _enum_choice(member: enum.Enum) -> Choice:
-    text = _enum_text(member)
-    return Choice(text, text, member, tuple(word for word in (member.name, str(member.value)) if word != text))
+def _choice(value: Any) -> Choice:
+    if isinstance(value, enum.Enum):
+        text = _enum_text(value)
+        return Choice(text, text, value, tuple(word for word in (value.name, str(value.value)) if word != text))
+    if isinstance(value, bool):
+        return Choice("true", True, True, ("yes",)) if value else Choice("false", False, False, ("no",))
+    return Choice(str(value), value, value)
 
 
 def _enum_text(member: enum.Enum) -> str:
@@ -267,11 +182,19 @@ def _enum_text(member: enum.Enum) -> str:
     return member.value if isinstance(member.value, str) else member.name
 
 
-def _unsupported(annotation: Any, strict: bool, hint: str) -> Shape:
-    if not strict:
-        return Shape(Kind.JSON)
-    raise SignatureError(
-        f"{type_text(annotation)} cannot be an output"
-        + (f" ({hint})" if hint else "")
-        + ": use str, int, float, bool, Literal, an enum, a list or Optional of those, a dataclass, or a pydantic model"
-    )
+def members_of(cls: type) -> Mapping[str, Any]:
+    """Return the annotations of a record's members, ``Annotated`` and all."""
+    fields = getattr(cls, "model_fields", None)
+    if fields is None:
+        hints = typing.get_type_hints(cls, include_extras=True)
+        return {name: _without_required(annotation) for name, annotation in hints.items()}
+    return {
+        name: typing.Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
+        for name, info in fields.items()
+    }
+
+
+def _without_required(annotation: Any) -> Any:
+    while typing.get_origin(annotation) in (typing.Required, typing.NotRequired):
+        annotation = typing.get_args(annotation)[0]
+    return annotation

@@ -38,7 +38,7 @@ class Field:
 
     name: str
     type: Any
-    """The annotation without ``Annotated``."""
+    """The annotation; ``Annotated`` only where that says what a value must keep to."""
     description: str = ""
     private: bool = False
     """Marked ``lt.Private``: never in demos, proposals, or reports."""

@@ -7,10 +7,14 @@ import enum
 import json
 import math
 import unicodedata
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
+from decimal import Decimal
+from pathlib import PurePath
 from typing import Any
+from uuid import UUID
 
-from luthier.program.shape import Choice, Kind, Shape, shape_of
+from luthier.program.output_type import shape_of
+from luthier.program.shape import Choice, Kind, Shape
 from luthier.program.signature import Signature
 
 
@@ -28,12 +32,18 @@ def value_to_json(value: Any) -> Any:
         return float(value) if math.isfinite(value) else repr(float(value))
     if isinstance(value, Mapping):
         return {str(key): value_to_json(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {name: value_to_json(item) for name, item in zip(value._fields, value, strict=True)}
     if isinstance(value, list | tuple):
         return [value_to_json(item) for item in value]
     if isinstance(value, Set):
-        # A set has no order of its own; a stored answer is found again only if the text is always the same.
-        return sorted((value_to_json(item) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
+        return _sorted(value_to_json(item) for item in value)
     return _object_to_json(value)
+
+
+def _sorted(items: Iterable[Any]) -> list[Any]:
+    # A set has no order of its own; a stored answer is found again only if the text is always the same.
+    return [json.loads(text) for text in sorted({json.dumps(item, sort_keys=True) for item in items})]
 
 
 def _object_to_json(value: Any) -> Any:
@@ -41,13 +51,13 @@ def _object_to_json(value: Any) -> Any:
         return own(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: value_to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    # pydantic models, numpy scalars and arrays: asked by method, so neither library is imported here.
-    for method, arguments in (("model_dump", {"mode": "json"}), ("tolist", {}), ("item", {})):
+    # pydantic models, dates, numpy scalars and arrays: asked by method, so no library is imported here.
+    for method, arguments in (("model_dump", {"mode": "json"}), ("isoformat", {}), ("tolist", {}), ("item", {})):
         if callable(convert := getattr(type(value), method, None)):
             converted = convert(value, **arguments)
             if isinstance(converted, bool | int | float | str | list | dict):
                 return value_to_json(converted)
-    return repr(value)
+    return str(value) if isinstance(value, Decimal | UUID | PurePath) else repr(value)
 
 
 def json_to_value(annotation: Any, data: Any) -> Any:
@@ -60,31 +70,59 @@ def json_to_value(annotation: Any, data: Any) -> Any:
     return value_of(shape_of(annotation, strict=False), data)
 
 
+_BITS = {"1": True, "0": False, "1.0": True, "0.0": False}
+
+
+def read_label(annotation: Any, label: Any) -> Any:
+    """Return the value of a type that a label in a table stands for: as an answer is read, and 1 and 0 are bools.
+
+    Raises:
+        ValueError: the label is not of that type.
+        SignatureError: the type is not supported.
+    """
+    if annotation is bool and str(label) in _BITS:
+        return _BITS[str(label)]
+    return json_to_value(annotation, value_to_json(label))
+
+
 def value_of(shape: Shape, data: Any) -> Any:
     """Return the value of a shape that JSON stands for; numbers and choices may be written as text.
 
     Raises:
+        ValueError: the JSON is not of that shape, or breaks a rule of the type.
+    """
+    read = read_json(shape, data)
+    return read if shape.make is None or (read is None and shape.optional) else shape.make(read)
+
+
+def read_json(shape: Shape, data: Any) -> Any:
+    """Return JSON as a shape has it, before the value is made of it: its numbers as numbers, its choices' values.
+
+    Raises:
         ValueError: the JSON is not of that shape.
     """
-    if data is None:
-        if shape.optional or shape.kind is Kind.JSON:
+    if data is None and shape.kind is not Kind.JSON:
+        if shape.optional:
             return None
         raise ValueError("it is null")
-    match shape.kind:
-        case Kind.TEXT:
-            if isinstance(data, str):
-                return data
-            if isinstance(data, int | float) and not isinstance(data, bool):
-                return json.dumps(data)
-            raise ValueError("it is no text")
-        case Kind.INTEGER | Kind.NUMBER:
-            return _number(shape.kind, data)
-        case Kind.CHOICE:
-            return choice_of(shape, data).value
-        case Kind.JSON:
-            return data
-        case _:
-            return _container(shape, data)
+    readers: Mapping[Kind, Callable[[Shape, Any], Any]] = {
+        Kind.TEXT: _text,
+        Kind.INTEGER: _number,
+        Kind.NUMBER: _number,
+        Kind.LIST: _list,
+        Kind.MAPPING: _mapping,
+        Kind.RECORD: _record,
+        Kind.JSON: _variant,
+    }
+    return choice_of(shape, data).value if shape.kind is Kind.CHOICE else readers[shape.kind](shape, data)
+
+
+def _text(shape: Shape, data: Any) -> str:
+    if isinstance(data, int | float) and not isinstance(data, bool):
+        return json.dumps(data)
+    if not isinstance(data, str):
+        raise ValueError("it is no text")
+    return data
 
 
 def choice_of(shape: Shape, data: Any) -> Choice:
@@ -110,62 +148,89 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
-def _number(kind: Kind, data: Any) -> Any:
+def _number(shape: Shape, data: Any) -> Any:
     if isinstance(data, str):
-        data = float(data) if kind is Kind.NUMBER else int(data)
+        if shape.form:  # a decimal, whose digits are kept
+            return data
+        data = float(data) if shape.kind is Kind.NUMBER else int(data)
     if isinstance(data, bool) or not isinstance(data, int | float):
         raise ValueError("it is no number")
     try:
         number = float(data)
     except OverflowError as error:
-        if kind is Kind.INTEGER:
+        if shape.kind is Kind.INTEGER:
             return data
         raise ValueError("it is too large") from error
     if not math.isfinite(number):
         raise ValueError("it is no finite number")
-    if kind is Kind.NUMBER:
+    if shape.kind is Kind.NUMBER:
         return number
     if number != int(number):
         raise ValueError("it is no whole number")
     return int(data)
 
 
-def _container(shape: Shape, data: Any) -> Any:
-    if shape.kind is Kind.LIST:
-        if not isinstance(data, list):
-            raise ValueError("it is no list")
-        assert shape.item is not None and shape.make is not None
-        return shape.make([value_of(shape.item, item) for item in data])
+def _list(shape: Shape, data: Any) -> list[Any]:
+    if not isinstance(data, list):
+        raise ValueError("it is no list")
+    if shape.item is None:
+        if len(data) != len(shape.members):
+            raise ValueError(f"it has {len(data)} items, not {len(shape.members)}")
+        return [value_of(member.shape, item) for member, item in zip(shape.members, data, strict=True)]
+    read = [value_of(shape.item, item) for item in data]
+    return read if not shape.unique else [value_of(shape.item, item) for item in _sorted(map(value_to_json, read))]
+
+
+def _mapping(shape: Shape, data: Any) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise ValueError("it is no object")
-    if shape.kind is Kind.MAPPING:
-        assert shape.item is not None
-        return {str(key): value_of(shape.item, item) for key, item in data.items()}
-    return record_of(shape, data)
+    assert shape.item is not None
+    return {str(key): value_of(shape.item, item) for key, item in data.items()}
 
 
-def record_of(shape: Shape, data: Mapping[str, Any]) -> Any:
-    """Make a record from the JSON of its members.
-
-    Raises:
-        ValueError: a member is missing or wrong, or the class refuses them.
-    """
-    values = {}
+def _record(shape: Shape, data: Any) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise ValueError("it is no object")
+    values = dict(data)
     for member in shape.members:
-        if member.name in data:
+        name = member.name
+        written = next((key for key in (name, *member.aliases) if key in data), None)
+        if written is not None:
+            item = values.pop(written)
             try:
-                values[member.name] = value_of(member.shape, data[member.name])
+                values[name] = value_of(member.shape, item)
             except ValueError as error:
-                raise ValueError(f"{member.name}: {error}") from error
+                raise ValueError(f"{name}: {error}") from error
         elif member.required:
             if not member.shape.optional:
-                raise ValueError(f"{member.name} is missing")
-            values[member.name] = None
-    assert shape.make is not None
-    try:
-        return shape.make(values)
-    except (TypeError, AssertionError, ArithmeticError) as error:  # a __post_init__ that refuses them
-        raise ValueError(str(error)) from error
+                raise ValueError(f"{name} is missing")
+            values[name] = None
+    return values
+
+
+def _variant(shape: Shape, data: Any) -> Any:
+    """Return data as the first of a union's types that it is of as it is written; which one it is, its maker says."""
+    for variant in shape.variants:
+        try:
+            if isinstance(data, _WRITTEN_AS[variant.kind]) and not (
+                isinstance(data, bool) and variant.kind in (Kind.INTEGER, Kind.NUMBER)
+            ):
+                return read_json(variant, data)
+        except ValueError:
+            continue
+    return data
+
+
+_WRITTEN_AS: Mapping[Kind, Any] = {
+    Kind.TEXT: str,
+    Kind.INTEGER: int,
+    Kind.NUMBER: (int, float),
+    Kind.CHOICE: (str, int, float),
+    Kind.LIST: list,
+    Kind.MAPPING: dict,
+    Kind.RECORD: dict,
+    Kind.JSON: object,
+}
 
 
 def output_shapes(signature: Signature) -> dict[str, Shape]:

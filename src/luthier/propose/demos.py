@@ -10,7 +10,7 @@ from luthier.program.candidate import Demo, DemoSource, Provenance
 from luthier.program.inputs import normal_inputs
 from luthier.program.signature import Field, Signature
 from luthier.program.trace import Call
-from luthier.program.values import json_to_value, value_to_json
+from luthier.program.values import read_label, value_to_json
 from luthier.propose.fields import shown
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _labels(columns: Mapping[str, Any], fields: tuple[Field, ...]) -> dict[str, 
         return None
     try:
         # As the predictor itself would have given it: "3" for an int is 3.
-        return {f.name: value_to_json(json_to_value(f.type, value_to_json(columns[f.name]))) for f in fields}
+        return {f.name: value_to_json(read_label(f.type, columns[f.name])) for f in fields}
     except ValueError:
         # A column that speaks another vocabulary than the field (0, 1, 2 for names) would teach wrong answers.
         return None

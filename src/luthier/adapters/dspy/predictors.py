@@ -15,7 +15,8 @@ from luthier.adapters.dspy.engine import run_here
 from luthier.adapters.foreign import ForeignPredictor, Noted, calling
 from luthier.lm.lm import LM
 from luthier.program.candidate import Candidate, Demo, DemoSource, Prompt, Provenance
-from luthier.program.shape import shape_of, type_text
+from luthier.program.output_type import shape_of
+from luthier.program.shape import type_text
 from luthier.program.signature import REASONING, Field, Signature
 from luthier.program.values import value_to_json
 

@@ -22,8 +22,9 @@ from luthier.errors import ConfigError, Unparseable
 from luthier.lm.lm import LM
 from luthier.program.candidate import Kind, Prompt
 from luthier.program.context import Run, current_run
+from luthier.program.output_type import shape_of
 from luthier.program.shape import Kind as ValueKind
-from luthier.program.shape import shape_of, type_text
+from luthier.program.shape import type_text
 from luthier.program.signature import Field, Signature
 from luthier.program.text import Guard, Text
 from luthier.program.values import value_to_json
