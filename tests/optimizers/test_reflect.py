@@ -156,3 +156,53 @@ def test_lessons_that_only_luck_bears_out_are_not_written_down_and_the_size_is_k
 def test_a_frozen_instruction_gets_no_lessons(tmp_path: Path) -> None:
     tuned(tmp_path / "s", Desk(), optimizer=lt.Reflect(frozen=("queue.instruction",), demos=4))
     assert {one["predictor"] for one in lessons(tmp_path / "s")} <= {"tone"}
+
+
+@lt.predictor(stop=["#room"])
+def room(note: str) -> str:
+    """Choose the room."""
+    return lt.predict()
+
+
+def house(note: str) -> str:
+    """Say which door to take; what the room was cannot be seen from it."""
+    return str(uniform_order("door", room(note=note)) % 1_000_000)
+
+
+class Porter(ScriptedLM):
+    """Knows one word of three; the others by luck one time in four, or where a demonstration shows the word."""
+
+    def __init__(self) -> None:
+        super().__init__(self.answered)
+
+    def answered(self, request: Request) -> str:
+        if "#room" not in request.stop:
+            return "[]"
+        *shown, asked = request.messages
+        word = re.findall("|".join(WORDS), asked.text)[-1]
+        luck = uniform_order(request.messages[0].text, asked.text) % 4 == 0
+        learned = any(f"a {word}" in message.text for message in shown)
+        return QUEUE[word] if word == "login" or luck or learned else f"nowhere {asked.text}"
+
+
+def test_where_nothing_tells_who_failed_demos_grow_in_rounds_until_the_failed_pass(tmp_path: Path) -> None:
+    data = [{"note": row["note"], "door": str(uniform_order("door", row["queue"]) % 1_000_000)} for row in rows(150)]
+    result = lt.optimize(
+        house,
+        data,
+        lt.exact_match("door"),
+        lm=lt.LM(Porter()),
+        optimizer=lt.Reflect(demos=6),
+        auto=250,
+        study_dir=tmp_path / "s",
+        looks=tmp_path / "looks",
+    )
+    events = read_journal(tmp_path / "s" / "journal.jsonl")
+    bootstrap = next(event for event in events if event["event"] == "bootstrap")
+    assert bootstrap["counts"]["room"]["retried"] > 0
+    assert sum(bootstrap["passes"].values()) >= 0.8 * 37, "what was learned in one round helps in the next"
+    demos = result.best.prompts["room"].demos
+    assert {word for word in WORDS for demo in demos if word in demo.inputs["note"]} == set(WORDS)
+    assert result.decision == "adopt" and result.verdict.after == 1.0
+    split = next(event for event in events if event["event"] == "split")
+    assert {demo.provenance.example for demo in demos if demo.provenance} <= set(split["train"])

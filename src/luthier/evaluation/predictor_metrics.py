@@ -38,3 +38,10 @@ def metrics_by_predictor(
         elif len(outputs) == 1 and outputs[0].choices and outputs[0].name in labels:
             found[name] = Metric.of(exact_match(outputs[0].name))
     return found
+
+
+def has_labels(metrics: Mapping[str, Metric], program: Program, rows: Mapping[str, Row]) -> bool:
+    """Return whether the right answer of some predictor is known: by its metric, or from columns of its outputs."""
+    labels = next(iter(rows.values())).labels if rows else {}
+    outputs = [predictor.signature.outputs for predictor in program.predictors]
+    return bool(metrics) or any(all(field.name in labels for field in own) for own in outputs)

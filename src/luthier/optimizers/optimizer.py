@@ -35,6 +35,8 @@ class Facts:
     task: Profile = Profile.ABLE
     """Of the LMs that run the program."""
     proposer: Profile = Profile.ABLE
+    labelled: bool = True
+    """Whether the right answer of some predictor is known: by a metric of its own, or a column of its output's name."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON, for the journal."""

@@ -33,6 +33,8 @@ from luthier.search.trial import Ask, Strategy, Trial
 
 REQUESTS = 5
 """Requests for lessons of one predictor in one round at most."""
+GROWING_ROUNDS = 12
+"""Rounds of bootstrapping at most where no predictor has labels."""
 RACE = 36
 """Program runs that a further round must leave to the race."""
 
@@ -61,6 +63,7 @@ class Reflect:
 
         runs      ← original on training rows
         demo sets ← few and many, from failures first (corrective), labels, passes
+        where no predictor's right answer is known: bootstrap in rounds, each showing what passed before
         repeat, each time with what was learned so far:
             mistakes ← by predictor: its own metric, feedback that names it, else the run
             lessons  ← proposer(mistakes in batches of ten, a few right answers)        rules, not rewritings
@@ -112,11 +115,12 @@ class Reflect:
     def plan(self, facts: Facts) -> SearchPlan:
         """Return what the search will do at most."""
         shape, closing = self.shape(facts), self._closing(facts)
-        race = max(0, facts.evaluations - shape.collected - closing * facts.n_val)
+        collected = shape.collected if facts.labelled else self._growing(facts)
+        race = max(0, facts.evaluations - collected - closing * facts.n_val)
         rungs = plan_rungs(race, facts.n_val, closing)
         return SearchPlan(
             trials=sum(rung.points for rung in rungs) + closing,
-            bootstrap_rollouts=shape.collected,
+            bootstrap_rollouts=collected,
             proposer_calls=shape.rounds * REQUESTS * facts.n_predictors,
             search_rollouts=race,
             closing_rollouts=closing * facts.n_val,
@@ -131,9 +135,10 @@ class Reflect:
         teaching = max(collected.sets, key=lambda made: sum(map(len, made.demos.values())), default=None)
         lessons: list[Lesson] = []
         closing = self._closing(facts)
-        left = float(facts.evaluations - shape.collected - closing * facts.n_val)
+        left = float(facts.evaluations - sum(collected.attempts.values()) - closing * facts.n_val)
         for number in range(1, shape.rounds + 1):
-            if number > 1 and left < shape.again + shape.checks_again + RACE:
+            needed = shape.again + shape.checks_again if number > 1 else 0 if facts.labelled else shape.checks
+            if needed and left < needed + RACE:
                 break
             base = bench.original if number == 1 else self._with(bench.original, _held(lessons), teaching)
             learn = functools.partial(self._learn, bench, base, number, tuple(lessons))
@@ -169,6 +174,20 @@ class Reflect:
         if facts.task is Profile.SMALL:
             return BootstrapSettings(sizes=demo_sizes(5, most), rounds=1, max_rollouts=shape.collected)
         half = max(1, most // 2)
+        if not facts.labelled:
+            return BootstrapSettings(
+                sizes=(0, most, most, half, half),
+                first=(
+                    DemoSource.RETRIED,
+                    DemoSource.RETRIED,
+                    DemoSource.BOOTSTRAPPED,
+                    DemoSource.RETRIED,
+                    DemoSource.BOOTSTRAPPED,
+                ),
+                rounds=GROWING_ROUNDS,
+                growing=True,
+                max_rollouts=self._growing(facts),
+            )
         return BootstrapSettings(
             sizes=(0, most, most, half, half),
             first=(
@@ -182,6 +201,10 @@ class Reflect:
             rounds=1,
             max_rollouts=shape.collected,
         )
+
+    def _growing(self, facts: Facts) -> int:
+        """Return how many rollouts growing rounds may make: all that race and full evaluations leave."""
+        return max(self.shape(facts).collected, facts.evaluations - self._closing(facts) * facts.n_val - RACE)
 
     def _closing(self, facts: Facts) -> int:
         return self.closing or (1 if facts.evaluations < 6 * facts.n_val else 2)

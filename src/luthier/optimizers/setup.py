@@ -17,7 +17,7 @@ from luthier.evaluation.data import Row
 from luthier.evaluation.labels import LabelCheck, check_labels
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.opening import ExecutorChoice
-from luthier.evaluation.predictor_metrics import metrics_by_predictor
+from luthier.evaluation.predictor_metrics import has_labels, metrics_by_predictor
 from luthier.evaluation.splits import Split, split
 from luthier.lm.lm import LM
 from luthier.optimizers.manifest import manifest
@@ -157,6 +157,7 @@ class Setup:
             starts=len(self.starts),
             task=self.task.profile,
             proposer=self.proposer.profile,
+            labelled=has_labels(self.predictor_metrics, self.program, self.split.rows),
         )
         before = self.optimizer.plan(least)
         room = evaluations_in(

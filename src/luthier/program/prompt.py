@@ -44,6 +44,8 @@ class DemoSource(enum.StrEnum):
     """A row of the training data, as it is."""
     BOOTSTRAPPED = "bootstrapped"
     """A predictor's inputs and outputs in a rollout that passed."""
+    RETRIED = "retried"
+    """The same of an example that failed at first, and passed when it was tried again."""
     COMPLETED = "completed"
     """A predictor's real inputs in a rollout that failed elsewhere, with the row's column of that name for output."""
     CORRECTIVE = "corrective"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from luthier.errors import ConfigError
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BootstrapSettings", "Bootstrapped", "DemoSet", "bootstrap"]
 
+ROUND = 0.2
+"""Share of the rollouts that one of several growing rounds makes."""
 _SAMPLE_TRACES = 3
 
 
@@ -47,6 +49,8 @@ class BootstrapSettings:
         temperature: the teacher's temperature in the first round; None: the LM's own.
         temperature_after_first: the teacher's temperature from the second round on.
         balanced: accept and choose by class, where labels are few.
+        growing: from the second round on, all rows that have not passed are tried again with the demos that the rounds
+            before brought; a round that brings none is followed by one that is hotter, and two of them end it.
         max_passes: stop when so many rollouts have passed, divided among the classes; None tries every row once.
         max_rollouts: never make more rollouts than this; None leaves it to rows and rounds.
         batch: rollouts at once, where a pass can end the search for more.
@@ -62,6 +66,7 @@ class BootstrapSettings:
     temperature: float | None = None
     temperature_after_first: float = 1.0
     balanced: bool = True
+    growing: bool = False
     max_passes: int | None = None
     max_rollouts: int | None = None
     batch: int = 16
@@ -187,8 +192,16 @@ async def bootstrap(
         )
         pool = _pool(harvest, {}, teacher, signatures, hidden)
     else:
-        teaching = Teaching(evaluator, teacher, lambda example: without_example(candidate, example), settings.threshold)
-        if max(settings.sizes) > 0 and rolled:
+        shown = [candidate]
+        teaching = Teaching(evaluator, teacher, lambda example: without_example(shown[-1], example), settings.threshold)
+        if max(settings.sizes) > 0 and rolled and settings.growing:
+
+            def show_what_passed() -> None:
+                pool = _pool(harvest, {}, teacher, signatures, hidden)
+                shown.append(_with_demos(candidate, pool, harvest, settings, seed))
+
+            await _collect_growing(teaching, harvest, rows, settings, seed, show_what_passed)
+        elif max(settings.sizes) > 0 and rolled:
             await _collect(teaching, harvest, rows, settings, seed)
         pool = _pool(harvest, {row.id: row for row in rows} if settings.completed else {}, teacher, signatures, hidden)
         made = _balanced(pool, bare, harvest, settings, seed)
@@ -221,6 +234,51 @@ async def _collect(
             await teaching.roll_out(batch, harvest, repeat=repeat, temperature=temperature)
 
 
+async def _collect_growing(
+    teaching: Teaching,
+    harvest: Harvest,
+    rows: Sequence[Row],
+    settings: BootstrapSettings,
+    seed: int,
+    show_what_passed: Callable[[], None],
+) -> None:
+    """Make the rollouts in rounds of which each shows what passed before: so what the LM could not do comes to pass."""
+    most = settings.max_rollouts or settings.rounds * len(rows)
+    vain = 0
+    for repeat in range(settings.rounds):
+        waiting = [row for row in class_by_class(rows, seed) if row.id not in harvest.passed]
+        waiting.sort(key=lambda row: row.id in harvest.first)  # those not tried yet first
+        left = most - harvest.attempts.total() - harvest.unscored
+        batch = waiting[: min(left, max(settings.batch, math.ceil(most * ROUND)))]
+        if not batch or vain == 2:
+            return
+        before = len(harvest.passed)
+        temperature = settings.temperature if not vain else settings.temperature_after_first
+        await teaching.roll_out(batch, harvest, repeat=repeat, temperature=temperature)
+        vain = 0 if len(harvest.passed) > before else vain + 1
+        show_what_passed()
+
+
+def _with_demos(
+    candidate: Candidate,
+    pool: Mapping[str, Sequence[Demo]],
+    harvest: Harvest,
+    settings: BootstrapSettings,
+    seed: int,
+) -> Candidate:
+    """Return the candidate with one large set of what passed so far, later passes first."""
+    made = _balanced(
+        pool,
+        dict.fromkeys(pool, ()),
+        harvest,
+        replace(settings, sizes=(max(settings.sizes),), first=(DemoSource.RETRIED,), labeled=0),
+        seed,
+    )
+    for name, demos in made.sets[0].demos.items() if made.sets else ():
+        candidate = candidate.with_demos(name, demos)
+    return candidate
+
+
 def _quota(stratum: Mapping[str, str], settings: BootstrapSettings, *, first: bool) -> float:
     """Return how many passes of one class are enough."""
     classes = max(1, len(set(stratum.values())))
@@ -243,7 +301,9 @@ def _pool(
         rollout = harvest.passed.get(example)
         taken: set[tuple[str, int | None]] = set()
         if rollout is not None:
-            for name, demos in bootstrapped_demos(rollout, signatures, hidden, teacher).items():
+            # One that failed at first shows what the LM cannot do reliably.
+            again = rollout is not first
+            for name, demos in bootstrapped_demos(rollout, signatures, hidden, teacher, again=again).items():
                 pool[name].extend(demos)
                 taken.update((name, demo.provenance.call) for demo in demos if demo.provenance is not None)
         if example not in to_complete:

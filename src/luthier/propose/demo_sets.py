@@ -15,19 +15,28 @@ FEW_VALUES = 20
 RESHUFFLES = 8
 """How often a set that turns out like another is drawn anew."""
 
+_PASSED = (DemoSource.BOOTSTRAPPED, DemoSource.RETRIED)
+"""Sources of demos from runs that passed."""
 _FAILED = (DemoSource.COMPLETED, DemoSource.CORRECTIVE)
 """Sources of demos from runs that failed."""
 _ORDERS: Mapping[DemoSource, tuple[tuple[DemoSource, ...], ...]] = {
-    DemoSource.BOOTSTRAPPED: ((DemoSource.BOOTSTRAPPED,), _FAILED, (DemoSource.LABELED,), (DemoSource.WRITTEN,)),
-    DemoSource.COMPLETED: (_FAILED, (DemoSource.LABELED,), (DemoSource.BOOTSTRAPPED,), (DemoSource.WRITTEN,)),
+    DemoSource.BOOTSTRAPPED: (_PASSED, _FAILED, (DemoSource.LABELED,), (DemoSource.WRITTEN,)),
+    DemoSource.RETRIED: (
+        (DemoSource.RETRIED,),
+        (DemoSource.BOOTSTRAPPED,),
+        _FAILED,
+        (DemoSource.LABELED,),
+        (DemoSource.WRITTEN,),
+    ),
+    DemoSource.COMPLETED: (_FAILED, (DemoSource.LABELED,), _PASSED, (DemoSource.WRITTEN,)),
     DemoSource.CORRECTIVE: (
         (DemoSource.CORRECTIVE,),
         (DemoSource.COMPLETED,),
         (DemoSource.LABELED,),
-        (DemoSource.BOOTSTRAPPED,),
+        _PASSED,
         (DemoSource.WRITTEN,),
     ),
-    DemoSource.LABELED: ((DemoSource.LABELED,), _FAILED, (DemoSource.BOOTSTRAPPED,), (DemoSource.WRITTEN,)),
+    DemoSource.LABELED: ((DemoSource.LABELED,), _FAILED, _PASSED, (DemoSource.WRITTEN,)),
 }
 """By the source that a set begins with: which are taken, and which when those run out; those side by side alike."""
 

@@ -21,9 +21,18 @@ _SHORT_KEY = 11
 
 
 def bootstrapped_demos(
-    rollout: Rollout, signatures: Mapping[str, Signature], hidden: frozenset[str], teacher: LMs
+    rollout: Rollout,
+    signatures: Mapping[str, Signature],
+    hidden: frozenset[str],
+    teacher: LMs,
+    *,
+    again: bool = False,
 ) -> dict[str, list[Demo]]:
-    """Return a demo of every readable predictor call in a rollout that passed (MIPRO §3.1)."""
+    """Return a demo of every readable predictor call in a rollout that passed (MIPRO §3.1), or passed when tried again.
+
+    Its source says which.
+    """
+    source = DemoSource.RETRIED if again else DemoSource.BOOTSTRAPPED
     demos: dict[str, list[Demo]] = {}
     for call in rollout.trace.calls:
         if call.predictor not in signatures or call.outputs is None or call.error is not None:
@@ -32,7 +41,7 @@ def bootstrapped_demos(
         outputs = _chosen(call.outputs, shown(signature.outputs, hidden))
         if not outputs:
             continue
-        provenance = _provenance(DemoSource.BOOTSTRAPPED, rollout, call, teacher)
+        provenance = _provenance(source, rollout, call, teacher)
         demo = Demo(_chosen(call.inputs, shown(signature.inputs, hidden)), outputs, call.reasoning, provenance)
         demos.setdefault(call.predictor, []).append(demo)
     return demos
