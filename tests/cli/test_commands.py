@@ -21,7 +21,7 @@ from luthier.cli.app import app
 from luthier.cli.importing import load
 from luthier.cli.launch import Launch, metric_named
 from luthier.cli.reference import reference
-from tests.lengths import examples
+from tests.lengths import times
 
 from ..report.fixture import journal, study
 from .project import project
@@ -336,7 +336,7 @@ WORDS = st.one_of(
 
 
 @given(st.lists(WORDS, max_size=9))
-@settings(max_examples=examples(250), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=times(100, 2500), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_arguments_whatever_end_in_a_traceback(fake: Fake, arguments: list[str]) -> None:
     fake("adopt")
     if "demo" in arguments or "pull" in arguments:

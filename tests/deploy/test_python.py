@@ -26,7 +26,7 @@ from luthier.program.predictor import Predictor
 from luthier.program.program import discover
 from luthier.program.render import messages, text
 from luthier.program.values import value_to_json
-from tests.lengths import examples
+from tests.lengths import examples, times
 
 from .programs import PREDICTORS, TEXTS, cases, program
 
@@ -52,7 +52,7 @@ def original() -> Iterator[ModuleType]:
         yield module
 
 
-@settings(deadline=None, max_examples=examples(150))
+@settings(deadline=None, max_examples=times(60, 1500))
 @given(cases())
 def test_its_messages_are_luthiers_to_the_byte(case: tuple[Predictor[..., Any], lt.Prompt, dict[str, Any]]) -> None:
     predictor, prompt, inputs = case
@@ -63,7 +63,7 @@ def test_its_messages_are_luthiers_to_the_byte(case: tuple[Predictor[..., Any], 
     ]
 
 
-@settings(deadline=None, max_examples=examples(50))
+@settings(deadline=None, max_examples=times(20, 500))
 @given(cases())
 def test_its_text_is_luthiers_where_the_model_is_a_base_model(
     case: tuple[Predictor[..., Any], lt.Prompt, dict[str, Any]],

@@ -137,13 +137,13 @@ class TestInfrastructure:
             call = asyncio.ensure_future(akind(number=number))
             try:
                 if how == "timeout":
-                    async with asyncio.timeout(0.1):
+                    async with asyncio.timeout(0.4):
                         return await call
                 if how == "cancel":
-                    done, _ = await asyncio.wait([call], timeout=0.1)
+                    done, _ = await asyncio.wait([call], timeout=0.4)
                     call.cancel()
                     return call.result() if done else "even"
-                return await asyncio.wait_for(call, 0.1)
+                return await asyncio.wait_for(call, 0.4)
             except TimeoutError as error:
                 if how == "wrapped":
                     raise KeyError("late") from error
@@ -152,7 +152,7 @@ class TestInfrastructure:
                 return "even"
 
         async def slowly(request: Request) -> str:
-            await asyncio.sleep(0.5 if asked(request) == 3 else 0)
+            await asyncio.sleep(1.5 if asked(request) == 3 else 0)
             return right(request)
 
         assert outcomes(World(impatient, lm=lt.LM(slowly)).run()) == ["scored"] * 3 + ["unscored"] + ["scored"] * 6
@@ -162,14 +162,14 @@ class TestInfrastructure:
             pool = ThreadPoolExecutor(1)
             call = pool.submit(contextvars.copy_context().run, lambda: kind(number=number))
             try:
-                return call.result(timeout=0.1)
+                return call.result(timeout=0.4)
             except TimeoutError:
                 return "even"
             finally:
                 pool.shutdown(wait=False)
 
         async def slowly(request: Request) -> str:
-            await asyncio.sleep(0.5 if asked(request) == 3 else 0)
+            await asyncio.sleep(1.5 if asked(request) == 3 else 0)
             return right(request)
 
         assert outcomes(World(impatient, lm=lt.LM(slowly)).run()) == ["scored"] * 3 + ["unscored"] + ["scored"] * 6

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,18 +30,32 @@ def run(directory: Path, url: str, largest_file: int | None) -> subprocess.Compl
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[OpenAIServer]:
+    with OpenAIServer(answer) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def whole(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The journal of a study that had all the space it wanted."""
+    directory = tmp_path_factory.mktemp("whole") / "study"
+    done = run(directory, server.url, None)
+    assert done.returncode == 0, done.stderr
+    return journal(directory)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="limits on the size of files are POSIX's")
 @pytest.mark.parametrize("largest_file", [30_000, 70_000, 150_000])
-def test_a_full_disk_is_said_and_the_study_goes_on_with_space(tmp_path: Path, largest_file: int) -> None:
-    with OpenAIServer(answer) as server:
-        whole = run(tmp_path / "whole", server.url, None)
-        assert whole.returncode == 0, whole.stderr
-        full = run(tmp_path / "study", server.url, largest_file)
-        assert full.returncode != 0
-        last = full.stderr.strip().splitlines()[-1]
-        assert "Error" in last and ("large" in last or "full" in last or "disk" in last), full.stderr[-600:]
-        before = journal(tmp_path / "study") if (tmp_path / "study" / "journal.jsonl").exists() else []
-        done = run(tmp_path / "study", server.url, None)
-        assert done.returncode == 0, done.stderr
+def test_a_full_disk_is_said_and_the_study_goes_on_with_space(
+    tmp_path: Path, server: OpenAIServer, whole: list[dict[str, Any]], largest_file: int
+) -> None:
+    full = run(tmp_path / "study", server.url, largest_file)
+    assert full.returncode != 0
+    last = full.stderr.strip().splitlines()[-1]
+    assert "Error" in last and ("large" in last or "full" in last or "disk" in last), full.stderr[-600:]
+    before = journal(tmp_path / "study") if (tmp_path / "study" / "journal.jsonl").exists() else []
+    done = run(tmp_path / "study", server.url, None)
+    assert done.returncode == 0, done.stderr
     assert journal(tmp_path / "study")[: len(before)] == before
-    assert journal(tmp_path / "study") == journal(tmp_path / "whole")
+    assert journal(tmp_path / "study") == whole

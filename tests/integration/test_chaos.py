@@ -69,7 +69,7 @@ def without_tokens(verdict: Verdict) -> Verdict:
 
 @pytest.mark.timeout(300)
 def test_faults_of_every_kind_change_nothing_but_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway, "RetryPolicy", lambda: RetryPolicy(first=0.02, longest=0.5))
+    monkeypatch.setattr(gateway, "RetryPolicy", lambda: RetryPolicy(first=0.01, longest=0.1))
     rng = random.Random("chaos")
     weights = [weight for _, weight, _ in KINDS]
     plan = [rng.choices(KINDS, weights)[0][2] if rng.random() < HIT else None for _ in range(5_000)]

@@ -19,7 +19,7 @@ from tests.integration import world
 from tests.lengths import times
 from tests.lm.server import Body, OpenAIServer
 
-KILLS = times(4, 20)
+KILLS = times(2, 20)
 IN_FLIGHT = 8
 
 

@@ -71,8 +71,9 @@ def test_identical_calls_in_flight_are_joined_and_a_cancelled_caller_only_detach
         await asyncio.sleep(0.03)
         lonely.cancel()
         await asyncio.sleep(0.15)  # nobody waits, yet the paid answer is kept
-        assert (await gateway.complete(lm, request("b"), Role.TASK)).text == "B"
-        assert double.calls == 2 and gateway.hits == 1
+        while not gateway.hits:  # a busy machine may still be at it
+            assert (await gateway.complete(lm, request("b"), Role.TASK)).text == "B"
+        assert double.calls == 2
         gateway.close()
 
     run(scene())

@@ -21,7 +21,7 @@ from luthier.optimizers.registry import OPTIMIZERS
 from luthier.program.candidate import Candidate, Prompt
 from luthier.propose.programs import read_program
 from tests.integration import world
-from tests.lengths import in_rings
+from tests.lengths import in_rings, times
 from tests.optimizers.studies import event, journal, told, tune
 from tests.optimizers.test_texts import texts_only
 
@@ -162,12 +162,12 @@ def test_what_each_change_brings_is_no_winners_luck(optimizer: str, tmp_path: Pa
         return right if uniform_order("right", request.key("any")) / 2**64 < 0.75 else world.OTHER[right]
 
     brought = []
-    for seed in range(6):
+    for seed in range(times(3, 12)):
         tune(tmp_path / str(seed), optimizer, lm=lt.LM(ScriptedLM(lucky)), seed=seed, split_seed=seed)
         insight = event(tmp_path / str(seed), "insight")
         assert insight["predictors"] == {} or insight["on"] == "test"
         brought += [one["difference"] for one in insight["predictors"].values()]
-    assert len(brought) >= 8 and abs(sum(brought) / len(brought)) < 0.04
+    assert len(brought) >= times(4, 16) and abs(sum(brought) / len(brought)) < 0.04
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,9 @@ def importances(trials: Sequence[Trial], *, seed: int = 0) -> dict[str, Importan
     values = np.array(adjusted_means(told))
     weights = np.array([float(len(trial.observations)) for trial in told])
     rng = np.random.default_rng(random.Random(f"{seed}/importance").getrandbits(64))
-    shuffled = np.array([design.variances(values[rng.permutation(len(told))], weights) for _ in range(SHUFFLES)])
-    found = design.variances(values, weights)
+    shuffles = np.column_stack([values, *(values[rng.permutation(len(told))] for _ in range(SHUFFLES))])
+    effects = design.effects(shuffles, weights)
+    found, *shuffled = design.variances(effects.T)
     variances, rest = design.posterior(values, weights, max(_within(told), 1e-9), rng)
     shares = variances / (variances.sum(axis=1) + rest)[:, None]
     low, high = np.quantile(shares, [0.05, 0.95], axis=0)
@@ -88,8 +89,8 @@ def importances(trials: Sequence[Trial], *, seed: int = 0) -> dict[str, Importan
             low=float(low[i]),
             high=float(high[i]),
             spread=float(np.sqrt(np.median(variances[:, i]))),
-            best=design.levels[i][int(np.argmax(design.effects(values, weights)[design.of_variable[i]]))],
-            p=(1 + int((shuffled[:, i] >= found[i]).sum())) / (1 + SHUFFLES),
+            best=design.levels[i][int(np.argmax(effects[design.of_variable[i], 0]))],
+            p=(1 + sum(bool(one[i] >= found[i]) for one in shuffled)) / (1 + SHUFFLES),
         )
         for i, name in enumerate(names)
     }
@@ -135,12 +136,11 @@ class _Design:
             columns += [[float(trial.ask.point[name] == level) for trial in trials] for level in levels]
         return _Design(np.array(columns).T, slices, of_names)
 
-    def variances(self, values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the variance of each variable's fitted effects over its levels, each level counting alike."""
+    def variances(self, effects: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return for each row of effects the variance of each variable's over its levels, each level counting alike."""
         import numpy as np
 
-        effects = self.effects(values, weights)
-        return np.array([float(np.var(effects[part])) for part in self.of_variable])
+        return np.column_stack([np.var(effects[:, part], axis=1) for part in self.of_variable])
 
     def posterior(
         self, values: NDArray[np.float64], weights: NDArray[np.float64], within: float, rng: np.random.Generator
@@ -161,32 +161,31 @@ class _Design:
         spreads, rest, own = np.full(len(parts), small), left, np.zeros(len(values))
         information = weights / within
         known = columns.T @ (columns * information[:, None])
-        variances, rests = [], []
+        sizes = [part.stop - part.start for part in parts]
+        diagonal = np.diag_indices_from(known)
+        drawn, rests = [], []
         for draw in range(BURN_IN + DRAWS):
             precision = known.copy()
-            diagonal = np.concatenate(
-                [[1e-9], *(np.full(p.stop - p.start, 1 / spreads[i]) for i, p in enumerate(parts))]
-            )
-            precision[np.diag_indices_from(precision)] += diagonal
-            root = np.linalg.cholesky(precision)
-            mean = np.linalg.solve(precision, columns.T @ (information * (values - own)))
-            effects = mean + np.linalg.solve(root.T, rng.standard_normal(len(mean)))
+            precision[diagonal] += np.concatenate([[1e-9], np.repeat(1 / spreads, sizes)])
+            unroot = np.linalg.inv(np.linalg.cholesky(precision))
+            seen = unroot @ (columns.T @ (information * (values - own)))
+            effects = unroot.T @ (seen + rng.standard_normal(len(seen)))
             shrunk = 1 / (information + 1 / rest)
             own = shrunk * information * (values - columns @ effects) + np.sqrt(shrunk) * rng.standard_normal(len(own))
             for i, part in enumerate(parts):
-                square = float((effects[part] ** 2).sum())
-                spreads[i] = (_TRUST * small + square) / rng.chisquare(_TRUST + part.stop - part.start)
-            rest = (_TRUST * left + float((own**2).sum())) / rng.chisquare(_TRUST + len(own))
+                square = float(effects[part] @ effects[part])
+                spreads[i] = (_TRUST * small + square) / rng.chisquare(_TRUST + sizes[i])
+            rest = (_TRUST * left + float(own @ own)) / rng.chisquare(_TRUST + len(own))
             if draw >= BURN_IN:
-                variances.append([float(np.var(effects[part])) for part in parts])
+                drawn.append(effects[1:])
                 rests.append(rest)
-        return np.array(variances), np.array(rests)
+        return self.variances(np.array(drawn)), np.array(rests)
 
     def effects(self, values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the effect of every level, drawn towards zero by how little it was seen."""
+        """Return the effect of every level in each column of values, drawn towards zero by how little it was seen."""
         import numpy as np
 
-        mean = float((weights * values).sum() / weights.sum())
+        mean = weights @ values / weights.sum()
         weighted = self.ones * weights[:, None]
         precision = self.ones.T @ weighted + _RIDGE * np.eye(self.ones.shape[1])
         return np.asarray(np.linalg.solve(precision, weighted.T @ (values - mean)), dtype=np.float64)
