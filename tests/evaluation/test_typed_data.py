@@ -49,7 +49,8 @@ def test_a_bool_in_a_csv_is_a_bool_however_it_is_written(tmp_path: Path, yes: st
 
     path = tmp_path / "mails.csv"
     path.write_text(
-        "mail,spam\n" + "".join(f"mail {i} {'win' if i % 2 else 'hi'},{yes if i % 2 else no}\n" for i in range(8))
+        "mail,spam\n" + "".join(f"mail {i} {'win' if i % 2 else 'hi'},{yes if i % 2 else no}\n" for i in range(8)),
+        encoding="utf-8",
     )
     lm = lt.LM(lambda request: "true" if "win" in str(request.messages[-1].content) else "false")
     assert lt.evaluate(lambda mail: spam(mail=mail), path, lt.exact_match("spam"), lm=lm).mean == 1
