@@ -73,7 +73,7 @@ def test_a_denial_ends_all_calls_at_once() -> None:
 
 
 def test_what_lasts_is_ended_by_nothing() -> None:
-    policy = RetryPolicy(first=0.001, longest=0.001, give_up_after=0.02, breaker_failures=2, breaker_seconds=0)
+    policy = RetryPolicy(first=0.001, longest=0.001, give_up_after=9, breaker_failures=2, breaker_seconds=0)
     down: list[LMError | None] = [ServerFault("down")] * 5 + [AccessDenied("no"), None]
     gateway = Gateway(retry=policy, lasting=True)
     lm = LM(ScriptedLM(upper, faults=down))
