@@ -173,7 +173,15 @@ def test_tools_schemas_and_images_have_their_places(server: OpenAIServer) -> Non
             Message("tool", "42", tool_call_id="a"),
         ),
         tools=(Tool("look", "looks", {"type": "object"}),),
-        schema=OutputSchema("out", {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}),
+        schema=OutputSchema(
+            "out",
+            {
+                "type": "object",
+                "properties": {"x": {"type": "integer"}},
+                "required": ["x"],
+                "additionalProperties": False,
+            },
+        ),
     )
     answer = ask(server, request)
     body = server.requests[0]
