@@ -166,6 +166,12 @@ def test_tools_schemas_and_images_have_their_places(server: OpenAIServer) -> Non
         ],
     }
     image = ImagePart("ab", "image/png", "data:image/png;base64,AA==")
+    schema = {
+        "type": "object",
+        "properties": {"x": {"type": "integer"}},
+        "required": ["x"],
+        "additionalProperties": False,
+    }
     request = Request(
         messages=(
             Message("user", (TextPart("see"), image)),
@@ -173,15 +179,7 @@ def test_tools_schemas_and_images_have_their_places(server: OpenAIServer) -> Non
             Message("tool", "42", tool_call_id="a"),
         ),
         tools=(Tool("look", "looks", {"type": "object"}),),
-        schema=OutputSchema(
-            "out",
-            {
-                "type": "object",
-                "properties": {"x": {"type": "integer"}},
-                "required": ["x"],
-                "additionalProperties": False,
-            },
-        ),
+        schema=OutputSchema("out", schema),
     )
     answer = ask(server, request)
     body = server.requests[0]
@@ -189,7 +187,7 @@ def test_tools_schemas_and_images_have_their_places(server: OpenAIServer) -> Non
     assert body["messages"][1]["tool_calls"][0]["function"] == {"name": "look", "arguments": "{}"}
     assert body["messages"][2]["tool_call_id"] == "a"
     assert body["tools"][0]["function"]["name"] == "look"
-    assert body["response_format"]["json_schema"]["schema"]["properties"] == {"x": {"type": "integer"}}
+    assert body["response_format"]["json_schema"] == {"name": "out", "schema": schema, "strict": True}
     assert answer.text == "" and answer.finish_reason == "tool_calls" and answer.model == "m-2026"
     assert answer.tool_calls == (ToolCall("c", "look", '{"x":1}'),)
     assert answer.usage is None

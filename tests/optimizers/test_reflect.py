@@ -12,8 +12,10 @@ import pytest
 
 import luthier as lt
 from luthier.canonical import uniform_order
-from luthier.errors import ConfigError
+from luthier.errors import ConfigError, MetricError, ServerFault, StudyPaused
+from luthier.lm import gateway
 from luthier.lm.doubles import ScriptedLM
+from luthier.lm.layers.retry import RetryPolicy
 from luthier.lm.request import Request
 from luthier.study.journal import read_journal
 
@@ -129,6 +131,37 @@ def test_a_check_of_a_predictor_with_a_metric_of_its_own_is_one_call(study: Any)
 def test_a_metric_of_a_predictor_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"predictor_metrics.*'queeu'.*queue"):
         tuned(tmp_path, Desk(), predictor_metrics={"queeu": lt.exact_match("queue")})
+
+
+def test_a_predictors_metric_without_its_column_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
+    lm = Desk()
+    with pytest.raises(MetricError, match="colour"):
+        tuned(tmp_path, lm, predictor_metrics={"queue": lt.exact_match("colour")})
+    assert lm.calls == 0
+
+
+def test_an_optimizer_that_does_not_use_predictor_metrics_says_so_in_the_plan(tmp_path: Path) -> None:
+    tuned(tmp_path / "s", Desk(), optimizer="labeled-few-shot", predictor_metrics={"queue": lt.exact_match("queue")})
+    plan = next(event for event in read_journal(tmp_path / "s" / "journal.jsonl") if event["event"] == "plan")
+    assert any("predictor_metrics" in note and "labeled-few-shot" in note for note in plan["notes"])
+
+
+def test_an_outage_during_a_check_pauses_the_study_and_is_no_failed_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Down(Desk):
+        def answered(self, request: Request) -> str:
+            if TRUE in request.messages[0].text:
+                raise ServerFault("down")
+            return super().answered(request)
+
+    monkeypatch.setattr(gateway, "RetryPolicy", lambda: RetryPolicy(first=0.001, longest=0.001, give_up_after=0.01))
+    with pytest.raises(StudyPaused):
+        tuned(tmp_path / "s", Down())
+    assert not lessons(tmp_path / "s")
+    monkeypatch.undo()
+    result = tuned(tmp_path / "s", Desk())
+    assert result.decision == "adopt" and TRUE in result.best.prompts["queue"].instruction
 
 
 def test_a_predictors_metric_is_part_of_what_a_study_is(tmp_path: Path) -> None:

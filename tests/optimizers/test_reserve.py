@@ -19,7 +19,7 @@ POINT = Point({"a": "b"})
 def reserve(ledger: Ledger) -> Reserve:
     cost = RolloutCost(calls=2.0, prompt_tokens=100.0, completion_tokens=10.0, seconds=0.0)
     lms = LMs(lt.LM(ScriptedLM(lambda request: "x")))
-    return Reserve(ledger, Clock(None), lms, cost, closing=0, verdict=10, longest_answer=20, abreast=4)
+    return Reserve(ledger, Clock(None), lms, cost, closing=0, verdict=10, longest_answer=20, in_flight=4)
 
 
 def trial(rollouts: int) -> Trial:

@@ -143,6 +143,13 @@ def test_a_predictors_own_metric_decides_whether_it_failed() -> None:
     assert not readings([rollout(1.0)], table, SIZE, frozenset(), {"row0": 0.0})[0].passed
 
 
+def test_where_its_own_metric_never_gives_a_full_score_a_predictor_failed_below_the_median() -> None:
+    table = {row.id: row for row in rows(4)}
+    runs = [replace(rollout(0.0), job=Job(Candidate({}), row)) for row in table]
+    judged = dict(zip(table, (0.2, 0.5, 0.7, 0.9), strict=True))
+    assert [one.passed for one in readings(runs, table, SIZE, frozenset(), judged)] == [False, False, True, True]
+
+
 def test_the_request_shows_no_private_value_and_the_right_answer_of_mistakes() -> None:
     table = {row.id: row for row in rows(1)}
     found = readings([rollout(0.0, "Look again.")], table, KIND, frozenset({"owner"}))
@@ -159,7 +166,7 @@ def test_a_long_value_is_cut_in_the_middle_and_that_is_said() -> None:
 
 
 def test_an_instruction_keeps_its_original_and_has_each_rule_on_a_line() -> None:
-    lessons = [Lesson("queue", RULE, ()), replace(Lesson("queue", OTHER, ()))]
+    lessons = [Lesson("queue", OTHER, ()), Lesson("queue", RULE, (), support=2)]
     assert with_lessons("Choose.", []) == "Choose."
     assert with_lessons("Choose.", lessons).splitlines() == ["Choose.", "", "Rules:", f"- {RULE}", f"- {OTHER}"]
 

@@ -114,7 +114,7 @@ class _Exchange:
             told=[*found.told, chosen] if chosen else found.told,
             ask=lambda: self._ask(found, wire, arguments, loop),
         )
-        if found.is_drawn or run.anew:
+        if found.is_drawn or run.bypass_cache:
             own = replace(own, sample=run.sample(own_predictor(), lambda: own.key(lm.identity)))
         return _Asking(found, lm, own)
 

@@ -43,7 +43,7 @@ def recorded(fn: Callable[..., Any] | None = None, /, *, key: str | None = None,
         key: identifies the function; its module, name, and code where left out. Change it when results may have
             changed for reasons that the code does not show, such as a new index.
         pure: whether the arguments alone decide the result; else it is kept by example and repeat, too, and by the
-            how-manieth such call of the rollout it is.
+            number among such calls of the rollout.
 
     Raises:
         ConfigError: the function has no code to be known by, and no key is given.

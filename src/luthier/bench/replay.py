@@ -1,6 +1,6 @@
 """Replaying strategies on a recorded table: the instrument every search algorithm is measured with.
 
-A replay seed cuts the table's examples anew into val, which the strategy sees, and test, by which its choice is
+A replay seed splits the table's examples again into val, which the strategy sees, and test, by which its choice is
 judged.
 """
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from luthier.errors import ConfigError
+from luthier.errors import ConfigError, StudyPaused
 from luthier.evaluation.data import Row
 from luthier.evaluation.executor import Executor, Workplace
 from luthier.evaluation.making import Here
@@ -144,6 +144,28 @@ class Evaluator:
                 f"predictor {component.name!r} brings an LM of its own, but could not be found by reading the program, "
                 "so the plan has not counted it: name the program's predictors with predictors=[...]"
             )
+
+
+async def scored_rollouts(evaluator: Evaluator, jobs: Sequence[Job]) -> list[Rollout]:
+    """Run rollouts until every one has a score; the unscored are tried once more.
+
+    Raises:
+        StudyPaused: some stayed unscored. What was scored is in the store and costs nothing again.
+    """
+    rollouts = await evaluator.rollouts(jobs)
+    missing = [index for index, rollout in enumerate(rollouts) if rollout.outcome is Outcome.UNSCORED]
+    if not missing:
+        return rollouts
+    again = await evaluator.rollouts([jobs[index] for index in missing])
+    for index, rollout in zip(missing, again, strict=True):
+        rollouts[index] = rollout
+    unscored = [rollout for rollout in again if rollout.outcome is Outcome.UNSCORED]
+    if unscored:
+        raise StudyPaused(
+            f"{len(unscored)} of {len(jobs)} rollouts got no answer, even when tried again "
+            f"(the first: {unscored[0].error}). Nothing was scored for them; resume when the LM answers again."
+        )
+    return rollouts
 
 
 def _candidates_together(jobs: Sequence[Job]) -> list[int]:

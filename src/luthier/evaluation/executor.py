@@ -47,7 +47,7 @@ class Workplace:
             example=job.example,
             temperature=job.temperature,
             lms=lms,
-            anew=job.anew,
+            bypass_cache=job.bypass_cache,
             known=self.known,
             on_new=self.on_new,
         )

@@ -52,7 +52,7 @@ class Job:
     repeat: int = 0
     temperature: float | None = None
     """Overrides every predictor's temperature (the teacher's later rounds)."""
-    anew: bool = False
+    bypass_cache: bool = False
     """Asked once more, at temperature 0, too."""
     trial: int | None = None
     """The trial it is made for."""

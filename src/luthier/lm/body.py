@@ -7,7 +7,7 @@ from typing import Any
 from luthier.lm.choices import beginnings
 from luthier.lm.providers import PROVIDERS, Address
 from luthier.lm.request import ImagePart, Message, Request, TextPart
-from luthier.lm.sent_schema import sent_schema
+from luthier.lm.sent_schema import SentSchema, sent_schema
 from luthier.types import Endpoint
 
 
@@ -62,7 +62,7 @@ def _schema(request: Request, *, llama: bool) -> dict[str, Any]:
         return {}
     schema = dict(request.schema.schema)
     if request.endpoint is Endpoint.CHAT:
-        sent = sent_schema(schema)
+        sent = SentSchema(schema, strict=True) if llama else sent_schema(schema)  # llama.cpp knows no such rules
         if sent is None:
             return {}
         form = {"name": request.schema.name, "schema": sent.schema, "strict": sent.strict}

@@ -81,7 +81,7 @@ class _DaemonThreads:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, as a forked child must: its threads are gone."""
+        """Start over, as a forked child must: its threads are gone."""
         self._lock = threading.Lock()  # guards the list of idle threads
         self._idle: list[queue.SimpleQueue[Callable[[], None]]] = []
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.evaluation.evaluator import Evaluator
+from luthier.evaluation.evaluator import Evaluator, scored_rollouts
 from luthier.evaluation.rollout import Job, Rollout, cost_json
 from luthier.evaluation.stats import paired
 from luthier.lm.request import Usage, total_usage
 from luthier.optimizers.payloads import Choices
-from luthier.optimizers.workbench import MET, Workbench, scored_rollouts
+from luthier.optimizers.workbench import MET, Workbench
 from luthier.program.candidate import Candidate
 from luthier.search.space import Point
 from luthier.search.standing import dropped

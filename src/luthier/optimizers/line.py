@@ -12,7 +12,7 @@ from typing import Any
 from luthier.budget import TOTAL, Ledger
 from luthier.canonical import content_hash
 from luthier.errors import BudgetExhausted, LabelWarning, LuthierError, ProgramFailed, UserError
-from luthier.evaluation.evaluator import Evaluator
+from luthier.evaluation.evaluator import Evaluator, scored_rollouts
 from luthier.evaluation.executor import Executor
 from luthier.evaluation.rollout import Evaluation, Job, Outcome, Rollout, by_outcome, outcome_json
 from luthier.evaluation.unmetered import UnmeteredWatch, unmetered_sentence
@@ -30,7 +30,7 @@ from luthier.optimizers.reserve import Clock, Reserve
 from luthier.optimizers.setup import Setup
 from luthier.optimizers.unmeetable import examples_text, zero_baseline
 from luthier.optimizers.verdict import no_verdict_event, verdict_event
-from luthier.optimizers.workbench import Workbench, scored_rollouts
+from luthier.optimizers.workbench import Workbench
 from luthier.optimizers.worth import check_event, has_gone_on, noise_key
 from luthier.program.candidate import Candidate
 from luthier.program.program import Program
@@ -374,7 +374,7 @@ class Line:
             closing=closing,
             verdict=len(setup.split.test),
             longest_answer=max(length or THINKING_ROOM for length in (setup.task.default.most_tokens, *lengths)),
-            abreast=min(setup.concurrency, len(setup.scoring)),
+            in_flight=min(setup.concurrency, len(setup.scoring)),
         )
 
     def _has(self, event: str) -> bool:

@@ -200,7 +200,7 @@ def _notes_on_lms(task: LMs, cost: RolloutCost) -> list[str]:
     if not task.mixed:
         return []
     told = "; ".join(f"{name} by {lm.name}" for name, lm in sorted(task.by_name.items()))
-    priced = "" if cost.measured or task.price is None else "; until that is measured, all at the dearest one's price"
+    priced = "" if cost.measured or task.price is None else "; until that is measured, all at the highest price"
     return [f"predictors are answered {told}{priced}"]
 
 

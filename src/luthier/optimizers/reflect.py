@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import functools
-import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from luthier.errors import ConfigError
+from luthier.evaluation.evaluator import scored_rollouts
 from luthier.evaluation.rollout import Job
 from luthier.evaluation.splits import blocks
 from luthier.lm.profile import Profile
 from luthier.optimizers.optimizer import Facts, SearchPlan
 from luthier.optimizers.payloads import Choices
 from luthier.optimizers.shape import LABELED_DEMOS, check_counts, demo_sizes
-from luthier.optimizers.workbench import Workbench, scored_rollouts
+from luthier.optimizers.workbench import Workbench
 from luthier.program.candidate import Candidate, DemoSource
 from luthier.propose.bootstrap import BootstrapSettings
 from luthier.propose.demo_sets import DemoSet
@@ -25,11 +25,11 @@ from luthier.propose.lessons import Lesson, readings, state_lessons, with_lesson
 from luthier.propose.replays import Replays
 from luthier.propose.teaching import class_by_class, without_example
 from luthier.propose.training_text import TrainingText
+from luthier.search.arrivals import Listed
 from luthier.search.halving import SuccessiveHalving, plan_rungs
 from luthier.search.schedule import FullSchedule
-from luthier.search.space import Point, Space
-from luthier.search.standing import predicted_best
-from luthier.search.trial import Ask, Strategy, Trial
+from luthier.search.space import Point
+from luthier.search.trial import Strategy, Trial
 
 REQUESTS = 5
 """Requests for lessons of one predictor in one round at most."""
@@ -40,7 +40,7 @@ RACE = 36
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class _Numbers:
     """Settings with every number decided; runs are program runs."""
 
     collected: int
@@ -66,7 +66,7 @@ class Reflect:
         where no predictor's right answer is known: bootstrap in rounds, each showing what passed before
         repeat, each time with what was learned so far:
             mistakes ← by predictor: its own metric, feedback that names it, else the run
-            lessons  ← proposer(mistakes in batches of ten, a few right answers)        rules, not rewritings
+            lessons  ← proposer(mistakes in batches, a few right answers)        rules, not rewritings
             verify   ← replay each lesson alone on mistakes it speaks of, against a rule that says nothing
         candidates ← verified lessons; open ones too; demonstrations alone; both
         race them on common blocks of validation rows; credit each part; score the best in full
@@ -85,6 +85,7 @@ class Reflect:
     frozen: tuple[str, ...] = ()
 
     label: ClassVar[str] = "reflect"
+    uses_predictor_metrics: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_counts(self, "rounds", "demos", "closing")
@@ -101,10 +102,10 @@ class Reflect:
         """Candidates are compared on validation rows."""
         return False
 
-    def shape(self, facts: Facts) -> Shape:
+    def shape(self, facts: Facts) -> _Numbers:
         """Decide every number."""
         runs = facts.evaluations
-        return Shape(
+        return _Numbers(
             collected=max(1, min(facts.n_train, max(20, round(0.3 * runs)))),
             rounds=self.rounds or (1 if runs < 200 else 2 if runs < 400 else 3),
             again=min(facts.n_train, max(10, round(0.08 * runs))),
@@ -241,8 +242,7 @@ class Reflect:
                 bench.original.prompts[name].instruction,
                 found[name],
                 by_id,
-                known=[lesson.rule for lesson in known if lesson.predictor == name and lesson.verdict != "dropped"],
-                rejected=[lesson.rule for lesson in known if lesson.predictor == name and lesson.verdict == "dropped"],
+                before=[lesson for lesson in known if lesson.predictor == name],
                 training=training,
                 most_calls=REQUESTS,
                 first_sample=number * REQUESTS,
@@ -253,7 +253,8 @@ class Reflect:
 
     def _instructions(self, name: str, original: str, lessons: Sequence[Lesson]) -> list[Proposal]:
         """Return the instructions of one predictor: with the lessons that hold, and with those that are open, too."""
-        texts = [original, *(with_lessons(original, some) for some in _levels(name, lessons).values())]
+        own = [lesson for lesson in lessons if lesson.predictor == name]
+        texts = (original, with_lessons(original, _held(own)), with_lessons(original, _not_dropped(own)))
         return [Proposal(name, text) for text in dict.fromkeys(texts)]
 
     def _with(self, original: Candidate, lessons: Sequence[Lesson], demos: DemoSet | None) -> Candidate:
@@ -269,7 +270,7 @@ class Reflect:
         self, bench: Workbench, choices: Choices, lessons: Sequence[Lesson], sets: Sequence[DemoSet]
     ) -> tuple[Point, ...]:
         """Return the candidates of the race, the most promising by construction first."""
-        held, open_too = _held(lessons), [one for one in lessons if one.verdict in ("held", "open")]
+        held, open_too = _held(lessons), _not_dropped(lessons)
         levels: list[DemoSet | None] = [*sets] or [None]
         empty, filled = levels[0], levels[1:] or levels[:1]
         wanted = [
@@ -284,38 +285,15 @@ class Reflect:
         return tuple(point for point in dict.fromkeys(points) if point != choices.space.original)
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """Suggests given points in their order; then the combination of parts that stand best, each by itself."""
-
-    points: tuple[Point, ...]
-
-    def suggest(
-        self,
-        space: Space,
-        history: Sequence[Trial],
-        pending: Sequence[Ask],
-        rng: random.Random,
-        closed: Collection[Point] = frozenset(),
-    ) -> Point | None:
-        """Return the next point."""
-        for point in self.points:
-            if point not in closed:
-                return point
-        best = predicted_best(history, space)
-        return None if best is None or best in closed else best
-
-
 def _held(lessons: Sequence[Lesson]) -> list[Lesson]:
     return [lesson for lesson in lessons if lesson.verdict == "held"]
 
 
-def _levels(name: str, lessons: Sequence[Lesson]) -> Mapping[str, list[Lesson]]:
-    own = [lesson for lesson in lessons if lesson.predictor == name]
-    return {"held": _held(own), "open": [lesson for lesson in own if lesson.verdict in ("held", "open")]}
+def _not_dropped(lessons: Sequence[Lesson]) -> list[Lesson]:
+    return [lesson for lesson in lessons if lesson.verdict != "dropped"]
 
 
-def _rotated(rows: Sequence[Any], shape: Shape, number: int) -> list[Any]:
+def _rotated(rows: Sequence[Any], shape: _Numbers, number: int) -> list[Any]:
     """Return the rows of a further round: those not run yet first."""
     start = shape.collected + (number - 2) * shape.again
     return [rows[(start + n) % len(rows)] for n in range(shape.again)]

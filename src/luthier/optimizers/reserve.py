@@ -14,14 +14,14 @@ from luthier.search.trial import Purpose, Trial
 from luthier.types import Role
 
 MARGIN = 1.2
-"""Over the dearest mean cost seen so far, for chance."""
+"""Over the costliest mean cost seen so far, for chance."""
 _MOST_OVERHEAD = 10.0
 _TASK = Role.TASK.value
 
 
 @dataclass(slots=True)
 class Reserve:
-    """Earmarks in the ledger and time on the clock, raised as candidates turn out dearer than the original."""
+    """Earmarks in the ledger and time on the clock, raised as candidates turn out costlier than the original."""
 
     ledger: Ledger
     clock: Clock
@@ -33,16 +33,16 @@ class Reserve:
     """Test examples; each is run with the original and with the chosen candidate."""
     longest_answer: int
     """Tokens that one call may write at most."""
-    abreast: int
+    in_flight: int
     """Program runs at one time."""
-    dearest: RolloutCost = field(init=False)
+    costliest: RolloutCost = field(init=False)
     _billed: RolloutCost = field(init=False)
     """What all trials cost by their bills."""
     _charged: dict[str, float] = field(init=False)
     """What programs had been charged before."""
 
     def __post_init__(self) -> None:
-        self.dearest = self.original
+        self.costliest = self.original
         self._billed = RolloutCost(calls=0.0, prompt_tokens=0.0, completion_tokens=0.0, price=self.original.price)
         self._charged = self.ledger.spent.get(_TASK, {})
 
@@ -52,16 +52,16 @@ class Reserve:
             self._billed = _with_bills(self._billed, trial)
             if trial.ask.purpose is Purpose.FULL:
                 self.closing = max(0, self.closing - len(trial.observations))
-            self.dearest = _dearer(self.dearest, trial, self.abreast, self.lms)
+            self.costliest = _costlier(self.costliest, trial, self.in_flight, self.lms)
         self.keep()
 
     def keep(self, *, under_way: int = 0) -> None:
-        """Set aside what closing evaluations and verdict will take, by the dearest candidate seen.
+        """Set aside what closing evaluations and verdict will take, by the costliest candidate seen.
 
         Args:
             under_way: rollouts of closing evaluations that are being made now, and may be paid for.
         """
-        dear, cheap = self.dearest.amounts(self.lms.price), self.original.amounts(self.lms.price)
+        dear, cheap = self.costliest.amounts(self.lms.price), self.original.amounts(self.lms.price)
         closing = max(0, self.closing - under_way)
         margin = {name: MARGIN * self._overhead(name) for name in dear}
         kept = {
@@ -89,8 +89,8 @@ class Reserve:
 
     def _one_call(self) -> dict[str, float]:
         # The worst case counts a token for each byte of a prompt.
-        calls = max(1.0, self.dearest.calls)
-        prompt = CHARACTERS_PER_TOKEN * self.dearest.prompt_tokens / calls
+        calls = max(1.0, self.costliest.calls)
+        prompt = CHARACTERS_PER_TOKEN * self.costliest.prompt_tokens / calls
         worst = RolloutCost(calls=1.0, prompt_tokens=prompt, completion_tokens=self.longest_answer)
         dear = worst.amounts(self.lms.price)
         if "usd" in dear and self.original.judge_price is not None:
@@ -110,14 +110,14 @@ def _with_bills(cost: RolloutCost, trial: Trial) -> RolloutCost:
     )
 
 
-def _dearer(cost: RolloutCost, trial: Trial, abreast: int, lms: LMs) -> RolloutCost:
+def _costlier(cost: RolloutCost, trial: Trial, in_flight: int, lms: LMs) -> RolloutCost:
     """Return the cost, raised to the trial's mean where that is higher."""
     n = max(1, len(trial.observations))
 
     def mean(name: str) -> float:
         return sum(observation.cost.get(name, 0.0) for observation in trial.observations) / n
 
-    seconds = sum(float(observation.detail.get("seconds", 0.0)) for observation in trial.observations) / n / abreast
+    seconds = sum(float(observation.detail.get("seconds", 0.0)) for observation in trial.observations) / n / in_flight
     price = blended_price([observation.detail for observation in trial.observations], lms)
     if price is not None and cost.price is not None:
         price = Price(max(price.input, cost.price.input), max(price.output, cost.price.output))

@@ -242,6 +242,8 @@ class Setup:
                 f"as in the paper, candidates are compared on the {facts.n_val} examples that demos come from: what "
                 "is told of validation examples is told of these, and flatters; the verdict is not"
             )
+        if self.manifest.get("predictor_metrics") and not getattr(self.optimizer, "uses_predictor_metrics", False):
+            plan["notes"].append(f"{self.optimizer.name} does not use predictor_metrics; reflect does")
         own = [predictor.name for predictor in self.program.predictors if predictor.makes_own_call]
         notes = [*plan["notes"], *self.labels.warnings, *([_OWN_CALLS.format(", ".join(own))] if own else [])]
         blind = [p.name for p in self.program.predictors if p.makes_own_call and not reads_demos(p.function)]
@@ -306,6 +308,8 @@ def prepare(  # noqa: PLR0913 - what the user gave
     dollars, tokens = "usd" in limits, "tokens" in limits
     checked.check(rows.val[0].example, dollars=dollars, tokens=tokens)
     of_predictors = metrics_by_predictor(predictor_metrics, program, rows.rows)
+    for of_predictor in of_predictors.values():
+        of_predictor.check(rows.val[0].example, dollars=dollars, tokens=tokens)
     labels = check_labels(checked, program, list(rows.rows.values()))
     task, teacher, proposer = _lms(lms, program)
     for lm in (task, teacher, proposer):

@@ -9,9 +9,9 @@ from itertools import chain, islice
 from typing import Any
 
 from luthier.canonical import content_hash
-from luthier.errors import ProgramFailed, StudyPaused
+from luthier.errors import ProgramFailed
 from luthier.evaluation.data import Row
-from luthier.evaluation.evaluator import Evaluator
+from luthier.evaluation.evaluator import Evaluator, scored_rollouts
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Job, Outcome, Rollout, outcome_json
 from luthier.lm.request import Usage, total_usage
@@ -339,28 +339,6 @@ class Workbench:
                     f"{len(failed)} candidates that have nothing new in common failed alike, so the program itself "
                     f"seems broken. Repair it, then resume with --code-changed.\n{tracebacks[fault]}"
                 )
-
-
-async def scored_rollouts(evaluator: Evaluator, jobs: Sequence[Job]) -> list[Rollout]:
-    """Run rollouts until every one has a score; the unscored are tried once more.
-
-    Raises:
-        StudyPaused: some stayed unscored. What was scored is in the store and costs nothing again.
-    """
-    rollouts = await evaluator.rollouts(jobs)
-    missing = [index for index, rollout in enumerate(rollouts) if rollout.outcome is Outcome.UNSCORED]
-    if not missing:
-        return rollouts
-    again = await evaluator.rollouts([jobs[index] for index in missing])
-    for index, rollout in zip(missing, again, strict=True):
-        rollouts[index] = rollout
-    unscored = [rollout for rollout in again if rollout.outcome is Outcome.UNSCORED]
-    if unscored:
-        raise StudyPaused(
-            f"{len(unscored)} of {len(jobs)} rollouts got no answer, even when tried again "
-            f"(the first: {unscored[0].error}). Nothing was scored for them; resume when the LM answers again."
-        )
-    return rollouts
 
 
 def _more(before: Usage, after: Usage) -> dict[str, int]:

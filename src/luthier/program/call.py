@@ -39,7 +39,7 @@ class PendingCall:
     inputs: Mapping[str, Any]
     run: Run
     index: int
-    """The how-manieth call of this predictor in the run."""
+    """Which call of this predictor in the run it is, from 0."""
     tools: tuple[Offered, ...] = ()
     """Those that ``lt.predict`` was given; else the predictor's own are offered."""
     answered: bool = False
@@ -310,7 +310,7 @@ def _request(call: PendingCall) -> Request:
     def number() -> int:
         return run.sample(predictor.name, lambda: request.key(identity))
 
-    if request.temperature == 0 and not run.anew:
+    if request.temperature == 0 and not run.bypass_cache:
         return replace(request, draw=number)
     return replace(request, sample=number())
 

@@ -47,7 +47,7 @@ class Run:
     """Overrules every other temperature, as bootstrap rounds do."""
     lms: LMs | None = None
     """Who answers which predictor, where that is not left to ``lm`` and the predictors."""
-    anew: bool = False
+    bypass_cache: bool = False
     """Ask once more what was asked before, at temperature 0, too: to see whether the answer is the same."""
     trace: Trace = field(default_factory=Trace)
     known: frozenset[str] | None = None
@@ -92,9 +92,9 @@ class Run:
             self._meet(text)
 
     def sample(self, predictor: str, key: Callable[[], str]) -> int:
-        """Number the draw of a request above temperature 0, or of one that is asked anew.
+        """Number the draw of a request above temperature 0, or of one that bypasses the cache.
 
-        It depends on the repeat, the predictor, and the how-manieth call with this same request it is, so a
+        It depends on the repeat, the predictor, and which call with this same request it is, so a
         minibatch and a full evaluation of one candidate share draws.
         """
         count = self.count_same(f"{predictor}/{'' if self.ambient else key()}")

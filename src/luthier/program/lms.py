@@ -94,7 +94,7 @@ class LMs:
 
     @property
     def price(self) -> Price | None:
-        """The dearest of their prices, in and out by itself; None where one that must be paid has no known price."""
+        """The highest of their prices, in and out by itself; None where one that must be paid has no known price."""
         unknown = [lm for lm in self.all if lm.price is None]
         known = [lm.price for lm in self.all if lm.price is not None]
         # A server on this machine costs nothing.

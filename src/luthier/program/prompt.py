@@ -63,7 +63,7 @@ class Provenance:
     rollout: str | None = None
     predictor: str | None = None
     call: int | None = None
-    """The how-manieth call of the predictor in the rollout, from 0."""
+    """Which call of the predictor in the rollout it is, from 0."""
     teacher: str | None = None
     """Identity of the LM."""
     temperature: float | None = None

@@ -130,8 +130,8 @@ def _member_value(value: Any) -> Any:
 def _reasons(error: ValidationError) -> str:
     """Return what pydantic found, in one line, without the values and links that it adds."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [": ".join([*map(str, each["loc"]), each["msg"]]) for each in found[:_MOST_REASONS]]
-    return "; ".join(told) + (f"; and {len(found) - _MOST_REASONS} more" if len(found) > _MOST_REASONS else "")
+    reasons = [": ".join([*map(str, each["loc"]), each["msg"]]) for each in found[:_MOST_REASONS]]
+    return "; ".join(reasons) + (f"; and {len(found) - _MOST_REASONS} more" if len(found) > _MOST_REASONS else "")
 
 
 class _Generator(GenerateJsonSchema):
@@ -161,7 +161,7 @@ class _Generator(GenerateJsonSchema):
         return {**super().typed_dict_schema(schema), _CLASS: schema.get("cls")}
 
     def named_tuple_schema(self, schema: Any) -> dict[str, Any]:
-        # Its names are told, and read: a list of values would have to be counted.
+        # Its names are shown, and read: a list of values would have to be counted.
         fields = {field["name"]: field["schema"] for field in schema["fields"]}
         required = [name for name, kept in fields.items() if kept["type"] != "default"]
         properties = {name: self.generate_inner(kept) for name, kept in fields.items()}

@@ -19,7 +19,7 @@ class Call:
 
     predictor: str
     index: int
-    """The how-manieth call of this predictor in the run, from 0."""
+    """Which call of this predictor in the run it is, from 0."""
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any] | None
     """None where the answer could not be read."""

@@ -49,8 +49,8 @@ class BootstrapSettings:
         temperature: the teacher's temperature in the first round; None: the LM's own.
         temperature_after_first: the teacher's temperature from the second round on.
         balanced: accept and choose by class, where labels are few.
-        growing: from the second round on, all rows that have not passed are tried again with the demos that the rounds
-            before brought; a round that brings none is followed by one that is hotter, and two of them end it.
+        growing: each round shows the demos that the rounds before brought, on rows not tried yet, then on those that
+            failed; a round that brings none is followed by one that is hotter, and two of them end it.
         max_passes: stop when so many rollouts have passed, divided among the classes; None tries every row once.
         max_rollouts: never make more rollouts than this; None leaves it to rows and rounds.
         batch: rollouts at once, where a pass can end the search for more.

@@ -13,7 +13,7 @@ from luthier.program.candidate import Demo, DemoSource
 FEW_VALUES = 20
 """Up to so many distinct values, outputs count as classes."""
 RESHUFFLES = 8
-"""How often a set that turns out like another is drawn anew."""
+"""How often a set that turns out like another is drawn again."""
 
 _PASSED = (DemoSource.BOOTSTRAPPED, DemoSource.RETRIED)
 """Sources of demos from runs that passed."""
@@ -87,7 +87,7 @@ def demo_set(demos: Mapping[str, Sequence[Demo]]) -> DemoSet:
 
 
 def distinct_sets(count: int, make: Callable[[int, int], DemoSet]) -> SetsMade:
-    """Return the sets ``make(index, attempt)`` gives, each content once; one met before is drawn anew."""
+    """Return the sets ``make(index, attempt)`` gives, each content once; one met before is drawn again."""
     sets: list[DemoSet] = []
     held: set[str] = set()
     dropped = 0
@@ -178,7 +178,7 @@ def _pick(
 
 
 def _ranks(demos: Sequence[Demo], order: Sequence[Sequence[DemoSource]], salt: str) -> list[tuple[int, int, int, int]]:
-    """Return (turn of its source, how-manieth of its example, the example's place in the shuffle, position) of each."""
+    """Return (turn of its source, rank among its example's, the example's place in the shuffle, position) of each."""
     turns = {source: turn for turn, sources in enumerate(order) for source in sources}
     calls: dict[tuple[int, str], list[int]] = {}
     for position, demo in enumerate(demos):

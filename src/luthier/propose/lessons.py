@@ -89,7 +89,7 @@ class Lesson:
         fixed: ids of rows that failed, and passed with this rule alone.
         tried: how many such rows were run.
         broken: ids of rows that passed, and failed with it.
-        chance: probability that it brings more than running the rows anew.
+        chance: probability that it brings more than running the rows again.
     """
 
     predictor: str
@@ -133,6 +133,7 @@ def readings(
         judged: by example, what the predictor's own metric gave it.
     """
     bar = failing_below([rollout.value for rollout in rollouts if rollout.score is not None])
+    own_bar = failing_below(list((judged or {}).values()))
     given, made = shown(signature.inputs, hidden), shown(signature.outputs, hidden)
     found = []
     for rollout in rollouts:
@@ -145,7 +146,7 @@ def readings(
         passed, value = rollout.value >= bar or (bool(said) and named == ""), rollout.value
         if judged is not None and row.id in judged:
             value = judged[row.id]
-            passed = value >= 1.0
+            passed = value >= own_bar
         labels = {name: label for name, label in row.labels.items() if name not in hidden and label is not None}
         own = {field.name: labels[field.name] for field in made if field.name in labels}
         found.append(
@@ -193,8 +194,7 @@ async def state_lessons(  # noqa: PLR0913 - one argument per ingredient
     found: Sequence[Reading],
     rows: Mapping[str, Row],
     *,
-    known: Sequence[str],
-    rejected: Sequence[str],
+    before: Sequence[Lesson],
     training: TrainingText,
     most_calls: int,
     first_sample: int = 0,
@@ -204,17 +204,17 @@ async def state_lessons(  # noqa: PLR0913 - one argument per ingredient
     Args:
         proposer: who states them.
         subject: the predictor.
-        instruction: what it is told today.
+        instruction: its instruction today.
         found: what it did, right and wrong.
         rows: all rows by id.
-        known: rules that its prompt has already.
-        rejected: rules that were tried before and brought nothing.
+        before: what was learned in earlier rounds; nothing of it comes again, dropped ones neither.
         training: what no lesson may quote.
         most_calls: requests at most.
         first_sample: tells draws of equal requests apart.
     """
     wrong, right = [one for one in found if not one.passed], [one for one in found if one.passed]
     groups = batches(wrong, rows, most=most_calls)
+    known = [lesson.rule for lesson in before if lesson.verdict != "dropped"]
     requests = [
         lesson_prompt(subject, instruction, group, _some(right, CONTRAST, turn), known)
         for turn, group in enumerate(groups)
@@ -229,8 +229,7 @@ async def state_lessons(  # noqa: PLR0913 - one argument per ingredient
         for rule, named in read_lessons(answer, [one.example for one in group])
     ]
     telling = telling_words(found)
-    held = (*known, *rejected)
-    new = [one for one in merged(stated, telling) if not any(alike(one.rule, rule, telling) for rule in held)]
+    new = [one for one in merged(stated, telling) if not any(alike(one.rule, other.rule, telling) for other in before)]
     return [_checked(lesson, training, instruction) for lesson in new]
 
 
@@ -317,10 +316,10 @@ def telling_words(found: Sequence[Reading]) -> frozenset[str]:
 
 def with_lessons(instruction: str, lessons: Sequence[Lesson]) -> str:
     """Return an instruction with rules written below it, the best supported first."""
-    rules = [lesson.rule for lesson in lessons]
-    if not rules:
+    if not lessons:
         return instruction
-    return "\n".join([*([instruction, ""] if instruction else []), "Rules:", *(f"- {rule}" for rule in rules)])
+    rules = [f"- {lesson.rule}" for lesson in sorted(lessons, key=lambda lesson: -lesson.support)]
+    return "\n".join([*([instruction, ""] if instruction else []), "Rules:", *rules])
 
 
 def term_weights(found: Sequence[Reading]) -> dict[str, float]:

@@ -42,7 +42,7 @@ class PaperSets:
     async def make(self, count: int, *, max_bootstrapped: int, max_labeled: int, seed: int) -> SetsMade:
         """Return N sets: zero-shot, labels-only where allowed, unshuffled, then shuffled ones of random size in 1..K.
 
-        N counts all of them (paper §4.1 as released). A set like an earlier one is drawn anew.
+        N counts all of them (paper §4.1 as released). A set like an earlier one is drawn again.
         """
         plan = [_ZERO_SHOT, *([_LABELS_ONLY] if max_labeled else []), _UNSHUFFLED][:count]
         sets: list[DemoSet] = []

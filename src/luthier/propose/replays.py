@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from luthier.evaluation.evaluator import Evaluator
+from luthier.evaluation.evaluator import Evaluator, scored_rollouts
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Job, Rollout
 from luthier.program.program import find_program
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 STEPS = (3, 3, 4)
 """Mistakes that a rule is tried on, step by step, while it is open whether it helps."""
 CONTROLS = 16
-"""Mistakes that are run anew with a rule that says nothing, and half as many right answers."""
+"""Mistakes that are run again with a rule that says nothing, and half as many right answers."""
 GUARDED = 1
 """Right answers on which a rule is tried, as it might break them."""
 HOLDS, LIKELY, DROPS = 0.9, 0.75, 0.1
-"""How probable it must be that a rule brings more than running anew: to be tried no more, written down, kept open."""
+"""How probable it must be that a rule brings more than running again: to be tried no more, written down, kept open."""
 SAYS_NOTHING = "Work with care."
 CLEARLY = 0.25
 """What a graded score must change by to count."""
@@ -76,13 +76,13 @@ class Replays:
             return None
         prompts = {one.example: without_example(self.candidate, one.example) for one in found}
         jobs = [Job(_only(prompts[one.example], name), one.example) for one in found]
-        rollouts = await self._stage(name, found).rollouts(jobs)
-        return {r.job.example: r.value for r in rollouts if r.score is not None}
+        rollouts = await scored_rollouts(self._stage(name, found), jobs)
+        return {rollout.job.example: rollout.value for rollout in rollouts}
 
     async def verify(self, stated: Sequence[Lesson], found: Mapping[str, Sequence[Reading]]) -> list[Lesson]:
         """Return the lessons with what replays showed of each; those that bring nothing are dropped.
 
-        Selected mistakes get better by themselves when they are run anew. So each predictor's are run with a rule that
+        Selected mistakes get better by themselves when they are run again. So each predictor's are run with a rule that
         says nothing, too, and a lesson counts by what it mends beyond that (paired by example in expectation).
 
         Args:
@@ -115,7 +115,7 @@ class Replays:
         return [judged.get(id(lesson), lesson) for lesson in stated]
 
     async def _control(self, found: Mapping[str, Sequence[Reading]], names: Collection[str]) -> Control:
-        """Run mistakes and right answers anew, with a rule that says nothing: some come out otherwise by themselves."""
+        """Run mistakes and right answers again, with a rule that says nothing: some change by themselves."""
         work, most = [], min(CONTROLS, int(self.most / 4)) // len(names)
         for name in sorted(names):
             wrong, right = ([one for one in found[name] if one.passed is passed] for passed in (False, True))
@@ -166,14 +166,14 @@ class Replays:
                 alone.setdefault(name, []).append((n, job, one))
             else:
                 whole.append((n, job))
-        rollouts = await self.evaluator.rollouts([job for _, job in whole])
+        rollouts = await scored_rollouts(self.evaluator, [job for _, job in whole])
         for (n, _), rollout in zip(whole, rollouts, strict=True):
             values[n] = _mended(rollout, work[n][1], work[n][0].predictor)
             self.runs += self._calls_from(work[n][0].predictor, rollout) / self._calls_per_run
         for name, jobs in alone.items():
             stage = self._stage(name, [one for _, _, one in jobs])
             only = [replace(job, candidate=_only(job.candidate, name)) for _, job, _ in jobs]
-            for (n, _, one), rollout in zip(jobs, await stage.rollouts(only), strict=True):
+            for (n, _, one), rollout in zip(jobs, await scored_rollouts(stage, only), strict=True):
                 values[n] = _mended(rollout, one, name)
                 self.runs += 1 / self._calls_per_run
         return [values[n] for n in range(len(work))]
@@ -183,7 +183,7 @@ class Replays:
         return max(1.0, sum(len(one.trace.calls) for one in self.recorded) / max(1, len(self.recorded)))
 
     def _calls_from(self, name: str, rollout: Rollout) -> int:
-        """Return how many calls a replay makes anew: those from the first of the changed predictor on."""
+        """Return how many calls a replay makes again: those from the first of the changed predictor on."""
         called = [call.predictor for call in rollout.trace.calls]
         return len(called) - called.index(name) if name in called else len(called)
 
@@ -236,7 +236,7 @@ class _Track:
         return not self.tried or DROPS <= self.chance(control) < HOLDS
 
     def chance(self, control: Control) -> float:
-        """Return the probability that the lesson mends more than running anew does.
+        """Return the probability that the lesson mends more than running again does.
 
         What it breaks beyond what breaks by itself undoes a fix.
         """
@@ -271,11 +271,6 @@ class Control:
     seed: int
 
     @property
-    def replays(self) -> int:
-        """How many there were."""
-        return self.wrong + self.right
-
-    @property
     def break_rate(self) -> float:
         """How often a right answer breaks by itself; never 0, as few were tried."""
         return (self.broke + 0.5) / (self.right + 1)
@@ -301,11 +296,9 @@ def better_than(fixed: int, tried: int, mended: int, of: int, seed: int) -> floa
 
 def _mended(rollout: Rollout, one: Reading, name: str) -> bool:
     """Whether a predictor's part is right where it was wrong, or still right; for graded metrics, clearly better."""
-    if rollout.score is None:
-        return one.passed
     if rollout.value >= 1.0:
         return True
-    feedback = rollout.score.feedback
+    feedback = rollout.score.feedback if rollout.score is not None else ""
     if isinstance(feedback, Mapping) and feedback:
         return not feedback.get(name)
     return rollout.value >= one.value + (-CLEARLY if one.passed else CLEARLY)

@@ -19,7 +19,7 @@ _SHARE = 5.0
 
 
 class LiveReport:
-    """Makes the page anew when the study's files have changed. Reads them only, so a running study never notices."""
+    """Makes the page again when the study's files have changed. Reads them only, so a running study never notices."""
 
     def __init__(self, study_dir: Path) -> None:
         self._directory = study_dir

@@ -231,7 +231,7 @@ def lessons(view: View) -> Markup | None:
         f"Rules that the proposer stated after reading failures on training examples: {number['held']} held, "
         f"{number['open']} stayed open, {number['dropped']} were dropped. Each was tried alone: “fixed” are failed "
         "examples that came out right with this rule added, “broken” right ones that did not any more; “chance” is the "
-        "probability that it brings more than asking anew."
+        "probability that it brings more than asking again."
     )
     order = {"held": 0, "open": 1, "dropped": 2}
     rows = [
@@ -258,7 +258,7 @@ def _rejected(rejections: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def worth(view: View) -> Markup | None:
-    """What the baseline told of what there is to win."""
+    """What the baseline says of what there is to win."""
     event = view.event("check")
     if event is None:
         return None

@@ -1,4 +1,4 @@
-"""Points in the order in which they arrive, each once: for searches whose proposals come while they run (OPRO)."""
+"""Points in a given order, each once: those that arrive while a search runs (OPRO), and those made before it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from luthier.search.space import Point, Space
+from luthier.search.standing import predicted_best
 from luthier.search.trial import Ask, Trial
 
 
@@ -24,6 +25,28 @@ class Arrivals:
     ) -> Point | None:
         """Return the first arrival that is neither closed, nor pending, nor told; None until another arrives."""
         return next((point for point in waiting(space, history, pending) if point not in closed), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Suggests given points in their order; then the combination of parts that stand best, each by itself."""
+
+    points: tuple[Point, ...]
+
+    def suggest(
+        self,
+        space: Space,
+        history: Sequence[Trial],
+        pending: Sequence[Ask],
+        rng: random.Random,
+        closed: Collection[Point] = frozenset(),
+    ) -> Point | None:
+        """Return the next point."""
+        for point in self.points:
+            if point not in closed:
+                return point
+        best = predicted_best(history, space)
+        return None if best is None or best in closed else best
 
 
 def waiting(space: Space, history: Iterable[Trial], pending: Iterable[Ask] = ()) -> list[Point]:

@@ -65,7 +65,7 @@ def check_manifest(where: Path, old: Mapping[str, Any], new: Mapping[str, Any], 
     listed = "\n".join(f"  - {line}" for line in [*lines[:_LISTED], *rest])
     raise StudyMismatch(
         f"{where} holds a study of something else:\n{listed}\n"
-        "Name another study directory to start anew, or restore these to continue the study."
+        "Name another study directory to start over, or restore these to continue the study."
     )
 
 

@@ -84,8 +84,8 @@ class Probes:
         return rollouts
 
     async def noise(self, before: Mapping[str, Rollout]) -> Noise | None:
-        """Ask the same again, anew even where a temperature of 0 would let the store answer."""
-        jobs = [Job(self.setup.program.original, id, repeat=1, anew=True) for id in self.probe_ids]
+        """Ask the same again, also where a temperature of 0 would let the store answer."""
+        jobs = [Job(self.setup.program.original, id, repeat=1, bypass_cache=True) for id in self.probe_ids]
         again = await self._measured("noise", jobs)
         pairs = [(before[rollout.job.example], rollout) for rollout in again if rollout.job.example in before]
         if not pairs:

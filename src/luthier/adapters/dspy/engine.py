@@ -98,7 +98,7 @@ class GatewayEngine:
         def number() -> int:
             return run.sample("" if asking is None else asking.name, lambda: asked.key(lm.identity))
 
-        if temperature == 0 and not run.anew:
+        if temperature == 0 and not run.bypass_cache:
             return _Question(run, lm, replace(asked, draw=number))
         return _Question(run, lm, replace(asked, sample=number()))
 

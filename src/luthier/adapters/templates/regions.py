@@ -95,7 +95,7 @@ def core(source: str, start: int, end: int) -> tuple[int, int]:
 
 
 def spliced(source: str, changes: Mapping[Region, str]) -> str:
-    """Return a source with regions written anew; every other byte stays."""
+    """Return a source with regions rewritten; every other byte stays."""
     parts, done = [], 0
     for region in sorted(changes, key=lambda region: region.start):
         parts += [source[done : region.start], changes[region]]
