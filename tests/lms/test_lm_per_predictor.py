@@ -173,13 +173,13 @@ def test_a_study_on_two_servers_counts_and_prices_each(tmp_path: Path) -> None:
     assert "By LM" in page and strong.identity in page
 
 
-def test_the_plan_takes_the_dearest_price_and_then_what_was_measured(tmp_path: Path) -> None:
+def test_the_plan_takes_the_highest_price_and_then_what_was_measured(tmp_path: Path) -> None:
     with two() as servers:
         small, strong = servers.lms()
         tune(tmp_path / "s", lm={"*": small, "size": strong})
     plan, measured = event(tmp_path / "s", "plan"), event(tmp_path / "s", "plan_measured")
-    assert any("dearest" in note for note in plan["notes"])
-    assert not any("dearest" in note for note in measured["notes"])
+    assert any("highest price" in note for note in plan["notes"])
+    assert not any("highest price" in note for note in measured["notes"])
     assert measured["total"]["usd"] < plan["total"]["usd"]
     outcomes = event(tmp_path / "s", "baseline")["outcomes"]
     cost = sum(
