@@ -21,6 +21,12 @@ from tests.integrations.recording import RecordingServer
 pytestmark = pytest.mark.integrations
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+SMALL: dict[str, Any] = {
+    "data": lt.Splits(rows(0, 15), rows(30, 45), rows(60, 90)),
+    "auto": 40,
+    "optimizer": lt.MIPRO(demo_sizes=(0, 2)),
+}
+"""A study where it does not matter what it finds."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +53,14 @@ def tune(program: ModuleType, directory: Path, **settings: Any) -> Any:
     from luthier.adapters.langchain import lm_of
 
     data = lt.Splits(rows(0, 30), rows(30, 60), rows(60, 120))
-    settings = {"auto": 100, "optimizer": lt.MIPRO(demo_sizes=(0, 2, 4, 4)), **settings}
+    settings = {"data": data, "auto": 100, "optimizer": lt.MIPRO(demo_sizes=(0, 2, 4, 4)), **settings}
     return lt.optimize(
-        program.ask, data, exact, lm=lm_of(program.model), study_dir=directory / "study", concurrency=16, **settings
+        program.ask,
+        metric=exact,
+        lm=lm_of(program.model),
+        study_dir=directory / "study",
+        concurrency=16,
+        **settings,
     )
 
 
@@ -76,16 +87,16 @@ def test_the_graph_gets_better_prompts(films: RecordingServer, tmp_path: Path) -
 
 def test_the_original_sends_inside_a_study_what_it_sent_before_luthier(films: RecordingServer, tmp_path: Path) -> None:
     before = example("langgraph_rag")
-    for row in rows(30, 60):
+    for row in rows(30, 45):
         before.ask(question=row["question"])
     outside = list(films.bodies)
     films.bodies.clear()
     tuned = example("langgraph_rag_tuned")
-    for row in rows(30, 60):
+    for row in rows(30, 45):
         tuned.ask(question=row["question"])
     assert films.bodies == outside  # outside of a study
     films.bodies.clear()
-    tune(tuned, tmp_path)
+    tune(tuned, tmp_path, **SMALL)
     assert set(outside) <= set(films.bodies)  # and inside
 
 
@@ -93,7 +104,7 @@ def test_a_tuned_prompt_leaves_as_langchains_own_and_sends_the_same(films: Recor
     from langchain_core.prompts import ChatPromptTemplate
 
     program = example("langgraph_rag_tuned")
-    result = tune(program, tmp_path)
+    result = tune(program, tmp_path, **SMALL)
     inside = set(films.bodies)
     plain = example("langgraph_rag")
     for name, chain, rest in (
@@ -136,7 +147,7 @@ def test_the_budget_holds_by_the_servers_count(films: RecordingServer, tmp_path:
 def test_an_answer_out_of_form_is_unparseable(films: RecordingServer, tmp_path: Path) -> None:
     answer = Films()
     films.answer = lambda body: "Well, maybe." if "Film3" in str(body["messages"][-1]) else answer(body)
-    result = tune(example("langgraph_rag_tuned"), tmp_path)
+    result = tune(example("langgraph_rag_tuned"), tmp_path, **SMALL)
     baseline = next(event for event in result.events if event["event"] == "baseline")
     blamed = {outcome["blamed"] for outcome in baseline["outcomes"] if outcome["outcome"] == "unparseable"}
     assert blamed == {"grade"}
@@ -208,7 +219,7 @@ def test_async_graphs_and_chains_are_awaited(films: RecordingServer, tmp_path: P
 
     made = ModuleType("made")
     made.ask, made.model = ask, program.model  # type: ignore[attr-defined]
-    result = tune(made, tmp_path)
+    result = tune(made, tmp_path, **SMALL)
     baseline = next(event for event in result.events if event["event"] == "baseline")
     assert {outcome["cost"]["lm_calls"] for outcome in baseline["outcomes"]} == {1}
 
@@ -227,7 +238,7 @@ def test_what_cannot_be_tuned_is_refused() -> None:
 
 
 def test_the_study_keeps_no_key(films: RecordingServer, tmp_path: Path) -> None:
-    tune(example("langgraph_rag_tuned"), tmp_path)
+    tune(example("langgraph_rag_tuned"), tmp_path, **SMALL)
     written = [path.read_bytes() for path in (tmp_path / "study").rglob("*") if path.is_file()]
     assert not any(b"sk-not-a-key" in content for content in written)
     assert json.loads((tmp_path / "study" / "journal.jsonl").read_text(encoding="utf-8").splitlines()[0])[
