@@ -22,8 +22,10 @@ from luthier.bench.page import curves, markdown, page, section
 Result = Mapping[str, Any]
 TABLE, CURVES = RESULTS.parent / "worlds.md", RESULTS.parent / "worlds.html"
 REPORTED_SEEDS = range(10, 20)
-LUTHIER = ("mipro", "mipro@0.1.0", "labeled-few-shot@0.1.0", "bootstrap-random-search@0.1.0")
+LUTHIER = ("reflect", "mipro", "mipro@0.1.0", "labeled-few-shot@0.1.0", "bootstrap-random-search@0.1.0")
 """luthier's optimizers in the main table; all are in the second."""
+RIVAL = ("dspy-miprov2-16", 600)
+"""The strongest peer, and its program runs, that differences are measured to."""
 _HEAD = """# Worlds: every optimizer and every peer
 
 Written by `python -m benchmarks.worlds table` from the files in `worlds/`; curves: `worlds.html`. How a world is made:
@@ -31,7 +33,7 @@ Written by `python -m benchmarks.worlds table` from the files in `worlds/`; curv
 95 % intervals (t, over seeds). A program run is as many LM calls of task LM and teacher as one run of the program
 makes; everything before the verdict counts. Peers: {peers}. luthier: {luthier}. Worlds: version {version}.
 
-Constants of optimizers may be chosen on seeds 0 to 9 of {tuning}; what is told here comes from seeds 10 on.
+Constants of optimizers may be chosen on seeds 0 to 9 of {tuning}; what is reported here comes from seeds 10 on.
 The last column says how many seeds were run: one seed has no interval, and shows no difference by itself. A dash has
 not been run.
 """
@@ -119,6 +121,8 @@ def tables(results: Sequence[Result]) -> str:
         names = [name for name in ours if any(r["optimizer"] == name for r in at)]
         if names:
             parts += [f"## luthier's optimizers, budget {budget} program runs", by_kind(at, names, spread=False)]
+    if any((result["optimizer"], result["budget"]) == RIVAL for result in able):
+        parts += [f"## Differences to {RIVAL[0]} at {RIVAL[1]} program runs", differences(able)]
     parts += ["## What it cost, and how it ended", costs(able)]
     parts += ["## Proposals rejected by luthier's guards", rejections(able)]
     parts += ["## Null kinds: false adoptions", adoptions(able)]
@@ -147,6 +151,29 @@ def by_kind(results: Sequence[Result], names: Sequence[str], *, spread: bool = T
             row.append(f"**{text}**" if middle >= best - 1e-9 and not KINDS[kind].null else text)
         rows.append([*row, seeds_of(cells.values())])
     return markdown(["kind", "original", "possible", *names, "seeds"], rows)
+
+
+def differences(results: Sequence[Result]) -> str:
+    """Return a table of paired differences in points; a pair is one kind and seed that both have."""
+    scores: dict[tuple[str, int], dict[tuple[str, int], float]] = {}
+    for r in results:
+        scores.setdefault((r["optimizer"], r["budget"]), {})[r["kind"], r["seed"]] = r["accuracy"]
+    rival = scores[RIVAL]
+    rows = []
+    for (name, budget), own in sorted(scores.items()):
+        pairs = {pair: own[pair] - rival[pair] for pair in own.keys() & rival.keys()}
+        if is_peer(name) or len(pairs) < 2:
+            continue
+        middle, half = interval(list(pairs.values()))
+        behind = [
+            f"{kind} {100 * mean:+.1f}"
+            for kind in KINDS
+            if (found := [value for pair, value in pairs.items() if pair[0] == kind]) and (mean := fmean(found)) < -0.03
+        ]
+        bounds = f"{100 * (middle - half):+.1f} to {100 * (middle + half):+.1f}"
+        rows.append([name, str(budget), str(len(pairs)), f"{100 * middle:+.1f}", bounds, ", ".join(behind) or "–"])
+    head = ["optimizer", "budget", "pairs", "points", "95 % interval", "more than 3 points behind in"]
+    return markdown(head, rows)
 
 
 def costs(results: Sequence[Result]) -> str:

@@ -217,3 +217,16 @@ def test_tables_and_curves_tell_what_was_found(results: Path, tmp_path: Path) ->
     assert "| null-nothing | 1 | 1 |" in table
     curves = page.write_plot(results, tmp_path / "worlds.html").read_text(encoding="utf-8")
     assert "<svg" in curves and "gepa" in curves
+
+
+def test_differences_to_the_strongest_peer_are_paired_by_kind_and_seed() -> None:
+    def result(name: str, budget: int, kind: str, seed: int, accuracy: float) -> dict[str, Any]:
+        return {"optimizer": name, "budget": budget, "kind": kind, "seed": seed, "accuracy": accuracy}
+
+    cells = [("reasons", 10, 0.7), ("reasons", 11, 0.5), ("loop", 10, 0.6)]
+    peer = [result(*page.RIVAL, kind, seed, accuracy) for kind, seed, accuracy in cells]
+    ours = [result("mipro", 300, kind, seed, accuracy + 0.1) for kind, seed, accuracy in cells[:2]]
+    ours += [result("mipro", 300, "loop", 10, 0.5), result("mipro", 300, "harsh", 10, 0.0)]  # which the peer has not
+    row = next(line for line in page.differences([*peer, *ours]).splitlines() if line.startswith("| mipro"))
+    assert [cell.strip() for cell in row.strip("|").split("|")][1:4] == ["300", "3", "+3.3"]
+    assert "loop -10.0" in row and "harsh" not in row and "reasons" not in row
