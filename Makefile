@@ -76,8 +76,8 @@ demo: weights
 
 # PEER_PYTHON=PATH, of a Python that has dspy, gepa and optuna, measures them in the same run.
 bench: setup
-	@$(BIN)/python benchmarks/bench.py
-	@$(BIN)/python benchmarks/speed.py --peer-python "$(PEER_PYTHON)"
+	@$(BIN)/python -m benchmarks.bench
+	@$(BIN)/python -m benchmarks.speed --peer-python "$(PEER_PYTHON)"
 
 # Hours with all peers; finished cases are not run again. QUICK=1 ends within 20 minutes.
 worlds: setup
@@ -88,14 +88,14 @@ worlds: setup
 proof: weights
 	@$(MAKE) --no-print-directory weights MODEL=smollm2-135m
 	@$(BIN)/python -m pytest -m weights
-	@$(BIN)/python benchmarks/proof.py
-	@$(BIN)/python benchmarks/suites.py
+	@$(BIN)/python -m benchmarks.proof
+	@$(BIN)/python -m benchmarks.run_suites
 	@for table in iris-two-stage iris-one-predictor iris-one-predictor-warm; do \
-		test -e benchmarks/tables/$$table.json || test -e benchmarks/tables/$$table-1.json || $(BIN)/python benchmarks/record_table.py $$table || exit; done
-	@$(BIN)/python benchmarks/free_text.py
-	@$(BIN)/python benchmarks/replay.py
-	@$(BIN)/python benchmarks/proposing.py
-	@$(BIN)/python benchmarks/agreement.py
+		test -e benchmarks/tables/$$table.json || test -e benchmarks/tables/$$table-1.json || $(BIN)/python -m benchmarks.record_table $$table || exit; done
+	@$(BIN)/python -m benchmarks.free_text
+	@$(BIN)/python -m benchmarks.run_replays
+	@$(BIN)/python -m benchmarks.proposing
+	@$(BIN)/python -m benchmarks.agreement
 
 # Hundreds of megabytes: DSPy, LangGraph, pydantic-ai, Ray, MLflow. Not part of `make test`.
 integrations: $(INTEGRATIONS)/.installed
@@ -114,7 +114,7 @@ fmt: setup
 	@$(BIN)/ruff check --fix $(SOURCES)
 
 pins: setup
-	@$(BIN)/pip-compile --quiet --upgrade --extra local --extra bench --extra openai --extra templates --extra otel --generate-hashes --allow-unsafe --strip-extras \
+	@$(BIN)/pip-compile --quiet --upgrade --extra local --extra openai --extra templates --extra otel --generate-hashes --allow-unsafe --strip-extras \
 		--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--output-file requirements-dev.txt pyproject.toml requirements-dev.in
 	@$(BIN)/pip-compile --quiet --upgrade --extra dspy --extra langgraph --extra pydantic-ai --extra ray --extra mlflow \

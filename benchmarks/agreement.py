@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from luthier.bench.claims import KEPT, ONE_SEED, Result, both_kept, by_optimizer, by_seed
-from luthier.bench.comparing import difference
-from luthier.bench.instrument import Found, compare
-from luthier.bench.page import markdown
-from luthier.bench.paper_results import paper_test
-from luthier.bench.results import read_results
-from luthier.bench.strategies import STRATEGIES
-from luthier.bench.table import OutcomeTable
+from benchmarks.replay.instrument import Found, compare
+from benchmarks.replay.strategies import STRATEGIES
+from benchmarks.replay.table import OutcomeTable
+from benchmarks.suites.claims import KEPT, ONE_SEED, Result, both_kept, by_optimizer, by_seed
+from benchmarks.suites.comparisons import difference
+from benchmarks.suites.page import markdown
+from benchmarks.suites.paper_results import paper_test
+from benchmarks.suites.results import read_results
 from luthier.report.figures import plural
 from luthier.search.space import Variable
 
@@ -38,7 +38,7 @@ TASKS = ("iris_short", "iris_typo_short")
 PAPER_TASKS = ("scone", "hotpotqa", "hover", "hotpotqa_conditional", "iris", "iris_typo", "heart_disease")
 LEAD = f"""# Three lessons of the paper, held against our runs
 
-`python benchmarks/agreement.py`. Differences in points of test score, with 95 % intervals; *yes* and *no* where the
+`python -m benchmarks.agreement`. Differences in points of test score, with 95 % intervals; *yes* and *no* where the
 interval lies on one side of zero, else *cannot tell*; *one seed* where the interval covers examples only, and so does
 not answer. B's intervals cover other cuts and searches of the same rows that each table has, not new examples, and not
 other draws: `warm-1` to `warm-3` are the same nine programs drawn three times at temperature 0.7, and where they

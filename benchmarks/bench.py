@@ -34,8 +34,8 @@ from luthier.search.space import Point, Space, Variable  # noqa: E402
 from luthier.search.tpe import TPE, startup_trials  # noqa: E402
 from luthier.search.trial import Ask, Observation, Purpose, Strategy, Trial  # noqa: E402
 from luthier.types import Role  # noqa: E402
-from tests.integration import world as numbers  # noqa: E402
 from tests.search.worlds import World, run, world  # noqa: E402
+from tests.studies import world as numbers  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "bench.json"
 SEEDS = 60

@@ -27,7 +27,7 @@ from luthier.errors import LuthierError  # noqa: E402
 from luthier.report.paid import STORE, faults  # noqa: E402
 
 RESULTS = HERE / "results" / "chaos.json"
-COMMAND = "python benchmarks/chaos.py --peer-python PATH"
+COMMAND = "python -m benchmarks.chaos --peer-python PATH"
 SCENARIOS = {
     "clean": "a server in order",
     "chaos": "three of ten calls hit by faults of every kind",

@@ -20,8 +20,8 @@ from typing import Any, SupportsIndex
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.integration.test_chaos import HIT, KINDS
 from tests.lm.server import Body, Fault, OpenAIServer
+from tests.studies.test_chaos import HIT, KINDS
 
 CAREFUL = "carefully"
 TIMEOUT = 3.0

@@ -1,6 +1,6 @@
 """DSPy's MIPROv2 and luthier in its place, on the same programs, server, and number of calls.
 
-``PYTHONPATH=src python benchmarks/dspy_side_by_side.py`` with a Python that has DSPy and optuna. MIPROv2 runs first,
+``PYTHONPATH=src:. python -m benchmarks.dspy_side_by_side`` with a Python that has DSPy and optuna. MIPROv2 runs first,
 ``auto="light"``; luthier gets as many calls as the server counted for it (in calm weather, where it crashed), and pays
 for its verdict out of them.
 Programs are scored on examples that neither tool has seen, on a healthy server.
@@ -33,7 +33,7 @@ import dspy
 
 import luthier as lt
 from benchmarks.dspy_tutorials import ScriptedLM, Tutorial, tutorials
-from luthier.adapters.dspy import Luthier
+from luthier.integrations.dspy import Luthier
 from tests.integrations.recording import RecordingServer
 
 RESULTS = Path(__file__).parent / "results"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import luthier as lt
-from luthier.tasks import iris
+from luthier.demo import iris
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Every extra, installed alone in a fresh environment: does what it is for work, and what does it weigh?
 
-``python benchmarks/extras.py [EXTRA …]`` writes ``benchmarks/results/extras.md``; with names, only those are measured,
+``python -m benchmarks.extras [EXTRA …]`` writes ``benchmarks/results/extras.md``; with names, only those are measured,
 and the file's other rows stay.
 """
 
@@ -40,22 +40,22 @@ def study(**settings):
 USES = {
     BASE: "assert study().report.is_file()",
     "local": "import xllamacpp\nfrom luthier.lm.local import child",
-    "bench": "import bm25s, scipy\nfrom luthier.bench import comparing",
-    "openai": "import openai\nfrom luthier.adapters.openai import connect\nconnect(openai.OpenAI(api_key='none'))",
-    "templates": "import jinja2, yaml\nfrom luthier.adapters.templates import jinja, yaml as files\nlt.Template",
-    "dspy": "from luthier.adapters.dspy import Luthier",
-    "langgraph": "import langgraph.graph\nfrom luthier.adapters.langchain import connect, lm_of, tunable",
-    "pydantic-ai": "import pydantic_ai\nimport luthier.adapters.pydantic_ai",
-    "ray": "import ray\nimport luthier.adapters.ray",
+    "bench": "import bm25s, scipy\nfrom benchmarks.suites import comparing",
+    "openai": "import openai\nfrom luthier.program.connect import connect\nconnect(openai.OpenAI(api_key='none'))",
+    "templates": "import jinja2, yaml\nfrom luthier.program.templates import jinja, yaml as files\nlt.Template",
+    "dspy": "from luthier.integrations.dspy import Luthier",
+    "langgraph": "import langgraph.graph\nfrom luthier.integrations.langchain import connect, lm_of, tunable",
+    "pydantic-ai": "import pydantic_ai\nimport luthier.integrations.pydantic_ai",
+    "ray": "import ray\nimport luthier.integrations.ray",
     "mlflow": (
-        "from luthier.adapters import mlflow\n"
+        "from luthier.integrations import mlflow\n"
         "with mlflow.tracking('sqlite:///runs.db') as listener:\n    study(on_event=listener)\n"
         "import mlflow as theirs\n"
         "(run,) = theirs.MlflowClient('sqlite:///runs.db').search_runs(['1'])\n"
         "assert run.info.status == 'FINISHED' and 'best_so_far' in run.data.metrics"
     ),
     "otel": (
-        "from luthier.adapters import otel\n"
+        "from luthier.integrations import otel\n"
         "from opentelemetry.sdk.trace import TracerProvider\n"
         "from opentelemetry.sdk.trace.export import SimpleSpanProcessor\n"
         "from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter\n"
@@ -131,7 +131,7 @@ def _works(extra: str, python: Path, folder: Path) -> str:
     if done.returncode == 0:
         return "yes"
     last = done.stderr.strip().splitlines()[-1]
-    return "installs; no adapter yet" if "No module named 'luthier.adapters." in last else f"no: {last[:200]}"
+    return "installs; no adapter yet" if "No module named 'luthier.integrations." in last else f"no: {last[:200]}"
 
 
 def _size(folder: Path) -> int:
@@ -150,7 +150,7 @@ def _page(rows: list[Row]) -> str:
     lines = [
         "# Extras, each alone",
         "",
-        "`python benchmarks/extras.py`: each installed in a fresh environment, and what it is for is tried. Sizes",
+        "`python -m benchmarks.extras`: each installed in a fresh environment, and what it is for is tried. Sizes",
         "are of installed files without byte code; downloads may come from pip's cache, so seconds tell little.",
         "",
         "| extra | packages | MB | beyond luthier alone | seconds | works |",

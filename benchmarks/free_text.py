@@ -1,8 +1,8 @@
-"""Strategies on a program whose first stage writes free text, with a real LM: ``free_text.py``. Resumable.
+"""Strategies on a program whose first stage writes free text, with a real LM: ``python -m benchmarks.free_text``.
 
 What the first stage says is no fixed set of values, so no product of prompts and outputs can be recorded beforehand:
-the table is filled as it is asked, each cell a real program run, made once (`luthier.bench.live_table`). The cells stay
-in ``tables/free-text.jsonl``, so that other strategies and further seeds pay only for what nobody asked yet.
+the table is filled as it is asked, each cell a real program run, made once (`benchmarks.replay.live_table`). The
+cells stay in ``tables/free-text.jsonl``, so that other strategies and further seeds pay only for what nobody asked yet.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from record_table import RESCORED, ROOT, SEED, fewer, letter, shown
-
 import luthier as lt
-from luthier.bench import replaying
-from luthier.bench.instrument import compare
-from luthier.bench.live_table import LiveTable
-from luthier.bench.strategies import STRATEGIES
+from benchmarks.record_table import RESCORED, ROOT, SEED, fewer, letter, shown
+from benchmarks.replay import replaying
+from benchmarks.replay.instrument import compare
+from benchmarks.replay.live_table import LiveTable
+from benchmarks.replay.strategies import STRATEGIES
+from luthier.demo import iris
 from luthier.evaluation.splits import split
-from luthier.optimizers.payloads import Choices
 from luthier.program.program import discover
+from luthier.runner.candidates import Choices
 from luthier.search.space import Point
-from luthier.tasks import iris
 
 SIZES = (48, 60, 0)
 LEVELS = (2, 3)

@@ -63,7 +63,7 @@ def main() -> None:
         "target": "no traceback that is not ours, no hang",
         "ours": f"{total:,} cases, none; the slowest took {slowest_of_all:.1f} s",
         "peers": "",
-        "command": "python benchmarks/fuzz.py",
+        "command": "python -m benchmarks.fuzz",
     }
     (ROOT / "benchmarks" / "results" / "fuzz.json").write_text(
         json.dumps({"rows": [row], "kinds": found, "seed": given.seed}, indent=1) + "\n", encoding="utf-8"

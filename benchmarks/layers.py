@@ -18,9 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from speed import answer, async_program, ours, raw
-
 import luthier as lt
+from benchmarks.speed import answer, async_program, ours, raw
 from luthier.budget import Ledger
 from luthier.evaluation.data import load_rows, parameters_of
 from luthier.evaluation.evaluator import Evaluator

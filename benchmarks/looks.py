@@ -1,6 +1,6 @@
 """How often verdicts adopt what is no better, and what is: ``looks.py``; writes ``results/looks.md``.
 
-Simulated test scores, decided as a study decides them (`luthier.optimizers.verdict.decided`), with the sizes that a
+Simulated test scores, decided as a study decides them (`luthier.runner.verdict.decided`), with the sizes that a
 study cuts. Scores of one program on the examples are drawn once for each row of studies; every study's candidate
 differs from it on a given share of examples.
 """
@@ -15,10 +15,10 @@ from statistics import NormalDist
 
 import numpy as np
 
-from luthier.bench.page import markdown
+from benchmarks.suites.page import markdown
 from luthier.evaluation.splits import usual_sizes
 from luthier.evaluation.stats import PairedDifference, look_level, paired, smallest_detectable, wilson
-from luthier.optimizers.verdict import decided
+from luthier.runner.verdict import decided
 
 LOOKS = 30
 ROWS = (60, 100, 200, 500)
@@ -30,7 +30,7 @@ ROWS_OF_STUDIES, GRADED_ROWS_OF_STUDIES, STUDIES, SEED = 50_000, 10_000, 50_000,
 PAGE = Path(__file__).parent / "results" / "looks.md"
 LEAD = f"""# Looks at the same test examples: false and true adoptions
 
-`python benchmarks/looks.py`, seed {SEED}. Simulated scores, decided as a study decides; test examples as a study cuts
+`python -m benchmarks.looks`, seed {SEED}. Simulated scores, decided as a study decides; test examples as a study cuts
 them from its rows (60: 24, 100: 40, 200: 80, 500: 200). The nth look uses the two-sided level 1 - 0.1 / (n (n + 1)).
 In brackets 95 % intervals (Wilson) of the simulation.
 """

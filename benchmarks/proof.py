@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import luthier as lt
+from luthier.demo import iris
+from luthier.demo.run import run_demo
 from luthier.evaluation.stats import wilson
 from luthier.lm.local import local_server
 from luthier.optimizers.joint_random_search import JointRandomSearch
 from luthier.optimizers.labeled_few_shot import LabeledFewShot
-from luthier.tasks import iris
-from luthier.tasks.demo import run_demo
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs/proof")

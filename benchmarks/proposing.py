@@ -23,14 +23,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import luthier as lt
-from luthier.bench.instrument import interval
-from luthier.bench.page import markdown
+from benchmarks.replay.instrument import interval
+from benchmarks.suites.page import markdown
 from luthier.canonical import uniform_order
 from luthier.lm.doubles import ScriptedLM
 from luthier.lm.request import Request
 from luthier.program.candidate import Candidate
 from luthier.report.tables import CLEAR
-from tests.integration import world
+from tests.studies import world
 
 RESULTS = Path(__file__).parent / "results"
 OPTIMIZERS = (
@@ -185,7 +185,7 @@ def page(studies: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(
         [
             "# Optimizers that propose as they go, with a scripted proposer\n",
-            f"`python benchmarks/proposing.py`: {seeds} seeds, {EVALUATIONS} program runs a search, two predictors; "
+            f"`python -m benchmarks.proposing`: {seeds} seeds, {EVALUATIONS} program runs a search, two predictors; "
             f"the original is right on {100 * LEAST**2:.0f} %. *Worth* is how often the choice is right, computed. "
             "What it means for real proposers is not claimed: the script decides what helps "
             f"({Path(__file__).name} says how).\n",

@@ -29,7 +29,7 @@ WARM_UP, SECONDS = 8.0, 25.0
 LATENCIES: tuple[Any, ...] = (0.005, 0.05, 0.5, (0.2, 2.0))
 WALL = ((50, 0.05, "sliding"), (50, 0.05, "fixed"))
 """Requests a second, latency, and window of the servers on the wall clock."""
-COMMAND = "python benchmarks/rate.py --peer-python PATH"
+COMMAND = "python -m benchmarks.rate --peer-python PATH"
 
 
 @lt.predictor

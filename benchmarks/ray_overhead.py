@@ -23,9 +23,9 @@ os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # so that Ray l
 
 import luthier as lt  # noqa: E402
 from luthier.study.journal import read_journal, without_times  # noqa: E402
-from tests.integration import world  # noqa: E402
-from tests.integration.test_kill_and_resume import answer  # noqa: E402
 from tests.lm.server import OpenAIServer  # noqa: E402
+from tests.studies import world  # noqa: E402
+from tests.studies.test_kill_and_resume import answer  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 ROLLOUTS, IN_FLIGHT = 200, 16
@@ -54,7 +54,7 @@ def main() -> None:
 
 def evaluations(latency: float) -> list[dict[str, Any]]:
     """Measure one evaluation in this process, on workers that must start, and on workers that run."""
-    from luthier.adapters.ray import cluster
+    from luthier.integrations.ray import cluster
 
     with OpenAIServer(answer, latency=latency) as server, cluster() as executor:
         lm = lt.LM("openai/world", base_url=server.url, api_key="key")
@@ -77,7 +77,7 @@ def evaluations(latency: float) -> list[dict[str, Any]]:
 
 def studies(latency: float) -> list[dict[str, Any]]:
     """Measure one study in this process, and on workers that run, and see that their journals are equal."""
-    from luthier.adapters.ray import cluster
+    from luthier.integrations.ray import cluster
 
     journals = []
     rows = []
@@ -130,7 +130,7 @@ def page(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# What a Ray cluster costs",
         "",
-        f"`python benchmarks/ray_overhead.py`: {ROLLOUTS} rollouts of two LM calls each, and a whole study, "
+        f"`python -m benchmarks.ray_overhead`: {ROLLOUTS} rollouts of two LM calls each, and a whole study, "
         f"{IN_FLIGHT} in flight, on two nodes of one processor. Driver, nodes, workers, and the server share one small "
         "machine, so they take processors from each other; the server runs in the driver's process, whose processor "
         "time has it in both columns. LM calls leave from the driver. The journals of the three studies were equal, "

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import luthier as lt
-from luthier.bench.table import OutcomeTable
+from benchmarks.replay.table import OutcomeTable
+from luthier.demo import iris
 from luthier.evaluation.rollout import Outcome
 from luthier.evaluation.splits import split
-from luthier.optimizers.payloads import Choices
 from luthier.program.program import discover
+from luthier.runner.candidates import Choices
 from luthier.search.space import Point, Space, Variable
-from luthier.tasks import iris
 
 ROOT = Path(__file__).parent.parent
 SIZES = (48, 102, 0)

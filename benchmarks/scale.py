@@ -1,4 +1,4 @@
-"""Long and wide: ``python benchmarks/scale.py [SCENE ...]``. Writes ``benchmarks/results/scale.json``.
+"""Long and wide: ``python -m benchmarks.scale [SCENE ...]``. Writes ``benchmarks/results/scale.json``.
 
 Each scene runs in a process of its own, whose peak memory is measured. The LM is scripted and answers at once, in
 process, so that what is left is luthier's own work. All scenes take about ten minutes on two slow cores.
@@ -27,7 +27,7 @@ from luthier.canonical import uniform_order  # noqa: E402
 from luthier.lm.doubles import ScriptedLM  # noqa: E402
 from luthier.lm.request import Completion, Request  # noqa: E402
 from luthier.report import write_report  # noqa: E402
-from tests.integration import world  # noqa: E402
+from tests.studies import world  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 TRIALS, MINIBATCH = 2000, 50

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_COMMAND = "python benchmarks/scale.py"
+_COMMAND = "python -m benchmarks.scale"
 
 
 def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:

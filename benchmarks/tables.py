@@ -48,7 +48,7 @@ def demo_page() -> str:
     head = ["split seed", "before", "tuned", "gain, 95 %", "control", "tuned − control, 95 %", "decision", "minutes"]
     return (
         "# The demo on five fresh splits\n\n"
-        "`python benchmarks/proof.py demo`: the program of `luthier.tasks.iris.classify`, qwen2.5-coder-0.5b on two "
+        "`python -m benchmarks.proof demo`: the program of `luthier.demo.iris.classify`, qwen2.5-coder-0.5b on two "
         "slow cores, 45 train / 45 val / 60 test flowers, equal petals on one side of every cut. Settings were fixed "
         "before; every split was run once; all are shown. Control: as many labelled demos as the largest set has (18), "
         "original instructions, no search. Minutes were taken beside other work on the same two cores.\n\n"
@@ -70,7 +70,7 @@ def iris_page() -> str:
         return ""
     return (
         "# Iris and Iris-Typo, one predictor\n\n"
-        "`python benchmarks/proof.py iris --peer-python PATH`: qwen2.5-coder-0.5b, no reasoning, 64 tokens, "
+        "`python -m benchmarks.proof iris --peer-python PATH`: qwen2.5-coder-0.5b, no reasoning, 64 tokens, "
         "30 train / 45 val / 75 test flowers, the same splits. Ours spend about 250 program runs in the search; "
         'DSPy\'s MIPROv2 is `auto="light"`, `num_threads=1`, against the same server by chat; ours use the completion '
         "form. Unreadable are answers on the test rows that could not be parsed. Tokens and calls are of the whole "
@@ -136,7 +136,7 @@ def kill_page() -> str:
     rows = [[str(i), *(str(run[name]) for name in names)] for i, run in enumerate(found["runs"])]
     return (
         "# Killing a study on the embedded LM\n\n"
-        "`python benchmarks/proof.py kill`: SIGKILL at random moments, then run again. Lost would be an event of the "
+        "`python -m benchmarks.proof kill`: SIGKILL at random moments, then run again. Lost would be an event of the "
         "journal or a stored answer that was there before a run and is not there, or is another, after it.\n\n"
         f"{table(head, rows)}"
     )

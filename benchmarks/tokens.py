@@ -20,16 +20,16 @@ from typing import Any
 from unittest import mock
 
 import luthier as lt
+from luthier.demo import iris
 from luthier.lm.local import LocalServer, model_path
 from luthier.lm.local import server as server_module
 from luthier.program.program import discover
-from luthier.tasks import iris
 
 ROOT = Path(__file__).parent.parent
 MODEL = "qwen2.5-coder-0.5b"
 FLOWERS = 24
 DEMOS = 12
-COMMAND = "python benchmarks/tokens.py --llama-bench PATH"
+COMMAND = "python -m benchmarks.tokens --llama-bench PATH"
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it is (4 slots, one pool)": {},
     "one pool a slot": {"kv_unified": False},

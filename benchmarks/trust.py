@@ -32,7 +32,7 @@ def page() -> str:
         "# An engine to trust with money\n\n"
         "Hard limits, faults, and speed, beside DSPy's MIPROv2, gepa, and raw aiohttp where comparable. All on "
         "two slow shared cores: read times as ratios within one run. Misses are stated. "
-        "`python benchmarks/trust.py` makes this page from the results.\n"
+        "`python -m benchmarks.trust` makes this page from the results.\n"
     ]
     for name in SOURCES:
         rows = rows_of(name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import dspy
 
-from luthier.adapters.dspy import Luthier
+from luthier.integrations.dspy import Luthier
 
 
 class FindPeople(dspy.Signature):  # type: ignore[misc]

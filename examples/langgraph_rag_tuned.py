@@ -12,7 +12,7 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel, Field
 
-from luthier.adapters.langchain import connect, tunable
+from luthier.integrations.langchain import connect, tunable
 
 PASSAGES = [f"Film{number} was directed by Maker{number}." for number in range(200)]
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from scipy.stats import beta, t
 
+from benchmarks.suites.page import curves, markdown, page, section
 from benchmarks.worlds.case import RESULTS, Case
 from benchmarks.worlds.kinds import KINDS, TUNING_KINDS
 from benchmarks.worlds.runner import PEERS, is_peer
 from benchmarks.worlds.world import VERSION
-from luthier.bench.page import curves, markdown, page, section
 
 Result = Mapping[str, Any]
 TABLE, CURVES = RESULTS.parent / "worlds.md", RESULTS.parent / "worlds.html"

@@ -9,17 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from luthier._version import __version__
+from luthier.types import Shown
 
 if TYPE_CHECKING:
-    from luthier.adapters.openai import connect
-    from luthier.adapters.recorded import recorded
-    from luthier.adapters.templates.template import Template
-    from luthier.adapters.tools import Tool, tool
+    from luthier.api import (
+        Result,
+        acheck,
+        acompare,
+        aevaluate,
+        aoptimize,
+        check,
+        compare,
+        evaluate,
+        optimize,
+    )
     from luthier.budget import Budget
     from luthier.cli.progress import Progress
-    from luthier.deploy.forms import export
     from luthier.errors import LuthierError, Unavailable, Unparseable
-    from luthier.evaluation.api import aevaluate, evaluate
     from luthier.evaluation.metrics import (
         contains,
         exact_match,
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
     )
     from luthier.evaluation.rollout import Evaluation, Score
     from luthier.evaluation.splits import Splits
+    from luthier.export.forms import export
     from luthier.lm.images import Image
     from luthier.lm.lm import LM, Price
     from luthier.lm.request import Completion, Message, Request, ToolCall
@@ -41,24 +48,26 @@ if TYPE_CHECKING:
     from luthier.optimizers.zero_shot_mipro import ZeroShotMIPRO
     from luthier.program.bind import bind, use
     from luthier.program.candidate import Candidate, Demo, Prompt
+    from luthier.program.connect import connect
+    from luthier.program.offered import Reply
     from luthier.program.predictor import AUTO, Predictor, predict, predictor, prompt
+    from luthier.program.recorded import recorded
     from luthier.program.signature import Private
+    from luthier.program.templates.template import Template
     from luthier.program.text import Guard
-    from luthier.program.tools import Reply
-    from luthier.tuning import Result, aoptimize, optimize
-    from luthier.weigh.check import Check, acheck, check
-    from luthier.weigh.compare import Comparison, acompare, compare
+    from luthier.program.tool import Tool, tool
+    from luthier.runner.check.check import Check
+    from luthier.runner.compare import Comparison
 
 _HOMES = {
-    "luthier.adapters.openai": ("connect",),
-    "luthier.adapters.recorded": ("recorded",),
-    "luthier.adapters.templates.template": ("Template",),
-    "luthier.adapters.tools": ("Tool", "tool"),
+    "luthier.program.connect": ("connect",),
+    "luthier.program.recorded": ("recorded",),
+    "luthier.program.templates.template": ("Template",),
+    "luthier.program.tool": ("Tool", "tool"),
     "luthier.budget": ("Budget",),
     "luthier.cli.progress": ("Progress",),
-    "luthier.deploy.forms": ("export",),
+    "luthier.export.forms": ("export",),
     "luthier.errors": ("LuthierError", "Unavailable", "Unparseable"),
-    "luthier.evaluation.api": ("aevaluate", "evaluate"),
     "luthier.evaluation.metrics": (
         "contains",
         "exact_match",
@@ -83,10 +92,20 @@ _HOMES = {
     "luthier.program.predictor": ("AUTO", "Predictor", "predict", "predictor", "prompt"),
     "luthier.program.signature": ("Private",),
     "luthier.program.text": ("Guard",),
-    "luthier.program.tools": ("Reply",),
-    "luthier.tuning": ("Result", "aoptimize", "optimize"),
-    "luthier.weigh.check": ("Check", "acheck", "check"),
-    "luthier.weigh.compare": ("Comparison", "acompare", "compare"),
+    "luthier.program.offered": ("Reply",),
+    "luthier.api": (
+        "Result",
+        "acheck",
+        "acompare",
+        "aevaluate",
+        "aoptimize",
+        "check",
+        "compare",
+        "evaluate",
+        "optimize",
+    ),
+    "luthier.runner.check.check": ("Check",),
+    "luthier.runner.compare": ("Comparison",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -164,3 +183,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return list(__all__)
+
+
+def _card(value: Any) -> object:
+    from luthier.report.cards import card
+
+    return card(value)
+
+
+Shown.card = staticmethod(_card)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import enum
-import importlib
-from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final, TypeAlias
 
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 """A value that JSON can hold."""
@@ -42,7 +41,8 @@ class Shown:
 
     __slots__ = ()
 
+    card: ClassVar[Callable[[Any], object]] = staticmethod(repr)
+    """Makes the card. Values know nothing of reports, so the package says it from above (``luthier/__init__.py``)."""
+
     def _repr_html_(self) -> str:
-        # A notebook asks the value, but only the report knows how values look: so the value asks it, by name. It is
-        # loaded in notebooks only, and what is deployed stays light.
-        return str(importlib.import_module("luthier.report.cards").card(self))
+        return str(Shown.card(self))

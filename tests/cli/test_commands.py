@@ -179,8 +179,8 @@ def test_resume_starts_the_same_call_again_with_a_raised_budget(fake: Fake, here
 def test_the_demo_shows_its_control_and_the_way_to_ones_own_program(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from luthier.demo import run as demo
     from luthier.evaluation.stats import PairedDifference
-    from luthier.tasks import demo
 
     result = FakeResult("adopt", here, here / "report.html", {"low": 0.2, "n": 60})
     against = PairedDifference(0.1, -0.02, 0.22, 60, (), (), "tango")

@@ -14,7 +14,7 @@ from luthier.evaluation.making import make_rollout
 from luthier.evaluation.rollout import Rollout
 from luthier.study.journal import read_journal, without_times
 from tests.evaluation.world import DATA, program, right
-from tests.integration import world
+from tests.studies import world
 
 
 class Noting:

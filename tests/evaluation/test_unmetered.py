@@ -18,8 +18,8 @@ from luthier.errors import BudgetExhausted, UnmeteredWarning
 from luthier.lm.request import Usage
 from luthier.lm.store import Store
 from luthier.report.summary import summary
-from tests.adapters.desk import rows
 from tests.lm.server import OpenAIServer
+from tests.program.connect.desk import rows
 
 PRICED = lt.LM(lambda request: "Name the queue in one word.", price=lt.Price(1.0, 1.0))
 

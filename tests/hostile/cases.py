@@ -25,7 +25,7 @@ from luthier.program.parse import parse
 from luthier.program.program import discover
 from luthier.report import write_report
 from luthier.study.journal import read_journal
-from tests.integration import world
+from tests.studies import world
 
 _NASTY = (
     "", "\x00", "\ud800", "\u2028", "\u202e", "</script>", "{", "}", "[", "]", '"', "\\", "\\u", "null", "NaN", "1e999",

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_kill_and_resume import answer, journal
 from tests.lm.server import OpenAIServer
+from tests.studies.test_kill_and_resume import answer, journal
 
 ROOT = Path(__file__).parents[2]
 LIMITED = """
@@ -20,12 +20,12 @@ import resource, runpy, sys
 limit = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 sys.argv = sys.argv[1:]
-runpy.run_module("tests.integration.killable", run_name="__main__")
+runpy.run_module("tests.studies.killable", run_name="__main__")
 """
 
 
 def run(directory: Path, url: str, largest_file: int | None) -> subprocess.CompletedProcess[str]:
-    head = ["-m", "tests.integration.killable"] if largest_file is None else ["-c", LIMITED, str(largest_file)]
+    head = ["-m", "tests.studies.killable"] if largest_file is None else ["-c", LIMITED, str(largest_file)]
     command = [sys.executable, *head, str(directory), url]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
 

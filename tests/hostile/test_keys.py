@@ -19,9 +19,9 @@ import pytest
 
 import luthier as lt
 from luthier.errors import LuthierError
-from tests.integration import world
-from tests.integration.test_kill_and_resume import answer
 from tests.lm.server import Fault, OpenAIServer
+from tests.studies import world
+from tests.studies.test_kill_and_resume import answer
 
 KEY = "zq7Key-w8Vv4kR2m9XtB"  # of no usual form, so that only what was given can be known
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ def test_the_command_line_keeps_the_key_to_itself(tmp_path: Path) -> None:
     data.write_text("".join(json.dumps(row) + "\n" for row in world.rows(60)), encoding="utf-8")
     with OpenAIServer(answer, faults=[None] * 40 + [echo(401)] * 400) as server:
         command = [
-            sys.executable, "-m", "luthier", "optimize", "tests.integration.world:describe", "--data", str(data),
+            sys.executable, "-m", "luthier", "optimize", "tests.studies.world:describe", "--data", str(data),
             "--metric", "exact_match:answer", "--lm", "openai/world", "--base-url", server.url, "--yes", "--debug",
             "--study-dir", str(tmp_path / "study"), "--api-key-env", "MY_KEY",
         ]  # fmt: skip

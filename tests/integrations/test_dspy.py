@@ -49,7 +49,7 @@ def tune(
 ) -> Any:
     import dspy
 
-    from luthier.adapters.dspy import Luthier
+    from luthier.integrations.dspy import Luthier
 
     given = tutorial(name)
     settings = {"max_labeled_demos": 4, "max_bootstrapped_demos": 4, "auto": 80, **settings}
@@ -101,7 +101,7 @@ def test_a_tutorials_script_is_brought_over_with_two_changed_lines(
 def test_the_verdicts_examples_are_cut_where_none_are_given(
     dspy: Any, scripted: RecordingServer, tmp_path: Path
 ) -> None:
-    from luthier.adapters.dspy import Luthier
+    from luthier.integrations.dspy import Luthier
 
     given = tutorial("classification")
     sizes = {}
@@ -311,7 +311,7 @@ def test_an_lm_of_luthiers_answers_where_it_is_given(scripted: RecordingServer, 
 def test_an_answer_is_more_than_its_text_and_nothing_of_it_is_lost(dspy: Any) -> None:
     from dspy import lm15
 
-    from luthier.adapters.dspy.wire import to_completion, to_response
+    from luthier.integrations.dspy.wire import to_completion, to_response
 
     parts = (lm15.ThinkingPart("hm"), lm15.TextPart("yes"), lm15.ToolCallPart("c1", "search", {"query": "x"}))
     response = lm15.Response("1", "toy", lm15.Message("assistant", parts), "stop", lm15.Usage(3, 2))
@@ -348,7 +348,7 @@ def test_the_key_is_nowhere_on_disk(scripted: RecordingServer, tmp_path: Path) -
 
 
 def test_what_cannot_be_meant_is_refused_before_a_call(dspy: Any, scripted: RecordingServer, tmp_path: Path) -> None:
-    from luthier.adapters.dspy import Luthier
+    from luthier.integrations.dspy import Luthier
 
     given = tutorial("classification")
     with pytest.raises(ConfigError, match="no setting num_trails"):

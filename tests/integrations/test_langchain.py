@@ -50,7 +50,7 @@ def example(name: str) -> ModuleType:
 
 
 def tune(program: ModuleType, directory: Path, **settings: Any) -> Any:
-    from luthier.adapters.langchain import lm_of
+    from luthier.integrations.langchain import lm_of
 
     data = lt.Splits(rows(0, 30), rows(30, 60), rows(60, 120))
     settings = {"data": data, "auto": 100, "optimizer": lt.MIPRO(demo_sizes=(0, 2, 4, 4)), **settings}
@@ -157,7 +157,7 @@ def test_a_prompt_alone_is_a_text_that_keeps_its_placeholders(films: RecordingSe
     from langchain_core.output_parsers import StrOutputParser
     from langchain_core.prompts import ChatPromptTemplate
 
-    from luthier.adapters.langchain import connect, tunable
+    from luthier.integrations.langchain import connect, tunable
 
     program = example("langgraph_rag_tuned")
     template = ChatPromptTemplate.from_messages(
@@ -186,7 +186,7 @@ def test_a_prompt_alone_is_a_text_that_keeps_its_placeholders(films: RecordingSe
 def test_a_proposal_is_inserted_and_never_read_as_a_template() -> None:
     from langchain_core.prompts import ChatPromptTemplate
 
-    from luthier.adapters.langchain.region import region_of
+    from luthier.integrations.langchain.region import region_of
 
     template = ChatPromptTemplate.from_messages([("system", "See {passages:>5}."), ("human", "{question}")])
     region = region_of(template, "p")
@@ -199,7 +199,7 @@ def test_demos_stand_before_the_last_human_message() -> None:
     from langchain_core.language_models import FakeListChatModel
     from langchain_core.prompts import ChatPromptTemplate
 
-    from luthier.adapters.langchain import tunable
+    from luthier.integrations.langchain import tunable
 
     template = ChatPromptTemplate.from_messages(
         [("system", "Sort."), ("placeholder", "{history}"), ("human", "Text: {text}")]
@@ -227,7 +227,7 @@ def test_async_graphs_and_chains_are_awaited(films: RecordingServer, tmp_path: P
 def test_what_cannot_be_tuned_is_refused() -> None:
     from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 
-    from luthier.adapters.langchain import connect, tunable
+    from luthier.integrations.langchain import connect, tunable
 
     with pytest.raises(ConfigError, match="mustache"):
         tunable(ChatPromptTemplate([("system", "{{a}}")], template_format="mustache"), "m")

@@ -92,7 +92,7 @@ def scripted(request: lt.Request) -> str:
 
 
 def test_a_study_is_a_run_with_parameters_metrics_and_artifacts(tmp_path: Path, uri: str, client: Any) -> None:
-    from luthier.adapters import mlflow as lt_mlflow
+    from luthier.integrations import mlflow as lt_mlflow
 
     with lt_mlflow.tracking(uri, experiment="desk") as listener:
         result = study(tmp_path / "tickets", listener)
@@ -127,7 +127,7 @@ def test_a_study_is_a_run_with_parameters_metrics_and_artifacts(tmp_path: Path, 
 
 
 def test_metrics_come_while_the_study_runs(tmp_path: Path, uri: str, client: Any) -> None:
-    from luthier.adapters import mlflow as lt_mlflow
+    from luthier.integrations import mlflow as lt_mlflow
 
     seen: list[int] = []
 
@@ -148,7 +148,7 @@ def test_metrics_come_while_the_study_runs(tmp_path: Path, uri: str, client: Any
 
 
 def test_a_resumed_study_goes_on_in_its_run_and_logs_nothing_twice(tmp_path: Path, uri: str, client: Any) -> None:
-    from luthier.adapters import mlflow as lt_mlflow
+    from luthier.integrations import mlflow as lt_mlflow
 
     class Stop(Exception):
         """Somebody pulls the plug."""
@@ -177,7 +177,7 @@ def test_a_resumed_study_goes_on_in_its_run_and_logs_nothing_twice(tmp_path: Pat
 def test_a_run_of_the_users_own_is_used_and_left_open(tmp_path: Path, uri: str, client: Any) -> None:
     import mlflow
 
-    from luthier.adapters import mlflow as lt_mlflow
+    from luthier.integrations import mlflow as lt_mlflow
 
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment("own")
@@ -194,7 +194,7 @@ def test_a_run_of_the_users_own_is_used_and_left_open(tmp_path: Path, uri: str, 
 def test_a_server_that_is_away_breaks_nothing_and_gets_everything_later(
     tmp_path: Path, uri: str, client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from luthier.adapters import mlflow as lt_mlflow
+    from luthier.integrations import mlflow as lt_mlflow
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     began = time.monotonic()
@@ -211,7 +211,7 @@ def test_a_server_that_is_away_breaks_nothing_and_gets_everything_later(
 
 
 def test_a_study_without_budget_for_a_verdict_is_told_too(tmp_path: Path, uri: str, client: Any) -> None:
-    from luthier.adapters import mlflow as lt_mlflow
+    from luthier.integrations import mlflow as lt_mlflow
 
     with lt_mlflow.tracking(uri, experiment="poor") as listener, pytest.raises(UserError):
         study(tmp_path / "study", listener, budget=lt.Budget(lm_calls=30))

@@ -117,7 +117,7 @@ def candidate(instruction: str, *demos: lt.Demo) -> lt.Candidate:
 
 
 def tuned(plain: Any, **settings: Any) -> Any:
-    from luthier.adapters.pydantic_ai import tunable
+    from luthier.integrations.pydantic_ai import tunable
 
     return tunable(plain, name="triage", **settings)
 

@@ -13,12 +13,12 @@ import pytest
 
 import luthier as lt
 from luthier.study.journal import read_journal, without_times
-from tests.integration import world
-from tests.integration.test_kill_and_resume import answer
 from tests.integrations.conftest import node
 from tests.lm.server import OpenAIServer
 from tests.repository.blocks import blocks
 from tests.repository.sources import ROOT
+from tests.studies import world
+from tests.studies.test_kill_and_resume import answer
 
 pytestmark = [pytest.mark.integrations, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(400)]
 SETTINGS = lt.MIPRO(candidates=4, demo_sizes=(0, 3, 6), instructions=3, trials=8, minibatch=9, closing=2)
@@ -74,7 +74,7 @@ def test_a_study_on_a_cluster_has_the_journal_of_a_local_one(
 def test_a_node_killed_in_the_midst_loses_nothing_and_nothing_is_paid_twice(
     cluster: Any, server: OpenAIServer, tmp_path: Path
 ) -> None:
-    from luthier.adapters.ray import cluster as opened
+    from luthier.integrations.ray import cluster as opened
 
     tuned(server, tmp_path / "local")
     server.requests.clear()

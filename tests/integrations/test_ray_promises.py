@@ -16,8 +16,8 @@ import luthier as lt
 from luthier.errors import ConfigError, ProgramFailed, StudyPaused
 from luthier.evaluation.rollout import Outcome
 from luthier.study.journal import read_journal, without_times
-from tests.adapters.collector import Collector
 from tests.integrations import on_workers
+from tests.integrations.collector import Collector
 from tests.integrations.conftest import node
 from tests.lm.server import Body, OpenAIServer
 
@@ -58,7 +58,7 @@ def evaluated(program: Any, data: Any, lm: Any, metric: Any = on_workers.always,
 
 class TestALostWorker:
     def test_without_a_store_nothing_is_paid_twice_either(self, cluster: Any, server: OpenAIServer) -> None:
-        from luthier.adapters.ray import cluster as opened
+        from luthier.integrations.ray import cluster as opened
 
         doomed = cluster.add_node(**node(2))
         cluster.wait_for_nodes()
@@ -110,7 +110,7 @@ class TestALostWorker:
 
 class TestOneExecutor:
     def test_serves_one_study_after_the_other_and_two_at_one_time(self, server: OpenAIServer) -> None:
-        from luthier.adapters.ray import cluster as opened
+        from luthier.integrations.ray import cluster as opened
 
         with opened(workers=2) as executor, OpenAIServer(last) as other:
             processes = set()
@@ -135,7 +135,7 @@ class TestOneExecutor:
         assert (len(server.requests), len(other.requests)) == (36, 20)
 
     def test_workers_that_find_no_room_hold_nothing_up(self, cluster: Any) -> None:
-        from luthier.adapters.ray import cluster as opened
+        from luthier.integrations.ray import cluster as opened
 
         with opened(workers=6) as executor:
             begun = time.monotonic()
@@ -202,7 +202,7 @@ def test_a_predictor_that_only_a_run_shows_is_tuned_as_it_is_here(tmp_path: Path
 
 
 def test_spans_of_calls_lie_in_their_rollouts_without_private_fields(server: OpenAIServer) -> None:
-    from luthier.adapters import otel
+    from luthier.integrations import otel
 
     secret = "Rumpelstiltskin Ångström"
     with Collector() as collector, otel.tracing(endpoint=collector.endpoint, content=True):

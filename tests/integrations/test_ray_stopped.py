@@ -15,8 +15,8 @@ import pytest
 
 from luthier.study.journal import read_journal, without_times
 from tests.cli.project import environment, project
-from tests.integration.test_kill_and_resume import answer
 from tests.lm.server import OpenAIServer
+from tests.studies.test_kill_and_resume import answer
 
 pytestmark = [pytest.mark.integrations, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(300)]
 

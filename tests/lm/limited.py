@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from luthier.errors import LMError, RateLimited
-from luthier.lm.layers.call import Call, Gate
-from luthier.lm.layers.limit import Limit
-from luthier.lm.layers.retry import Breaker, Retry, RetryPolicy
+from luthier.lm.middleware.call import Call, Gate
+from luthier.lm.middleware.limit import Limit
+from luthier.lm.middleware.retry import Breaker, Retry, RetryPolicy
 from luthier.lm.request import Completion, Request, Usage
 
 Window = Literal["bucket", "fixed", "sliding"]

@@ -6,8 +6,8 @@ from typing import Literal
 import pytest
 
 from luthier.errors import RateLimited
-from luthier.lm.layers.call import Call, Gate
-from luthier.lm.layers.limit import Limit
+from luthier.lm.middleware.call import Call, Gate
+from luthier.lm.middleware.limit import Limit
 from luthier.lm.request import Completion, Request, Usage
 from tests.lengths import in_rings
 from tests.lm.limited import Allowance, Latency, LimitedServer, Window, work

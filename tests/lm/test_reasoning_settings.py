@@ -20,9 +20,9 @@ from luthier.lm.request import Completion, Request, Usage
 from luthier.lm.store import Store
 from luthier.propose.proposer import Proposer
 from luthier.types import Role
-from tests.integration import world
 from tests.lm.scenes import request, run
 from tests.lm.server import OpenAIServer, reply
+from tests.studies import world
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import luthier as lt
-from tests.integration import world
+from tests.studies import world
 
 START = lt.Candidate({"size": lt.Prompt("Look carefully, and say small or large.")})
 

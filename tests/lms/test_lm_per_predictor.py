@@ -15,9 +15,9 @@ from luthier.lm.doubles import ScriptedLM
 from luthier.program.lms import resolve
 from luthier.program.program import discover
 from luthier.report.paid import paid_by_lm
-from tests.integration import world
 from tests.lms.world import CHEAP, DEAR, askers, two
 from tests.optimizers.studies import Interrupted, event, journal, stop_after
+from tests.studies import world
 
 SEARCH = lt.MIPRO(candidates=4, demo_sizes=(0, 3, 3, 3), instructions=2, trials=4, minibatch=6, closing=1)
 METRIC = lt.exact_match("answer")

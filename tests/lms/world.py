@@ -10,8 +10,8 @@ from typing import Any
 import luthier as lt
 from luthier.lm.request import Message, Request
 from luthier.types import Endpoint
-from tests.integration import world
 from tests.lm.server import Body, OpenAIServer
+from tests.studies import world
 
 CHEAP, DEAR = lt.Price(1.0, 2.0), lt.Price(10.0, 40.0)
 

@@ -9,7 +9,7 @@ from typing import Any
 import luthier as lt
 from luthier.lm.doubles import ScriptedLM
 from luthier.study.journal import read_journal, without_times
-from tests.integration import world
+from tests.studies import world
 
 Event = Mapping[str, Any]
 

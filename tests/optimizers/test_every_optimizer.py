@@ -14,9 +14,9 @@ from luthier.canonical import canonical_json, uniform_order
 from luthier.lm.doubles import ScriptedLM
 from luthier.lm.request import Completion, Request
 from luthier.optimizers.registry import OPTIMIZERS, optimizer_named
-from tests.integration import world
 from tests.lengths import in_rings
 from tests.optimizers.studies import Interrupted, event, journal, stop_after, told, tune
+from tests.studies import world
 
 LIMIT = 1000
 OFTEN = ("reflect", "mipro", "mipro/paper", "bootstrap-random-search", "mipro++", "opro", "labeled-few-shot")

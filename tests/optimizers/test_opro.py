@@ -15,11 +15,11 @@ from luthier.lm.doubles import ScriptedLM
 from luthier.lm.request import Request
 from luthier.optimizers.coordinate_ascent_opro import CoordinateAscentOPRO
 from luthier.optimizers.module_level_opro import ModuleLevelOPRO
-from luthier.optimizers.payloads import Choices
 from luthier.optimizers.zero_shot_mipro_plus import ZeroShotMIPROPlus
+from luthier.runner.candidates import Choices
 from luthier.search.space import Point
-from tests.integration import world
 from tests.optimizers.studies import event, journal, told, tune
+from tests.studies import world
 
 HISTORY = re.compile(r"^(.*) \| score: (\d\.\d+)$", re.MULTILINE)
 

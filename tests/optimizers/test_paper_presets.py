@@ -9,11 +9,11 @@ import pytest
 
 import luthier as lt
 from luthier.lm.doubles import ScriptedLM
-from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.registry import optimizer_named
+from luthier.runner.facts import Facts
 from luthier.search.schedule import paper_trials
-from tests.integration import world
 from tests.optimizers.studies import event, told, tune
+from tests.studies import world
 
 IRIS = Facts(n_train=75, n_val=75, n_test=75, n_predictors=1, auto="light", evaluations=30 * 75)
 
@@ -126,7 +126,7 @@ def test_without_budget_or_preset_size_the_paper_runs_for_thirty_full_evaluation
 
 
 def lt_plan(optimizer: str) -> dict[str, Any]:
-    from luthier.tuning import plan
+    from luthier.api import plan
 
     lm = lt.LM(ScriptedLM(world.answer))
     return plan(world.describe, world.rows(100), lt.exact_match("answer"), lm=lm, optimizer=optimizer)

@@ -13,11 +13,11 @@ from luthier.lm.doubles import ScriptedLM
 from luthier.lm.profile import Profile
 from luthier.lm.request import Request
 from luthier.optimizers.mipro import MIPRO
-from luthier.optimizers.optimizer import Facts
 from luthier.program.candidate import DemoSource
 from luthier.propose.bootstrap import BootstrapSettings
-from tests.integration import world
+from luthier.runner.facts import Facts
 from tests.optimizers.studies import event, tune
+from tests.studies import world
 
 HOLE = "Judge {number} with care, and answer in one word."
 JUDGE = "Judge the number carefully."

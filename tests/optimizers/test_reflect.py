@@ -15,7 +15,7 @@ from luthier.canonical import uniform_order
 from luthier.errors import ConfigError, MetricError, ServerFault, StudyPaused
 from luthier.lm import gateway
 from luthier.lm.doubles import ScriptedLM
-from luthier.lm.layers.retry import RetryPolicy
+from luthier.lm.middleware.retry import RetryPolicy
 from luthier.lm.request import Request
 from luthier.study.journal import read_journal
 

@@ -11,8 +11,8 @@ import luthier as lt
 from luthier.lm.doubles import ScriptedLM
 from luthier.lm.request import Completion, Request, Usage
 from luthier.study.journal import read_journal
-from tests.integration import world
 from tests.optimizers.studies import told, tune
+from tests.studies import world
 
 REFUSALS = {
     "too long": Completion("", "length", Usage(calls=1), refusal="the prompt is too long"),

@@ -20,10 +20,10 @@ from luthier.optimizers.random_search_then_opro import RandomSearchThenOPRO
 from luthier.optimizers.registry import OPTIMIZERS
 from luthier.program.candidate import Candidate, Prompt
 from luthier.propose.programs import read_program
-from tests.integration import world
 from tests.lengths import in_rings, times
 from tests.optimizers.studies import event, journal, told, tune
 from tests.optimizers.test_texts import texts_only
+from tests.studies import world
 
 
 def purposes(directory: Path) -> list[str]:

@@ -14,8 +14,8 @@ from luthier.program.candidate import Candidate, Kind, Prompt
 from luthier.program.program import discover
 from luthier.program.text import Guard, Text
 from luthier.propose.guards import Fault
-from tests.integration import world
 from tests.optimizers.studies import event, tune
+from tests.studies import world
 
 MANNER = Text("judge.manner", Kind.REGION, "Judge the number.", facts="opens a prompt that goes on with the number.")
 SEARCH = lt.MIPRO(candidates=4, demo_sizes=(0, 3, 6), instructions=8, trials=16, minibatch=9, closing=2)

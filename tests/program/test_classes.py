@@ -12,7 +12,7 @@ import luthier as lt
 from luthier.evaluation.rollout import Outcome
 from luthier.lm.doubles import ScriptedLM
 from luthier.program.program import discover
-from tests.integration import world
+from tests.studies import world
 
 
 class Described:

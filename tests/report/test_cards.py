@@ -13,10 +13,10 @@ import pytest
 
 import luthier as lt
 from luthier.evaluation.rollout import Job, Outcome, Rollout
-from luthier.optimizers.verdict import Verdict, no_verdict_event
 from luthier.program.candidate import Candidate
 from luthier.program.trace import Trace
 from luthier.report.cards import card, result_card
+from luthier.runner.verdict import Verdict, no_verdict_event
 
 from .fixture import hostile, journal
 

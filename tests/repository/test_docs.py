@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.collector import Collector
+from tests.integrations.collector import Collector
 from tests.lm.server import OpenAIServer
 from tests.repository.blocks import Block, blocks, documents, needs, with_blocks
 from tests.repository.desk import answer, tickets

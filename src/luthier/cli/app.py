@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from luthier._version import __version__
-from luthier.cli import bench_runs, benching, checking, deploying, evaluating, looking, models, tuning
+from luthier.cli import checking, deploying, evaluating, looking, models, tuning
+from luthier.cli.exits import Code
 
 app = typer.Typer(
     name="luthier",
@@ -38,6 +39,15 @@ def luthier(
     """Tune language-model programs."""
 
 
+@app.command("bench", hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def bench() -> None:
+    """Say where the benchmark is now; for one release."""
+    typer.echo(
+        "the benchmark is no part of the package any more: in a clone of luthier, python -m benchmarks", err=True
+    )
+    raise typer.Exit(Code.BAD_INPUT)
+
+
 app.command("demo")(tuning.demo)
 app.command("check")(checking.check)
 app.command("optimize")(tuning.optimize)
@@ -48,6 +58,3 @@ app.command("export")(deploying.export)
 app.command("apply")(deploying.apply)
 app.command("diff")(deploying.diff)
 app.add_typer(models.app, name="models")
-benching.app.command("run")(bench_runs.run)
-benching.app.command("table")(bench_runs.table)
-app.add_typer(benching.app, name="bench")

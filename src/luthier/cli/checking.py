@@ -15,8 +15,8 @@ from luthier.cli.tuning import columns, default_directory
 from luthier.report.figures import count, dollars, percent, plural
 
 if TYPE_CHECKING:
-    from luthier.weigh.check import Check
-    from luthier.weigh.probes import Gain
+    from luthier.runner.check.check import Check
+    from luthier.runner.check.probes import Gain
 
 
 @guarded
@@ -57,7 +57,7 @@ def check(
 ) -> None:
     """Look at what tuning could win, for at most 400 LM calls or the budget given; `optimize` pays for none again."""
     import luthier
-    from luthier.weigh.check import plan_check
+    from luthier.api import plan_check
 
     launch = Launch(
         program=program,

@@ -20,7 +20,7 @@ from luthier.report.figures import count, percent, plural
 if TYPE_CHECKING:
     from luthier.evaluation.rollout import Evaluation
     from luthier.program.candidate import Candidate
-    from luthier.weigh.compare import Comparison
+    from luthier.runner.compare import Comparison
 
 ORIGINAL = "original"
 """Names the program's own prompts."""

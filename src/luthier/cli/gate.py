@@ -10,7 +10,7 @@ from luthier.cli.exits import Code
 from luthier.errors import ConfigError
 
 if TYPE_CHECKING:
-    from luthier.weigh.compare import Difference
+    from luthier.runner.compare import Difference
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,11 @@ def trackers(named: Sequence[str], progress: Listener) -> Iterator[Listener]:
             if kind == "mlflow":
                 # It greets on standard output, where only the result belongs.
                 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-                from luthier.adapters import mlflow
+                from luthier.integrations import mlflow
 
                 listeners.append(open_ones.enter_context(mlflow.tracking(where or None)))
             elif kind == "otel":
-                from luthier.adapters import otel
+                from luthier.integrations import otel
 
                 open_ones.enter_context(otel.tracing(endpoint=where))
             else:

@@ -23,7 +23,7 @@ from luthier.report.paid import STORE
 from luthier.report.paid import remarks as what_befell
 
 if TYPE_CHECKING:
-    from luthier.tuning import Result
+    from luthier.api import Result
 
 
 @guarded
@@ -41,8 +41,8 @@ def demo(
 ) -> None:
     """Tune a small two-predictor program on Iris with an embedded model; run again, it resumes."""
     from luthier.cli.models import fetch
+    from luthier.demo.run import run_demo
     from luthier.lm.local.catalogue import DEFAULT
-    from luthier.tasks.demo import run_demo
 
     fetch(DEFAULT, mirror, quiet=quiet)
     command = f"luthier demo --study-dir {study_dir}" + (f" --seed {seed}" if seed else "")
@@ -287,7 +287,7 @@ def _end(
 
 
 def _show_only_the_plan(launch: Launch, *, as_json: bool) -> None:
-    from luthier.tuning import plan
+    from luthier.api import plan
 
     arguments = launch.arguments()
     found = plan(arguments.pop("program"), arguments.pop("data"), arguments.pop("metric"), **arguments)

@@ -9,8 +9,8 @@ from typing import Any
 
 from luthier.canonical import canonical_json
 from luthier.errors import DataError, MetricError
-from luthier.evaluation.compare import FieldMetric, as_text, items_of
 from luthier.evaluation.data import Row
+from luthier.evaluation.matching import FieldMetric, as_text, items_of
 from luthier.evaluation.metrics import Metric, exact_match, normalized_match, numeric_match, set_match
 from luthier.evaluation.numbers import number_of
 from luthier.program.program import Program

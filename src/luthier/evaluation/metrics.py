@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.canonical import canonical_json, content_hash
 from luthier.errors import MetricError, Unavailable, Unparseable
-from luthier.evaluation.compare import (
+from luthier.evaluation.matching import (
     FieldMetric,
     contained,
     equal,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from luthier.evaluation.compare import FieldMetric
 from luthier.evaluation.data import Row
+from luthier.evaluation.matching import FieldMetric
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.rollout import Outcome, Rollout
 from luthier.program.program import Program

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import entry_points
 from typing import TypeAlias
 
 from luthier.errors import ConfigError
 from luthier.evaluation.executor import Executor
 from luthier.evaluation.making import Here
 
-_NAMED = {"ray": "luthier.adapters.ray"}
-"""By name: the module whose ``cluster()`` opens an executor; imported only when it is asked for."""
+REGISTERED = "luthier.executors"
+"""The group of entry points by whose names packages offer executors: each is a function that opens one."""
 ExecutorChoice: TypeAlias = Executor | str | None
 """What ``executor=`` takes: None or "local": this process; "ray"; or an executor that is open already."""
 
@@ -26,8 +26,9 @@ def opened(executor: ExecutorChoice) -> AbstractContextManager[Executor]:
         return nullcontext(Here())
     if not isinstance(executor, str):
         return nullcontext(executor)
-    home = _NAMED.get(executor)
-    if home is None:
-        raise ConfigError(f"executor={executor!r}: must be one of local, {', '.join(_NAMED)}, or an open executor")
-    found: AbstractContextManager[Executor] = importlib.import_module(home).cluster()
+    registered = entry_points(group=REGISTERED)
+    if executor not in registered.names:
+        names = ", ".join(sorted({"local", *registered.names}))
+        raise ConfigError(f"executor={executor!r}: must be one of {names}, or an open executor")
+    found: AbstractContextManager[Executor] = registered[executor].load()()
     return found

@@ -1,19 +1,69 @@
-"""Running async work from sync code, so that Ctrl-C and notebooks work."""
+"""Running async work from sync code, so that Ctrl-C and notebooks work; sync and async forms of one definition."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
+import inspect
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 GRACE = 1.5
 """Seconds that calls in flight get after the first Ctrl-C."""
 _TICK = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[T_co]):
+    """Async work that is checked and ready to run."""
+
+    run: Callable[[], Coroutine[Any, Any, T_co]]
+    stop: Callable[[], None]
+    """Stops new LM calls; called on any thread."""
+
+
+def blocking(prepare: Callable[P, Work[T]]) -> Callable[P, T]:
+    """Make a function that prepares work into one that also runs it, from sync code (``run_sync``)."""
+
+    @functools.wraps(prepare)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        work = prepare(*args, **kwargs)
+        return run_sync(work.run, on_interrupt=work.stop)
+
+    return _returning_result(run)
+
+
+def awaitable(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Make the twin of a function that ``blocking`` made: it does the same on the caller's event loop."""
+    prepare: Callable[P, Work[T]] = function.__wrapped__  # type: ignore[attr-defined]
+
+    @functools.wraps(prepare)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await prepare(*args, **kwargs).run()
+
+    run.__name__ = run.__qualname__ = f"a{prepare.__name__}"
+    run.__doc__ = (
+        f"Do what ``{prepare.__name__}`` does on the caller's event loop; see there for arguments and errors.\n\n"
+        f"Raises:\n    LuthierError: as ``{prepare.__name__}``.\n"
+    )
+    return _returning_result(run)
+
+
+def _returning_result(run: Callable[P, T]) -> Callable[P, T]:
+    """Give a function the signature that its users see: what the work returns, in place of the work."""
+    signature = inspect.signature(run)
+    returned = str(signature.return_annotation).removeprefix("Work[").removesuffix("]")
+    run.__signature__ = signature.replace(return_annotation=returned)  # type: ignore[attr-defined]
+    run.__annotations__ = {**run.__annotations__, "return": returned}
+    return run
 
 
 def run_sync(
@@ -33,7 +83,7 @@ def run_sync(
     Raises:
         KeyboardInterrupt: the user pressed Ctrl-C.
     """
-    work = _Work(make)
+    work = _OwnLoop(make)
     thread = threading.Thread(target=work.run, args=(contextvars.copy_context(),), name="luthier-run", daemon=True)
     thread.start()
     try:
@@ -51,7 +101,7 @@ def run_sync(
     return work.result()
 
 
-class _Work(Generic[T]):
+class _OwnLoop(Generic[T]):
     """A coroutine on a thread of its own, and what became of it."""
 
     def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:

@@ -23,12 +23,12 @@ from luthier.errors import (
 from luthier.lm.engine import Engine, engine, loop_is_running, open_studies
 from luthier.lm.faults import NeverSent
 from luthier.lm.images import Album
-from luthier.lm.layers.call import Call, End, Gate, Layer
-from luthier.lm.layers.charge import Book, Charge, bill_of, worst_case
-from luthier.lm.layers.limit import Limit
-from luthier.lm.layers.remember import Join, LookUp, Record
-from luthier.lm.layers.retry import Breaker, Retry, RetryPolicy
-from luthier.lm.own import OwnRequest
+from luthier.lm.middleware.call import Call, End, Gate, Layer
+from luthier.lm.middleware.charge import Book, Charge, bill_of, worst_case
+from luthier.lm.middleware.limit import Limit
+from luthier.lm.middleware.remember import Join, LookUp, Record
+from luthier.lm.middleware.retry import Breaker, Retry, RetryPolicy
+from luthier.lm.own_request import OwnRequest
 from luthier.lm.redact import redact
 from luthier.lm.refusals import Refusals, cut_at_stops
 from luthier.lm.request import Completer, Completion, Message, Request, Usage, usage_of

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from luthier.canonical import canonical_json, content_hash
 from luthier.errors import ConfigError
 from luthier.lm.models import ANSWER_ROOM, THINKING_ROOM, KnownModel, known_model
+from luthier.lm.openai.sdk import ClientCompleter, client_address, client_selection
 from luthier.lm.price import Price
 from luthier.lm.profile import Profile, profile_named
 from luthier.lm.providers import Address, is_loopback, resolve, without_credentials
 from luthier.lm.redact import redact, register_secret
 from luthier.lm.refusals import check_bounded
 from luthier.lm.request import Completer, Completion, Request
-from luthier.lm.sdk import ClientCompleter, client_address, client_selection
 from luthier.types import AUTO, Auto, Endpoint
 
 __all__ = ["LM", "AnyCallable", "Price"]

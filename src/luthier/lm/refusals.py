@@ -12,7 +12,7 @@ from typing import Any
 
 from luthier.canonical import uniform_order
 from luthier.errors import ConfigError, RequestRejected
-from luthier.lm.own import OwnRequest
+from luthier.lm.own_request import OwnRequest
 from luthier.lm.request import Completion, Request
 
 COMPLETION_TOKENS = "max_completion_tokens"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from luthier.optimizers.surrogate import SurrogateSettings
-from luthier.optimizers.workbench import Workbench
+from luthier.runner.steps import Steps
 from luthier.search.trial import Trial
 
 
@@ -30,9 +30,9 @@ class BayesianBootstrap(SurrogateSettings):
         """Return the paper's settings: B = 25, S = 10, N as in Table 4."""
         return BayesianBootstrap(preset="paper", candidates=60, minibatch=25, full_every=10)
 
-    async def run(self, bench: Workbench) -> Sequence[Trial]:
+    async def run(self, steps: Steps) -> Sequence[Trial]:
         """Search; the trials returned include the full evaluations."""
-        bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
-        choices = await bench.space(demo_sets=bootstrapped.sets, frozen=self.frozen)
-        strategy = self.strategy(bench, choices.anchors(bootstrapped.sets))
-        return await bench.loop(choices, strategy, batch=self.shape(bench.facts).batch)
+        bootstrapped = await steps.bootstrap(self.bootstrap_settings(steps.facts))
+        choices = await steps.space(demo_sets=bootstrapped.sets, frozen=self.frozen)
+        strategy = self.strategy(steps, choices.anchors(bootstrapped.sets))
+        return await steps.loop(choices, strategy, batch=self.shape(steps.facts).batch)

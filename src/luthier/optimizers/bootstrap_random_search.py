@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from luthier.errors import ConfigError
-from luthier.optimizers.optimizer import Facts, SearchPlan
-from luthier.optimizers.shape import check_counts, check_preset, demo_sizes
-from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
+from luthier.runner.facts import Facts, SearchPlan
+from luthier.runner.sizes import check_counts, check_preset, demo_sizes
+from luthier.runner.steps import Steps
 from luthier.search.random import RandomSearch
 from luthier.search.schedule import FullSchedule
 from luthier.search.trial import Trial
@@ -85,9 +85,9 @@ class BootstrapRandomSearch:
             return BootstrapSettings.paper(count, max_bootstrapped=4, max_labeled=4)
         return BootstrapSettings(sizes=self.demo_sizes or demo_sizes(count, facts.largest_demo_set))
 
-    async def run(self, bench: Workbench) -> Sequence[Trial]:
+    async def run(self, steps: Steps) -> Sequence[Trial]:
         """Search; every trial is a full evaluation."""
-        bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
-        choices = await bench.space(demo_sets=bootstrapped.sets, tied=True)
-        strategy = FullSchedule(RandomSearch(), examples=bench.scoring_ids, trials=self.sets(bench.facts) - 1)
-        return await bench.loop(choices, strategy, batch=1)
+        bootstrapped = await steps.bootstrap(self.bootstrap_settings(steps.facts))
+        choices = await steps.space(demo_sets=bootstrapped.sets, tied=True)
+        strategy = FullSchedule(RandomSearch(), examples=steps.scoring_ids, trials=self.sets(steps.facts) - 1)
+        return await steps.loop(choices, strategy, batch=1)

@@ -16,10 +16,10 @@ from luthier.optimizers.opro import (
     new_instructions,
     with_remarks,
 )
-from luthier.optimizers.optimizer import Facts, SearchPlan
-from luthier.optimizers.payloads import Choices
-from luthier.optimizers.shape import check_counts
-from luthier.optimizers.workbench import Workbench
+from luthier.runner.candidates import Choices
+from luthier.runner.facts import Facts, SearchPlan
+from luthier.runner.sizes import check_counts
+from luthier.runner.steps import Steps
 from luthier.search.arrivals import Arrivals, waiting
 from luthier.search.schedule import FullSchedule
 from luthier.search.trial import Trial
@@ -92,20 +92,20 @@ class CoordinateAscentOPRO(OPROSettings):
         depth = self.depth or max(1, each // (self.breadth or max(2, min(MOST_BREADTH, each // 2))))
         return self.breadth or max(1, min(MOST_BREADTH, each // depth)), depth
 
-    async def run(self, bench: Workbench) -> Sequence[Trial]:
+    async def run(self, steps: Steps) -> Sequence[Trial]:
         """Search; every trial is a full evaluation."""
-        bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
-        grounding = await bench.ground(self.grounding, bootstrapped.traces)
-        choices = await bench.space(instructions=dict.fromkeys(bench.original.prompts, ()))
-        (breadth, depth), count = self.shape(bench.facts), self.count(bench.facts)
-        names = sorted(bench.instructions)
+        bootstrapped = await steps.bootstrap(self.bootstrap_settings(steps.facts))
+        grounding = await steps.ground(self.grounding, bootstrapped.traces)
+        choices = await steps.space(instructions=dict.fromkeys(steps.original.prompts, ()))
+        (breadth, depth), count = self.shape(steps.facts), self.count(steps.facts)
+        names = sorted(steps.instructions)
 
         async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
             turn, at = divmod(number - 1, len(names))
             if waiting(choices.space, trials) or turn >= depth or len(choices.space.arrivals) >= count:
                 return None  # all of a turn is scored before the next one begins
-            scores = instruction_scores(choices, full_trials(trials), bench.instructions)
-            pool = await bench.write(
+            scores = instruction_scores(choices, full_trials(trials), steps.instructions)
+            pool = await steps.write(
                 replace(grounding, history=scores),
                 bootstrapped.sets,
                 self.grounding,
@@ -119,5 +119,5 @@ class CoordinateAscentOPRO(OPROSettings):
             ]
             return with_remarks(choices.arriving(programs), pool)
 
-        strategy = FullSchedule(Arrivals(), examples=bench.scoring_ids, trials=count)
-        return await bench.loop(choices, strategy, batch=1, source=propose)
+        strategy = FullSchedule(Arrivals(), examples=steps.scoring_ids, trials=count)
+        return await steps.loop(choices, strategy, batch=1, source=propose)

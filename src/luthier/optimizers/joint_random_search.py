@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from luthier.optimizers.mipro import MIPRO
-from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.surrogate import Shape
-from luthier.optimizers.workbench import Workbench
+from luthier.runner.facts import Facts
+from luthier.runner.steps import Steps
 from luthier.search.random import RandomSearch
 from luthier.search.schedule import MinibatchSchedule
 from luthier.search.space import Point
@@ -31,9 +31,9 @@ class JointRandomSearch(MIPRO):
         shape = MIPRO.shape(self, facts)
         return replace(shape, halving=False, startup=shape.trials)
 
-    def strategy(self, bench: Workbench, anchors: Sequence[Point] = ()) -> Strategy:
+    def strategy(self, steps: Steps, anchors: Sequence[Point] = ()) -> Strategy:
         """Return the schedule without anchors, which are no random draws, and without credit."""
-        schedule = MIPRO.strategy(self, bench)
+        schedule = MIPRO.strategy(self, steps)
         assert isinstance(schedule, MinibatchSchedule)  # it never halves, see ``shape``
         return replace(schedule, credit=False)
 

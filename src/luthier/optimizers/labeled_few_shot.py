@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from luthier.errors import ConfigError
-from luthier.optimizers.optimizer import Facts, SearchPlan
-from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
+from luthier.runner.facts import Facts, SearchPlan
+from luthier.runner.steps import Steps
 from luthier.search.random import RandomSearch
 from luthier.search.schedule import FullSchedule
 from luthier.search.trial import Trial
@@ -58,9 +58,9 @@ class LabeledFewShot:
         """How the one set is collected."""
         return BootstrapSettings(sizes=(0, self.demos), labeled=self.demos, rounds=0)
 
-    async def run(self, bench: Workbench) -> Sequence[Trial]:
+    async def run(self, steps: Steps) -> Sequence[Trial]:
         """Score the one set."""
-        bootstrapped = await bench.bootstrap(self.bootstrap_settings)
-        choices = await bench.space(demo_sets=bootstrapped.sets, tied=True)
-        strategy = FullSchedule(RandomSearch(), examples=bench.scoring_ids, trials=1)
-        return await bench.loop(choices, strategy, batch=1)
+        bootstrapped = await steps.bootstrap(self.bootstrap_settings)
+        choices = await steps.space(demo_sets=bootstrapped.sets, tied=True)
+        strategy = FullSchedule(RandomSearch(), examples=steps.scoring_ids, trials=1)
+        return await steps.loop(choices, strategy, batch=1)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from luthier.lm.profile import Profile
-from luthier.optimizers.optimizer import Facts
-from luthier.optimizers.shape import check_counts, with_kinds
 from luthier.optimizers.surrogate import SurrogateSettings
-from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
 from luthier.propose.grounding import GroundingSettings
+from luthier.runner.facts import Facts
+from luthier.runner.sizes import check_counts, with_kinds
+from luthier.runner.steps import Steps
 from luthier.search.trial import Trial
 
 
@@ -57,22 +57,22 @@ class MIPRO(SurrogateSettings):
             preset="paper", candidates=30, minibatch=25, full_every=10, grounding=GroundingSettings(rules=False)
         )
 
-    async def run(self, bench: Workbench) -> Sequence[Trial]:
+    async def run(self, steps: Steps) -> Sequence[Trial]:
         """Search; the trials returned include the full evaluations."""
-        bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
+        bootstrapped = await steps.bootstrap(self.bootstrap_settings(steps.facts))
         instructions = None
-        if self.free_instructions(bench.facts):
-            grounding = await bench.ground(self.grounding, bootstrapped.traces)
-            instructions = await bench.propose(
+        if self.free_instructions(steps.facts):
+            grounding = await steps.ground(self.grounding, bootstrapped.traces)
+            instructions = await steps.propose(
                 grounding,
                 bootstrapped.sets,
                 self.grounding,
-                count=self.instruction_count(bench.facts),
+                count=self.instruction_count(steps.facts),
                 frozen=self.frozen,
             )
-        choices = await bench.space(instructions=instructions, demo_sets=bootstrapped.sets, frozen=self.frozen)
-        strategy = self.strategy(bench, choices.anchors(bootstrapped.sets))
-        return await bench.loop(choices, strategy, batch=self.shape(bench.facts).batch)
+        choices = await steps.space(instructions=instructions, demo_sets=bootstrapped.sets, frozen=self.frozen)
+        strategy = self.strategy(steps, choices.anchors(bootstrapped.sets))
+        return await steps.loop(choices, strategy, batch=self.shape(steps.facts).batch)
 
     def bootstrap_settings(self, facts: Facts) -> BootstrapSettings:
         """Return how demo sets are collected."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from luthier.optimizers.opro import PAPER_GROUNDING, new_instructions, with_remarks
-from luthier.optimizers.optimizer import Facts, SearchPlan
-from luthier.optimizers.payloads import Choices
-from luthier.optimizers.shape import demo_sizes
-from luthier.optimizers.workbench import Workbench
 from luthier.optimizers.zero_shot_mipro_plus import SETTING, ZeroShotMIPROPlus, explored, is_barren
 from luthier.propose.bootstrap import BootstrapSettings, DemoSet
+from luthier.runner.candidates import Choices
+from luthier.runner.facts import Facts, SearchPlan
+from luthier.runner.sizes import demo_sizes
+from luthier.runner.steps import Steps
 from luthier.search.arrivals import waiting
 from luthier.search.space import Point
 from luthier.search.trial import Trial
@@ -53,36 +53,36 @@ class MIPROPlus(ZeroShotMIPROPlus):
         """Return the paper's B = 25, S = 10, and data; there is no more of the paper in it."""
         return MIPROPlus(preset="paper", grounding=PAPER_GROUNDING, minibatch=25, full_every=10)
 
-    async def run(self, bench: Workbench) -> Sequence[Trial]:
+    async def run(self, steps: Steps) -> Sequence[Trial]:
         """Search; the trials returned include the full evaluations."""
         pools: dict[str, Sequence[DemoSet]] = {}
         traces: Sequence[Any] = ()
         for temperature in TEACHERS:
-            settings = self.bootstrap_settings(bench.facts)
+            settings = self.bootstrap_settings(steps.facts)
             settings = replace(settings, temperature=temperature, temperature_after_first=temperature)
             step = "bootstrap" if not pools else f"bootstrap/{temperature:g}"
-            bootstrapped = await bench.bootstrap(settings, step=step)
+            bootstrapped = await steps.bootstrap(settings, step=step)
             pools[f"{temperature:g}"] = bootstrapped.sets
             traces = traces or bootstrapped.traces
-        grounding = await bench.ground(self.grounding, traces)
+        grounding = await steps.ground(self.grounding, traces)
         everything = [made for sets in pools.values() for made in sets]
         shown = list({made.content: made for made in everything if any(made.demos.values())}.values())[: self.shown]
-        nothing = dict.fromkeys(bench.original.prompts, ())
-        choices = await bench.space(
+        nothing = dict.fromkeys(steps.original.prompts, ())
+        choices = await steps.space(
             instructions=nothing,
             demo_sets=[made for made in everything if not any(made.demos.values())][:1],
-            settings=self.settings(nothing, shown) | (self.demo_settings(everything) if bench.with_demos else {}),
+            settings=self.settings(nothing, shown) | (self.demo_settings(everything) if steps.with_demos else {}),
         )
-        wanted = self.shape(bench.facts).trials
+        wanted = self.shape(steps.facts).trials
 
         async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
             if explored(trials) >= wanted or waiting(choices.space, trials) or is_barren(choices, number):
                 return None
-            setting = self.next_setting(bench, choices, trials, number)
-            pool = await self.write(bench, grounding, shown, choices, setting, trials, number)
+            setting = self.next_setting(steps, choices, trials, number)
+            pool = await self.write(steps, grounding, shown, choices, setting, trials, number)
             changed = {variable: payloads[0] for variable, payloads in new_instructions(pool).items()}
-            if bench.with_demos:
-                changed |= _demos(chosen_set(pools, choices, setting), bench.with_demos)
+            if steps.with_demos:
+                changed |= _demos(chosen_set(pools, choices, setting), steps.with_demos)
             program = Point({**choices.space.original, **setting})
             arrival = choices.arriving([(program, changed)])
             learned = frozenset(choices.settings)
@@ -90,7 +90,7 @@ class MIPROPlus(ZeroShotMIPROPlus):
             new = [point for point in arrival["points"] if _prompts(point, learned) not in seen]
             return with_remarks(arrival if new else choices.arriving([]), pool)
 
-        return await bench.loop(choices, self.schedule(bench), batch=1, source=propose)
+        return await steps.loop(choices, self.schedule(steps), batch=1, source=propose)
 
     @property
     def shown(self) -> int:

@@ -17,9 +17,9 @@ from luthier.optimizers.opro import (
     new_instructions,
     with_remarks,
 )
-from luthier.optimizers.payloads import Choices
-from luthier.optimizers.workbench import Workbench
 from luthier.propose.grounding import GroundingSettings
+from luthier.runner.candidates import Choices
+from luthier.runner.steps import Steps
 from luthier.search.arrivals import Arrivals
 from luthier.search.schedule import FullSchedule
 from luthier.search.trial import Trial
@@ -51,18 +51,18 @@ class ModuleLevelOPRO(OPROSettings):
         """Return the paper's settings: as many rounds as the budget has full evaluations of the training data."""
         return ModuleLevelOPRO(preset="paper", grounding=PAPER_GROUNDING)
 
-    async def run(self, bench: Workbench) -> Sequence[Trial]:
+    async def run(self, steps: Steps) -> Sequence[Trial]:
         """Search; every trial is a full evaluation."""
-        bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
-        grounding = await bench.ground(self.grounding, bootstrapped.traces)
-        choices = await bench.space(instructions=dict.fromkeys(bench.original.prompts, ()))
-        rounds = self.count(bench.facts)
+        bootstrapped = await steps.bootstrap(self.bootstrap_settings(steps.facts))
+        grounding = await steps.ground(self.grounding, bootstrapped.traces)
+        choices = await steps.space(instructions=dict.fromkeys(steps.original.prompts, ()))
+        rounds = self.count(steps.facts)
 
         async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
             if number > rounds:
                 return None
-            scores = instruction_scores(choices, full_trials(trials), bench.instructions)
-            pool = await bench.write(
+            scores = instruction_scores(choices, full_trials(trials), steps.instructions)
+            pool = await steps.write(
                 replace(grounding, history=scores),
                 bootstrapped.sets,
                 self.grounding,
@@ -73,8 +73,8 @@ class ModuleLevelOPRO(OPROSettings):
             programs = [(best_full(trials), changed)] if changed else []
             return with_remarks(choices.arriving(programs), pool)
 
-        strategy = FullSchedule(Arrivals(), examples=bench.scoring_ids, trials=rounds)
-        return await bench.loop(choices, strategy, batch=1, source=propose)
+        strategy = FullSchedule(Arrivals(), examples=steps.scoring_ids, trials=rounds)
+        return await steps.loop(choices, strategy, batch=1, source=propose)
 
 
 @dataclass(frozen=True, slots=True)

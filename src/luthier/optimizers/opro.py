@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from luthier.optimizers.optimizer import Facts, SearchPlan
-from luthier.optimizers.payloads import Choices
-from luthier.optimizers.shape import check_counts, check_preset
 from luthier.propose.bootstrap import BootstrapSettings
 from luthier.propose.grounding import GroundingSettings
 from luthier.propose.history import ScoredInstruction
 from luthier.propose.instructions import InstructionPool
+from luthier.runner.candidates import Choices
+from luthier.runner.facts import Facts, SearchPlan
+from luthier.runner.sizes import check_counts, check_preset
 from luthier.search.space import Point
 from luthier.search.trial import Purpose, Trial, in_order
 

@@ -14,10 +14,10 @@ from luthier.optimizers.opro import (
     new_instructions,
     with_remarks,
 )
-from luthier.optimizers.optimizer import Facts
-from luthier.optimizers.payloads import Choices
-from luthier.optimizers.workbench import Workbench
 from luthier.propose.programs import ScoredProgram, propose_program
+from luthier.runner.candidates import Choices
+from luthier.runner.facts import Facts
+from luthier.runner.steps import Steps
 from luthier.search.arrivals import Arrivals
 from luthier.search.schedule import FullSchedule
 from luthier.search.trial import Trial
@@ -46,37 +46,37 @@ class ProgramLevelOPRO(OPROSettings):
         """Return the paper's settings: as many rounds as the budget has full evaluations of the training data."""
         return ProgramLevelOPRO(preset="paper", grounding=PAPER_GROUNDING)
 
-    async def run(self, bench: Workbench) -> Sequence[Trial]:
+    async def run(self, steps: Steps) -> Sequence[Trial]:
         """Search; every trial is a full evaluation."""
-        bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
-        grounding = await bench.ground(self.grounding, bootstrapped.traces)
-        choices = await bench.space(instructions=dict.fromkeys(bench.original.prompts, ()))
-        rounds = self.count(bench.facts)
+        bootstrapped = await steps.bootstrap(self.bootstrap_settings(steps.facts))
+        grounding = await steps.ground(self.grounding, bootstrapped.traces)
+        choices = await steps.space(instructions=dict.fromkeys(steps.original.prompts, ()))
+        rounds = self.count(steps.facts)
 
         async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
             if number > rounds:
                 return None
             history = [
-                ScoredProgram({**bench.instructions, **choices.instructions(trial.ask.point)}, trial.mean)
+                ScoredProgram({**steps.instructions, **choices.instructions(trial.ask.point)}, trial.mean)
                 for trial in full_trials(trials)
             ]
             pool = await propose_program(
-                bench.proposer,
-                bench.program,
+                steps.proposer,
+                steps.program,
                 grounding,
                 bootstrapped.sets,
-                bench.training,
+                steps.training,
                 number=number,
-                settings=bench.fitting(self.grounding),
-                seed=bench.seed,
+                settings=steps.fitting(self.grounding),
+                seed=steps.seed,
                 history=history,
             )
             changed = {variable: payloads[0] for variable, payloads in new_instructions(pool).items()}
             programs = [(best_full(trials), changed)] if changed else []
             return with_remarks(choices.arriving(programs), pool)
 
-        strategy = FullSchedule(Arrivals(), examples=bench.scoring_ids, trials=rounds)
-        return await bench.loop(choices, strategy, batch=1, source=propose)
+        strategy = FullSchedule(Arrivals(), examples=steps.scoring_ids, trials=rounds)
+        return await steps.loop(choices, strategy, batch=1, source=propose)
 
     def proposer_calls(self, facts: Facts) -> int:
         """Return how many proposer calls are made at most: one answer serves all predictors."""

@@ -16,11 +16,11 @@ from luthier.optimizers.opro import (
     new_instructions,
     with_remarks,
 )
-from luthier.optimizers.optimizer import Facts, SearchPlan
-from luthier.optimizers.payloads import TIED, Choices
-from luthier.optimizers.shape import demo_sizes
-from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
+from luthier.runner.candidates import TIED, Choices
+from luthier.runner.facts import Facts, SearchPlan
+from luthier.runner.sizes import demo_sizes
+from luthier.runner.steps import Steps
 from luthier.search.arrivals import Arrivals, waiting
 from luthier.search.schedule import FullSchedule
 from luthier.search.trial import Trial
@@ -69,13 +69,13 @@ class RandomSearchThenOPRO(OPROSettings):
             return BootstrapSettings.paper(self.sets(facts), max_bootstrapped=4, max_labeled=4)
         return BootstrapSettings(sizes=demo_sizes(self.sets(facts), facts.largest_demo_set))
 
-    async def run(self, bench: Workbench) -> Sequence[Trial]:
+    async def run(self, steps: Steps) -> Sequence[Trial]:
         """Search; every trial is a full evaluation."""
-        bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
-        grounding = await bench.ground(self.grounding, bootstrapped.traces)
-        instructions = dict.fromkeys(bench.original.prompts, ())
-        choices = await bench.space(instructions=instructions, demo_sets=bootstrapped.sets, tied=True)
-        count = self.count(bench.facts)
+        bootstrapped = await steps.bootstrap(self.bootstrap_settings(steps.facts))
+        grounding = await steps.ground(self.grounding, bootstrapped.traces)
+        instructions = dict.fromkeys(steps.original.prompts, ())
+        choices = await steps.space(instructions=instructions, demo_sets=bootstrapped.sets, tied=True)
+        count = self.count(steps.facts)
         others = list(choices.payloads.get(TIED, ()))[1:]  # none where no component takes demos
         staged = int(bool(others))
 
@@ -87,8 +87,8 @@ class RandomSearchThenOPRO(OPROSettings):
                 return None  # every set is scored before the first round
             best = best_full(trials)
             beside = [trial for trial in full_trials(trials) if trial.ask.point.get(TIED) == best.get(TIED)]
-            scores = instruction_scores(choices, beside, bench.instructions)
-            pool = await bench.write(
+            scores = instruction_scores(choices, beside, steps.instructions)
+            pool = await steps.write(
                 replace(grounding, history=scores),
                 bootstrapped.sets,
                 self.grounding,
@@ -98,5 +98,5 @@ class RandomSearchThenOPRO(OPROSettings):
             changed = {variable: payloads[0] for variable, payloads in new_instructions(pool).items()}
             return with_remarks(choices.arriving([(best, changed)] if changed else []), pool)
 
-        strategy = FullSchedule(Arrivals(), examples=bench.scoring_ids, trials=count)
-        return await bench.loop(choices, strategy, batch=1, source=propose)
+        strategy = FullSchedule(Arrivals(), examples=steps.scoring_ids, trials=count)
+        return await steps.loop(choices, strategy, batch=1, source=propose)

@@ -12,10 +12,6 @@ from luthier.evaluation.evaluator import scored_rollouts
 from luthier.evaluation.rollout import Job
 from luthier.evaluation.splits import blocks
 from luthier.lm.profile import Profile
-from luthier.optimizers.optimizer import Facts, SearchPlan
-from luthier.optimizers.payloads import Choices
-from luthier.optimizers.shape import LABELED_DEMOS, check_counts, demo_sizes
-from luthier.optimizers.workbench import Workbench
 from luthier.program.candidate import Candidate, DemoSource
 from luthier.propose.bootstrap import BootstrapSettings
 from luthier.propose.demo_sets import DemoSet
@@ -25,6 +21,10 @@ from luthier.propose.lessons import Lesson, readings, state_lessons, with_lesson
 from luthier.propose.replays import Replays
 from luthier.propose.teaching import class_by_class, without_example
 from luthier.propose.training_text import TrainingText
+from luthier.runner.candidates import Choices
+from luthier.runner.facts import Facts, SearchPlan
+from luthier.runner.sizes import LABELED_DEMOS, check_counts, demo_sizes
+from luthier.runner.steps import Steps
 from luthier.search.arrivals import Listed
 from luthier.search.halving import SuccessiveHalving, plan_rungs
 from luthier.search.schedule import FullSchedule
@@ -129,10 +129,10 @@ class Reflect:
             largest_demo_set=min(self.demos, facts.largest_demo_set),
         )
 
-    async def run(self, bench: Workbench) -> Sequence[Trial]:
+    async def run(self, steps: Steps) -> Sequence[Trial]:
         """Learn, then race."""
-        facts, shape = bench.facts, self.shape(bench.facts)
-        collected = await bench.bootstrap(self.bootstrap_settings(facts))
+        facts, shape = steps.facts, self.shape(steps.facts)
+        collected = await steps.bootstrap(self.bootstrap_settings(facts))
         teaching = max(collected.sets, key=lambda made: sum(map(len, made.demos.values())), default=None)
         lessons: list[Lesson] = []
         closing = self._closing(facts)
@@ -141,28 +141,28 @@ class Reflect:
             needed = shape.again + shape.checks_again if number > 1 else 0 if facts.labelled else shape.checks
             if needed and left < needed + RACE:
                 break
-            base = bench.original if number == 1 else self._with(bench.original, _held(lessons), teaching)
-            learn = functools.partial(self._learn, bench, base, number, tuple(lessons))
-            event = await bench.learned(number, learn)
+            base = steps.original if number == 1 else self._with(steps.original, _held(lessons), teaching)
+            learn = functools.partial(self._learn, steps, base, number, tuple(lessons))
+            event = await steps.learned(number, learn)
             new = [Lesson.from_json(one) for one in event["lessons"]]
             lessons += new
             left -= event["runs"]
             if not any(lesson.verdict == "held" for lesson in new):
                 break
-        instructions = {name: self._instructions(name, text, lessons) for name, text in bench.instructions.items()}
-        choices = await bench.space(instructions=instructions, demo_sets=collected.sets, frozen=self.frozen)
-        points = self._points(bench, choices, lessons, collected.sets)
-        strategy = self._race(bench, points, max(0, int(left)), closing)
-        return await bench.loop(choices, strategy, batch=1 if facts.sequential else max(1, len(points)))
+        instructions = {name: self._instructions(name, text, lessons) for name, text in steps.instructions.items()}
+        choices = await steps.space(instructions=instructions, demo_sets=collected.sets, frozen=self.frozen)
+        points = self._points(steps, choices, lessons, collected.sets)
+        strategy = self._race(steps, points, max(0, int(left)), closing)
+        return await steps.loop(choices, strategy, batch=1 if facts.sequential else max(1, len(points)))
 
-    def _race(self, bench: Workbench, points: tuple[Point, ...], budget: int, closing: int) -> Strategy:
+    def _race(self, steps: Steps, points: tuple[Point, ...], budget: int, closing: int) -> Strategy:
         """Return the race: halving on common blocks; where it has no room, the most promising points in full."""
-        if not plan_rungs(budget, len(bench.scoring), closing):
-            return FullSchedule(Listed(points), examples=bench.scoring_ids, trials=closing)
+        if not plan_rungs(budget, len(steps.scoring), closing):
+            return FullSchedule(Listed(points), examples=steps.scoring_ids, trials=closing)
         return SuccessiveHalving(
             Listed(points),
-            examples=bench.scoring_ids,
-            blocks=blocks(bench.scoring, max(1, len(bench.scoring) // 4), bench.seed),
+            examples=steps.scoring_ids,
+            blocks=blocks(steps.scoring, max(1, len(steps.scoring) // 4), steps.seed),
             budget=budget,
             closing=closing,
         )
@@ -210,26 +210,26 @@ class Reflect:
     def _closing(self, facts: Facts) -> int:
         return self.closing or (1 if facts.evaluations < 6 * facts.n_val else 2)
 
-    async def _learn(self, bench: Workbench, base: Candidate, number: int, known: Sequence[Lesson]) -> dict[str, Any]:
+    async def _learn(self, steps: Steps, base: Candidate, number: int, known: Sequence[Lesson]) -> dict[str, Any]:
         """Return one round's lessons, checked, and what running and checking cost in program runs."""
-        shape = self.shape(bench.facts)
-        rows = class_by_class(bench.training, bench.seed)
+        shape = self.shape(steps.facts)
+        rows = class_by_class(steps.training, steps.seed)
         picked = rows[: shape.collected] if number == 1 else _rotated(rows, shape, number)
-        hidden = private_names(bench.program)
+        hidden = private_names(steps.program)
         rollouts = await scored_rollouts(
-            bench.evaluator, [Job(without_example(base, row.id), row.id) for row in picked]
+            steps.evaluator, [Job(without_example(base, row.id), row.id) for row in picked]
         )
-        by_id = {row.id: row for row in bench.training}
+        by_id = {row.id: row for row in steps.training}
         replays = Replays(
-            bench.evaluator,
+            steps.evaluator,
             base,
-            bench.predictor_metrics,
+            steps.predictor_metrics,
             rollouts,
             most=shape.checks if number == 1 else shape.checks_again,
-            seed=bench.seed,
+            seed=steps.seed,
         )
-        subjects, signatures = subjects_of(bench.program), signatures_of(bench.program)
-        training = TrainingText.of(bench.training, hidden=hidden)
+        subjects, signatures = subjects_of(steps.program), signatures_of(steps.program)
+        training = TrainingText.of(steps.training, hidden=hidden)
         found, stated = {}, list[Lesson]()
         for name, signature in signatures.items():
             if f"{name}.instruction" in self.frozen or name not in subjects:
@@ -237,9 +237,9 @@ class Reflect:
             judged = await replays.judged(signature)
             found[name] = readings(rollouts, by_id, signature, hidden, judged)
             stated += await state_lessons(
-                bench.proposer,
+                steps.proposer,
                 subjects[name],
-                bench.original.prompts[name].instruction,
+                steps.original.prompts[name].instruction,
                 found[name],
                 by_id,
                 before=[lesson for lesson in known if lesson.predictor == name],
@@ -267,7 +267,7 @@ class Reflect:
         return candidate
 
     def _points(
-        self, bench: Workbench, choices: Choices, lessons: Sequence[Lesson], sets: Sequence[DemoSet]
+        self, steps: Steps, choices: Choices, lessons: Sequence[Lesson], sets: Sequence[DemoSet]
     ) -> tuple[Point, ...]:
         """Return the candidates of the race, the most promising by construction first."""
         held, open_too = _held(lessons), _not_dropped(lessons)
@@ -281,7 +281,7 @@ class Reflect:
             *(([], one) for one in filled),
             (open_too, empty),
         ]
-        points = [choices.point_of(self._with(bench.original, some, demos)) for some, demos in wanted]
+        points = [choices.point_of(self._with(steps.original, some, demos)) for some, demos in wanted]
         return tuple(point for point in dict.fromkeys(points) if point != choices.space.original)
 
 

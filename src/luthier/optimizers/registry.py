@@ -13,12 +13,12 @@ from luthier.optimizers.labeled_few_shot import LabeledFewShot
 from luthier.optimizers.mipro import MIPRO
 from luthier.optimizers.mipro_plus import MIPROPlus
 from luthier.optimizers.module_level_opro import ModuleLevelOPRO, UngroundedOPRO
-from luthier.optimizers.optimizer import Optimizer
 from luthier.optimizers.program_level_opro import ProgramLevelOPRO
 from luthier.optimizers.random_search_then_opro import RandomSearchThenOPRO
 from luthier.optimizers.reflect import Reflect
 from luthier.optimizers.zero_shot_mipro import ZeroShotMIPRO
 from luthier.optimizers.zero_shot_mipro_plus import ZeroShotMIPROPlus
+from luthier.runner.optimizer import Optimizer
 
 OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     "reflect": Reflect,

@@ -9,10 +9,10 @@ from typing import ClassVar, Literal
 
 from luthier.errors import ConfigError
 from luthier.evaluation.splits import blocks
-from luthier.optimizers.optimizer import Facts, SearchPlan
-from luthier.optimizers.shape import CANDIDATES, check_counts, check_preset, closing_evaluations, demo_settings
-from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
+from luthier.runner.facts import Facts, SearchPlan
+from luthier.runner.sizes import CANDIDATES, check_counts, check_preset, closing_evaluations, demo_settings
+from luthier.runner.steps import Steps
 from luthier.search.halving import SuccessiveHalving, plan_rungs
 from luthier.search.random import RandomSearch
 from luthier.search.schedule import (
@@ -163,26 +163,26 @@ class SurrogateSettings:
             return TPE(startup=shape.startup, adjust=False, explore_only=True)
         return TPE(startup=shape.startup)
 
-    def strategy(self, bench: Workbench, anchors: Sequence[Point] = ()) -> Strategy:
+    def strategy(self, steps: Steps, anchors: Sequence[Point] = ()) -> Strategy:
         """Return TPE under the minibatch schedule, or successive halving where trials are few.
 
         Args:
-            bench: what the strategy searches on.
+            steps: what the strategy searches on.
             anchors: points to begin with, in place of as many random ones; the paper preset has none.
         """
-        shape = self.shape(bench.facts)
-        parts = blocks(bench.scoring, shape.minibatch, bench.seed)
+        shape = self.shape(steps.facts)
+        parts = blocks(steps.scoring, shape.minibatch, steps.seed)
         if shape.halving:
             return SuccessiveHalving(
                 RandomSearch(),
-                examples=bench.scoring_ids,
+                examples=steps.scoring_ids,
                 blocks=parts,
                 budget=shape.trials * shape.minibatch,
                 closing=shape.closing,
             )
         return MinibatchSchedule(
             self.suggest(shape),
-            examples=bench.scoring_ids,
+            examples=steps.scoring_ids,
             blocks=parts,
             trials=shape.trials,
             full_every=shape.full_every,

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from luthier.optimizers.optimizer import Facts
 from luthier.optimizers.surrogate import SurrogateSettings
-from luthier.optimizers.workbench import Workbench
 from luthier.propose.bootstrap import BootstrapSettings
 from luthier.propose.grounding import GroundingSettings
+from luthier.runner.facts import Facts
+from luthier.runner.steps import Steps
 from luthier.search.trial import Trial
 
 DEMOS_SHOWN = 3
@@ -45,14 +45,14 @@ class ZeroShotMIPRO(SurrogateSettings):
             preset="paper", candidates=50, minibatch=25, full_every=10, grounding=GroundingSettings(rules=False)
         )
 
-    async def run(self, bench: Workbench) -> Sequence[Trial]:
+    async def run(self, steps: Steps) -> Sequence[Trial]:
         """Search; the trials returned include the full evaluations."""
-        count = self.shape(bench.facts).candidates
-        bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
-        grounding = await bench.ground(self.grounding, bootstrapped.traces)
-        instructions = await bench.propose(grounding, bootstrapped.sets, self.grounding, count=count)
-        choices = await bench.space(instructions=instructions, frozen=self.frozen)
-        return await bench.loop(choices, self.strategy(bench), batch=self.shape(bench.facts).batch)
+        count = self.shape(steps.facts).candidates
+        bootstrapped = await steps.bootstrap(self.bootstrap_settings(steps.facts))
+        grounding = await steps.ground(self.grounding, bootstrapped.traces)
+        instructions = await steps.propose(grounding, bootstrapped.sets, self.grounding, count=count)
+        choices = await steps.space(instructions=instructions, frozen=self.frozen)
+        return await steps.loop(choices, self.strategy(steps), batch=self.shape(steps.facts).batch)
 
     def bootstrap_settings(self, facts: Facts) -> BootstrapSettings:
         """Return how the demos are collected that only the proposer sees."""

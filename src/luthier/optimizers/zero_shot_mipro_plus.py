@@ -10,16 +10,16 @@ from typing import Any, ClassVar
 from luthier.errors import ConfigError
 from luthier.evaluation.splits import blocks
 from luthier.optimizers.opro import PAPER_GROUNDING, TRIES, instruction_scores, known, new_instructions, with_remarks
-from luthier.optimizers.optimizer import Facts
-from luthier.optimizers.payloads import Choices
 from luthier.optimizers.surrogate import Shape, SurrogateSettings
-from luthier.optimizers.workbench import Workbench
 from luthier.program.candidate import Demo
 from luthier.propose.bootstrap import BootstrapSettings, DemoSet
 from luthier.propose.demo_sets import demo_set
 from luthier.propose.grounding import Grounding, GroundingSettings
 from luthier.propose.instructions import InstructionPool
 from luthier.propose.tips import TIPS
+from luthier.runner.candidates import Choices
+from luthier.runner.facts import Facts
+from luthier.runner.steps import Steps
 from luthier.search.arrivals import Arrivals, waiting
 from luthier.search.schedule import MinibatchSchedule
 from luthier.search.space import Point, Space
@@ -77,25 +77,25 @@ class ZeroShotMIPROPlus(SurrogateSettings):
         """Return the paper's settings: B = 25, S = 10, the first full evaluation at trial 0."""
         return ZeroShotMIPROPlus(preset="paper", grounding=PAPER_GROUNDING, minibatch=25, full_every=10)
 
-    async def run(self, bench: Workbench) -> Sequence[Trial]:
+    async def run(self, steps: Steps) -> Sequence[Trial]:
         """Search; the trials returned include the full evaluations."""
-        bootstrapped = await bench.bootstrap(self.bootstrap_settings(bench.facts))
-        grounding = await bench.ground(self.grounding, bootstrapped.traces)
+        bootstrapped = await steps.bootstrap(self.bootstrap_settings(steps.facts))
+        grounding = await steps.ground(self.grounding, bootstrapped.traces)
         shown = [made for made in bootstrapped.sets if any(made.demos.values())]
-        nothing = dict.fromkeys(bench.original.prompts, ())
-        choices = await bench.space(instructions=nothing, settings=self.settings(nothing, shown))
-        wanted = self.shape(bench.facts).trials
+        nothing = dict.fromkeys(steps.original.prompts, ())
+        choices = await steps.space(instructions=nothing, settings=self.settings(nothing, shown))
+        wanted = self.shape(steps.facts).trials
 
         async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
             if explored(trials) >= wanted or waiting(choices.space, trials) or is_barren(choices, number):
                 return None
-            setting = self.next_setting(bench, choices, trials, number)
-            pool = await self.write(bench, grounding, shown, choices, setting, trials, number)
+            setting = self.next_setting(steps, choices, trials, number)
+            pool = await self.write(steps, grounding, shown, choices, setting, trials, number)
             changed = {variable: payloads[0] for variable, payloads in new_instructions(pool).items()}
             program = Point({**choices.space.original, **setting})
             return with_remarks(choices.arriving([(program, changed)] if changed else []), pool)
 
-        return await bench.loop(choices, self.schedule(bench), batch=1, source=propose)
+        return await steps.loop(choices, self.schedule(steps), batch=1, source=propose)
 
     def settings(self, predictors: Iterable[str], shown: Sequence[DemoSet]) -> dict[str, Sequence[Any]]:
         """Return the values of every setting that is learned; of a switch, the first is what MIPRO does."""
@@ -110,9 +110,7 @@ class ZeroShotMIPROPlus(SurrogateSettings):
             values |= {f"demos.{name}": tuple(str(i) for i in range(len(shown))) for name in predictors}
         return {f"{SETTING}{name}": of_setting for name, of_setting in values.items()}
 
-    def next_setting(
-        self, bench: Workbench, choices: Choices, trials: Sequence[Trial], number: int
-    ) -> Mapping[str, str]:
+    def next_setting(self, steps: Steps, choices: Choices, trials: Sequence[Trial], number: int) -> Mapping[str, str]:
         """Return a level for every setting: what the surrogate makes of the settings tried so far."""
         names = choices.settings
         space = Space(tuple(choices.space[name] for name in names))
@@ -121,13 +119,13 @@ class ZeroShotMIPROPlus(SurrogateSettings):
             for trial in trials
             if trial.ask.purpose is Purpose.EXPLORE
         ]
-        rng = random.Random(f"{bench.seed}/setting/{number}")
-        point = self.suggest(self.shape(bench.facts)).suggest(space, told, (), rng)
+        rng = random.Random(f"{steps.seed}/setting/{number}")
+        point = self.suggest(self.shape(steps.facts)).suggest(space, told, (), rng)
         return space.original if point is None else point
 
     async def write(
         self,
-        bench: Workbench,
+        steps: Steps,
         grounding: Grounding,
         shown: Sequence[DemoSet],
         choices: Choices,
@@ -137,9 +135,9 @@ class ZeroShotMIPROPlus(SurrogateSettings):
     ) -> InstructionPool:
         """Have an instruction for every predictor under a setting."""
         value = {name: choices.payloads[name][level]["setting"] for name, level in levels.items()}
-        scores = instruction_scores(choices, trials, bench.instructions)
+        scores = instruction_scores(choices, trials, steps.instructions)
         demos: dict[str, Sequence[Demo]] = {}
-        for name in bench.original.prompts:
+        for name in steps.original.prompts:
             place = int(value.get(f"{SETTING}demos.{name}", 0))
             demos[name] = shown[place].demos.get(name, ()) if shown else ()
         described = value[f"{SETTING}program_description"]
@@ -151,22 +149,22 @@ class ZeroShotMIPROPlus(SurrogateSettings):
             history=self.grounding.history and value[f"{SETTING}history"],
             tips=(value[f"{SETTING}tip"],),
         )
-        return await bench.write(
+        return await steps.write(
             replace(grounding, history=scores),
             [demo_set(demos)] if any(demos.values()) else [],
             settings,
-            wanted={name: [number] for name in bench.original.prompts},
+            wanted={name: [number] for name in steps.original.prompts},
             held=known(scores),
             temperature=value[f"{SETTING}temperature"],
         )
 
-    def schedule(self, bench: Workbench) -> MinibatchSchedule:
+    def schedule(self, steps: Steps) -> MinibatchSchedule:
         """Return the schedule: each program as it arrives, on a minibatch; the most promising in full."""
-        shape = self.shape(bench.facts)
+        shape = self.shape(steps.facts)
         return MinibatchSchedule(
             Arrivals(),
-            examples=bench.scoring_ids,
-            blocks=blocks(bench.scoring, shape.minibatch, bench.seed),
+            examples=steps.scoring_ids,
+            blocks=blocks(steps.scoring, shape.minibatch, steps.seed),
             trials=shape.trials,
             full_every=shape.full_every,
             closing=shape.closing,

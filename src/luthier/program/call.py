@@ -8,34 +8,67 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from luthier.errors import ConfigError, Unparseable
 from luthier.lm.engine import engine, loop_is_running
+from luthier.lm.lm import LM
 from luthier.lm.request import Completion, Request, Usage, total_usage, usage_of
 from luthier.lm.turns import message_body
 from luthier.program.badly import badly
 from luthier.program.candidate import Demo, Prompt
-from luthier.program.component import value_in
+from luthier.program.component import Component, value_in
 from luthier.program.context import Run
+from luthier.program.lms import Answered
+from luthier.program.offered import Offered, Reply, offers
 from luthier.program.parse import Parsed, parse
-from luthier.program.render import messages, render, text
+from luthier.program.render import CallSettings, messages, render, text
 from luthier.program.signature import Signature
 from luthier.program.thoughts import cut_by_thinking, without_thoughts
-from luthier.program.tools import Offered, Reply, offers
 from luthier.program.trace import Call
 from luthier.program.values import input_text, result_to_outputs, value_to_json
+from luthier.program.wording import Wording
 
-if TYPE_CHECKING:
-    from luthier.lm.lm import LM
-    from luthier.program.predictor import Predictor
+
+class Callee(Component, Answered, Protocol):
+    """A predictor, as far as a call of it goes."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def signature(self) -> Signature:
+        """Its inputs and outputs."""
+        ...
+
+    @property
+    def settings(self) -> CallSettings:
+        """What its decorator says of the LM's sampling."""
+        ...
+
+    @property
+    def template(self) -> Wording | None:
+        """Its own wording of the prompt."""
+        ...
+
+    @property
+    def tools(self) -> tuple[Offered, ...]:
+        """What its LM may call."""
+        ...
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its body is."""
+        ...
 
 
 @dataclass(slots=True)
 class PendingCall:
     """A predictor call whose body is running."""
 
-    predictor: Predictor[..., Any]
+    predictor: Callee
     inputs: Mapping[str, Any]
     run: Run
     index: int
@@ -127,7 +160,7 @@ pending_call: contextvars.ContextVar[PendingCall | None] = contextvars.ContextVa
 class BoundPrompt:
     """The current prompt of a predictor that makes its own call."""
 
-    predictor: Predictor[..., Any]
+    predictor: Callee
     inputs: Mapping[str, Any]
     instruction: str
     demos: tuple[Demo, ...]

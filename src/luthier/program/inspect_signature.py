@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from luthier.errors import SignatureError
+from luthier.program.offered import Reply
 from luthier.program.output_type import shape_of
 from luthier.program.shape import Kind, Shape, description_of, is_constrained, split_annotated, type_text
 from luthier.program.signature import REASONING, Field, Private, Signature
-from luthier.program.tools import Reply
 from luthier.types import AUTO, Auto
 
 

@@ -31,11 +31,11 @@ from luthier.program.inspect_signature import (
     signature_of,
     takes_instance,
 )
+from luthier.program.offered import Offered
 from luthier.program.render import CallSettings
 from luthier.program.signature import Signature
 from luthier.program.spec import Spec, lm_of, stops_of
 from luthier.program.text import Guard
-from luthier.program.tools import Offered
 from luthier.program.wording import Wording
 from luthier.types import AUTO, Auto
 

@@ -12,7 +12,7 @@ from typing import Any
 from luthier.canonical import content_hash
 from luthier.lm.images import Image
 from luthier.lm.request import Message
-from luthier.program.tools import Reply
+from luthier.program.offered import Reply
 
 REASONING = "reasoning"
 """The name of the field that holds what the LM thought before it answered."""

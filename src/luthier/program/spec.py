@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from luthier.lm.lm import LM
+from luthier.program.offered import Offered
 from luthier.program.render import CallSettings
-from luthier.program.tools import Offered
 from luthier.program.wording import Wording
 from luthier.types import Auto
 

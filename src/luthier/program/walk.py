@@ -16,7 +16,7 @@ from luthier.program.mentions import in_slots, mentions
 from luthier.program.predictor import BoundPredictor, Predictor
 from luthier.program.text import Text
 
-_OWN_PROGRAMS = ("luthier.tasks", "luthier.cli")
+_OWN_PROGRAMS = ("luthier.demo", "luthier.cli")
 """The only modules of luthier that hold programs; the rest is machinery."""
 _HOLDING_USERS = ("langchain_core", "langgraph")
 """Packages whose objects (chains, graphs) hold what users wrote, as lists and mappings do."""

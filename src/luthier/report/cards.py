@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from luthier.evaluation.rollout import Evaluation, Outcome
-from luthier.optimizers.verdict import Verdict, level_text
 from luthier.program.candidate import Candidate, Demo, Prompt
 from luthier.report.badly import say_badly
 from luthier.report.figures import count, percent, plural, points
 from luthier.report.html import Child, Markup, el
+from luthier.runner.verdict import Verdict, level_text
 
 _BADGES = {"adopt": "Adopt", "keep": "Keep your original", "undecided": "Undecided", "unmeetable": "Cannot be met"}
 _SHOWN_DEMOS = 50

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from luthier._version import __version__
-from luthier.optimizers.verdict import level_text
 from luthier.report import follow, sections
 from luthier.report.charts import difference_bar
 from luthier.report.figures import count, dollars, duration, moment, percent, points
@@ -11,6 +10,7 @@ from luthier.report.html import Child, Markup, el
 from luthier.report.model import View
 from luthier.report.spending import total
 from luthier.report.style import CSS
+from luthier.runner.verdict import level_text
 
 # No scripts, nothing fetched: what a model wrote cannot act, even if an escape were missed.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

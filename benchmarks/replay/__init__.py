@@ -1,0 +1,1 @@
+"""Strategies replayed on tables of recorded and synthetic outcomes; no LM is asked."""

@@ -1,0 +1,1 @@
+"""The demo of ``luthier demo``: its program, its data, and its study."""

@@ -1,0 +1,1 @@
+"""Other people's frameworks: DSPy, LangChain, pydantic-ai, Ray, MLflow, OpenTelemetry; each an extra of its own."""

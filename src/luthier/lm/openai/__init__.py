@@ -1,0 +1,1 @@
+"""The ``openai`` package: its clients as LMs, and what they send and read."""

@@ -1,1 +1,0 @@
-"""Benchmark tasks: program, data, and metric, one file each."""

@@ -1,1 +1,0 @@
-"""Adapters: programs, trackers, and tracers of others."""
