@@ -9,7 +9,6 @@ import time
 
 import aiohttp  # noqa: F401 - what is loaded lazily is loaded first, here as in the peers' scripts
 import numpy as np  # noqa: F401
-import optuna  # noqa: F401
 
 import luthier as lt
 
