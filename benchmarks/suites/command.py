@@ -137,9 +137,7 @@ def run(
 
 @guarded
 def table(
-    folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR…", help="What `bench run` wrote, or its results alone.")
-    ],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="What `run` wrote, or its results alone.")],
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables.")] = None,
     as_json: o.AsJson = False,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     )
     from luthier.evaluation.rollout import Evaluation, Score
     from luthier.evaluation.splits import Splits
-    from luthier.export.forms import export
+    from luthier.exports.forms import export
     from luthier.lm.images import Image
     from luthier.lm.lm import LM, Price
     from luthier.lm.request import Completion, Message, Request, ToolCall
@@ -66,7 +66,7 @@ _HOMES = {
     "luthier.program.tool": ("Tool", "tool"),
     "luthier.budget": ("Budget",),
     "luthier.cli.progress": ("Progress",),
-    "luthier.export.forms": ("export",),
+    "luthier.exports.forms": ("export",),
     "luthier.errors": ("LuthierError", "Unavailable", "Unparseable"),
     "luthier.evaluation.metrics": (
         "contains",

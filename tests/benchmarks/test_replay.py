@@ -21,7 +21,7 @@ from benchmarks.replay.table import OutcomeTable
 from luthier.errors import ConfigError, DataError
 from luthier.search.space import Point, Space
 from luthier.search.trial import Ask, Purpose, Strategy, Trial
-from tests.cli.project import luthier
+from tests.cli.project import benchmarks
 from tests.repository.sources import ROOT
 
 EVALUATIONS = 250
@@ -133,9 +133,9 @@ def test_an_unknown_strategy_or_kind_is_named() -> None:
 def test_replaying_from_the_command_line(tmp_path: Path) -> None:
     table = tmp_path / "small.json"
     synthetic("additive", 0, variables=2, levels=3, examples=40).save(table)
-    done = luthier(
+    done = benchmarks(
         tmp_path,
-        "bench", "replay", str(table), "--strategy", "random, full", "--evaluations", "60", "--seeds", "3",
+        "replay", str(table), "--strategy", "random, full", "--evaluations", "60", "--seeds", "3",
         "--html", str(tmp_path / "page.html"), "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -145,7 +145,7 @@ def test_replaying_from_the_command_line(tmp_path: Path) -> None:
 
 
 def test_what_the_list_names_can_be_copied_to_the_other_commands(tmp_path: Path) -> None:
-    told = [line.strip().split("  ", 1) for line in luthier(tmp_path, "bench", "list").stderr.splitlines()]
+    told = [line.strip().split("  ", 1) for line in benchmarks(tmp_path, "list").stderr.splitlines()]
     assert {"iris", "mipro0/paper", "random, minibatch 10", "synthetic:chain-16"} <= {name for name, *_ in told}
     assert "surrogate" in dict(line for line in told if len(line) == 2)["mipro"]
 

@@ -15,7 +15,7 @@ from benchmarks.replay.synthetic import synthetic
 from benchmarks.replay.table import OutcomeTable
 from luthier.errors import ConfigError, DataError
 from luthier.search.space import Space, Variable
-from tests.cli.project import luthier
+from tests.cli.project import benchmarks
 from tests.repository.sources import ROOT
 
 LEAST = 160
@@ -43,9 +43,9 @@ def test_at_the_least_budget_every_strategy_searches_and_none_overspends() -> No
 def test_the_command_refuses_before_anything_is_replayed(tmp_path: Path) -> None:
     table = tmp_path / "small.json"
     synthetic("additive", 0, variables=2, levels=3, examples=40).save(table)
-    done = luthier(
+    done = benchmarks(
         tmp_path,
-        "bench", "replay", str(table), "--strategy", "random, minibatch 10", "--evaluations", "100", "--seeds", "2",
+        "replay", str(table), "--strategy", "random, minibatch 10", "--evaluations", "100", "--seeds", "2",
         "--null-studies", "5",
     )  # fmt: skip
     assert done.returncode == 2
@@ -108,8 +108,8 @@ def test_everything_listed_says_what_it_is() -> None:
 
 
 def test_tables_are_printed_whole_whatever_the_width_and_without_an_empty_column() -> None:
-    done = luthier(
-        ROOT, "bench", "replay", "synthetic:additive", "--seeds", "2", "--strategy", "random, full",
+    done = benchmarks(
+        ROOT, "replay", "synthetic:additive", "--seeds", "2", "--strategy", "random, full",
         "--strategy", "labelled few-shot", "--null-studies", "2",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

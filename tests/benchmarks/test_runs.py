@@ -259,7 +259,7 @@ def test_without_a_declaration_the_best_is_held_against_the_others_and_that_is_s
     assert len(rows) == 2 and all("not declared" in row[0] and row[4] == "–" for row in rows)
     assert "it is not known which comparisons were declared" in alone.markdown()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="bench run writes them"):
+    with pytest.raises(DataError, match="run writes them"):
         tell([tmp_path / "empty"])
 
 

@@ -12,16 +12,16 @@ import pytest
 from typer.testing import CliRunner
 
 import luthier as lt
+from benchmarks.__main__ import app
 from benchmarks.suites import running
 from benchmarks.suites.running import run_case
 from benchmarks.suites.suite import Case, Suite, declare, read_suite
 from benchmarks.tasks.registry import task
 from benchmarks.tasks.task import Task
-from luthier.cli.app import app
 from luthier.demo.packaged import DATA_DIR
 from luthier.errors import ConfigError
 from luthier.lm.doubles import ScriptedLM
-from tests.cli.project import luthier
+from tests.cli.project import benchmarks
 from tests.lm.server import OpenAIServer
 from tests.studies import world
 
@@ -181,7 +181,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-RUN = ("bench", "run", "iris", "--optimizer", "labeled-few-shot", "--sizes", "10,10,20", "--evaluations", "20")
+RUN = ("run", "iris", "--optimizer", "labeled-few-shot", "--sizes", "10,10,20", "--evaluations", "20")
 
 
 def test_an_lm_that_cannot_be_asked_is_found_out_before_anything_is_kept(desk: Path) -> None:
@@ -190,15 +190,17 @@ def test_an_lm_that_cannot_be_asked_is_found_out_before_anything_is_kept(desk: P
         ["--lm", "local/nope"],
         ["--lm", "python:lms:lm", "--proposer-lm", "python:lms:no"],
     ):
-        done = luthier(desk, *RUN, *wrong)
+        done = benchmarks(desk, *RUN, *wrong)
         assert done.returncode == 2, done.stderr
         assert not (desk / "runs").exists()
-    done = luthier(desk, *RUN, "--lm", "python:lms:lm")
+    done = benchmarks(desk, *RUN, "--lm", "python:lms:lm")
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[0].startswith("1 study, kept in runs/bench")
     assert done.stderr.splitlines()[-1] == "1 of 1 study done. Compare them: python -m benchmarks table runs/bench"
     assert "done before" not in done.stderr
-    assert "1 of 1  iris, labeled-few-shot, seed 1: done before" in luthier(desk, *RUN, "--lm", "python:lms:lm").stderr
+    assert (
+        "1 of 1  iris, labeled-few-shot, seed 1: done before" in benchmarks(desk, *RUN, "--lm", "python:lms:lm").stderr
+    )
 
 
 def test_a_server_that_refuses_is_found_out_before_anything_is_kept(
@@ -216,13 +218,13 @@ def test_a_server_that_refuses_is_found_out_before_anything_is_kept(
 
 
 def test_a_search_too_small_to_score_one_candidate_is_refused_before_anything_is_kept(desk: Path) -> None:
-    done = luthier(desk, *RUN[:-1], "5", "--lm", "python:lms:lm")
+    done = benchmarks(desk, *RUN[:-1], "5", "--lm", "python:lms:lm")
     assert done.returncode == 2 and not (desk / "runs").exists()
     assert "labeled-few-shot on iris: auto=5: a search on 10 examples takes two full evaluations" in done.stderr
 
 
 def test_a_failed_study_does_not_end_in_success(desk: Path) -> None:
-    done = luthier(desk, *RUN, "--lm", "python:lms:lm", "--budget-calls", "3")
+    done = benchmarks(desk, *RUN, "--lm", "python:lms:lm", "--budget-calls", "3")
     assert done.returncode == 2, done.stderr
     assert "failed: " in done.stderr and "0 of 1 study done, 1 failed" in done.stderr
 
@@ -236,12 +238,12 @@ def test_the_first_failure_decides_the_exit_code(
     (tmp_path / "lms.py").write_text(LM, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     lm, out = "python:lms.py:lm", str(tmp_path / "out")
-    ended = CliRunner().invoke(app, ["bench", "run", "iris", "--lm", lm, "--seeds", "1,2", "--out", out])
+    ended = CliRunner().invoke(app, ["run", "iris", "--lm", lm, "--seeds", "1,2", "--out", out])
     assert (ended.exit_code, "0 of 2 studies done, 2 failed" in ended.stderr) == (code, True), ended.stderr
 
 
 def test_a_suite_that_is_stopped_says_how_to_go_on(desk: Path) -> None:
-    done = luthier(desk, *RUN, "--lm", "python:lms:locked")
+    done = benchmarks(desk, *RUN, "--lm", "python:lms:locked")
     assert done.returncode == 4, done.stderr
     assert done.stderr.splitlines()[-1] == "0 of 1 study ended; the same command goes on from here."
 
@@ -257,6 +259,6 @@ def test_a_suite_that_is_stopped_says_how_to_go_on(desk: Path) -> None:
 def test_what_a_suites_file_would_hide_is_refused(option: list[str], tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('lm = "vllm/any"\ntasks = ["iris"]\noptimizers = ["mipro"]\n', encoding="utf-8")
-    ended = CliRunner().invoke(app, ["bench", "run", str(file), *option])
+    ended = CliRunner().invoke(app, ["run", str(file), *option])
     assert ended.exit_code == 2
     assert f"mine.toml declares the whole suite: leave out {option[0]}, and write it into the file" in ended.stderr

@@ -7,7 +7,10 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from tests.repository.sources import ROOT
 
 PROGRAM = '''
 from typing import Literal
@@ -78,10 +81,19 @@ def environment() -> dict[str, str]:
 
 def luthier(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in the project, nobody at the terminal."""
+    return _command("luthier", directory, arguments)
+
+
+def benchmarks(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the benchmarks' own command line, nobody at the terminal."""
+    return _command("benchmarks", directory, arguments)
+
+
+def _command(module: str, directory: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "luthier", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=directory,
-        env=environment(),
+        env={**environment(), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

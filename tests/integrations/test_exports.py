@@ -19,17 +19,17 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import luthier as lt
-from luthier.export.dspy_form import state_names
-from luthier.export.forms import checked_export, unchecked_export
-from luthier.export.frame import sent, texts
-from luthier.export.parts import parts_of
+from luthier.exports.dspy_form import state_names
+from luthier.exports.forms import checked_export, unchecked_export
+from luthier.exports.frame import sent, texts
+from luthier.exports.parts import parts_of
 from luthier.program.candidate import Candidate
 from luthier.program.predictor import Predictor
 from luthier.program.program import discover
 from luthier.program.render import messages
 from tests.lengths import examples
 
-from ..export.programs import PREDICTORS, cases, program, prompts_of
+from ..exports.programs import PREDICTORS, cases, program, prompts_of
 from ..lm.server import OpenAIServer
 
 pytestmark = pytest.mark.integrations
@@ -172,7 +172,7 @@ def test_a_dspy_program_tuned_here_loads_its_exported_state(dspy: Any, tmp_path:
 def test_dspy_titles_fields_as_the_state_does(dspy: Any) -> None:
     from dspy.signatures.signature import infer_prefix
 
-    from luthier.export.dspy_form import _title
+    from luthier.exports.dspy_form import _title
 
     for name in ("question", "short_answer", "camelCase", "text2number", "HTMLParser", "x1", "a_b2c", "URL"):
         assert infer_prefix(name).removesuffix(":") == _title(name)

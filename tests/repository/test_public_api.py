@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import luthier
+from tests.repository.sources import PACKAGE
 
 
 def test_all_names_every_public_name_and_no_other() -> None:
@@ -23,6 +24,12 @@ def test_all_is_sorted_and_names_nothing_twice() -> None:
 def test_every_public_name_can_be_imported() -> None:
     missing = [name for name in luthier.__all__ if getattr(luthier, name, None) is None]
     assert not missing
+
+
+def test_no_module_takes_the_place_of_a_public_name() -> None:
+    # Importing luthier.export would make `lt.export` the module.
+    modules = {path.stem if path.suffix else path.name for path in PACKAGE.iterdir()}
+    assert not modules & set(luthier.__all__)
 
 
 def test_every_public_class_and_function_says_what_it_is() -> None:

@@ -52,8 +52,8 @@ def export(
     debug: o.Debug = False,
 ) -> None:
     """Write a study's prompts, or saved ones, in a form that works without luthier, and check that form."""
-    from luthier.export.forms import WITHOUT_TEXTS, checked_export, unchecked_export
-    from luthier.export.parts import parts_of
+    from luthier.exports.forms import WITHOUT_TEXTS, checked_export, unchecked_export
+    from luthier.exports.parts import parts_of
 
     if to not in _NAMES:
         raise ConfigError(f"--to {to}: must be one of {', '.join(_NAMES)}")
@@ -107,7 +107,7 @@ def apply(
     debug: o.Debug = False,
 ) -> None:
     """Write a study's result back into your files, as a change small enough to review."""
-    from luthier.export.apply import apply as applied
+    from luthier.exports.apply import apply as applied
 
     found = applied(study_dir, path, best=best)
     if not best and found.decision != "adopt":
@@ -142,7 +142,7 @@ def diff(
     debug: o.Debug = False,
 ) -> None:
     """Compare two sets of prompts; like diff, it ends with 0 where they are equal and with 1 where they differ."""
-    from luthier.export.changes import changes, sides
+    from luthier.exports.changes import changes, sides
 
     found = changes(*sides(a, b, best=best))
     if as_json:

@@ -49,7 +49,8 @@ def reference() -> str:
 def _leaves(command: Any, path: str) -> Iterable[str]:
     if hasattr(command, "commands"):
         for name, child in command.commands.items():
-            yield from _leaves(child, f"{path} {name}")
+            if not child.hidden:
+                yield from _leaves(child, f"{path} {name}")
         return
     arguments = [param for param in command.params if param.param_type_name == "argument"]
     options = [param for param in command.params if param.param_type_name == "option"]

@@ -17,7 +17,7 @@ from benchmarks.worlds.kinds import KINDS
 from benchmarks.worlds.server import Session
 from benchmarks.worlds.world import LUCK, TEACHER_KNOWS, World, code_word, right_answer, world
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ROWS = range(20_000, 20_400)
 Prompt = tuple[str, list[tuple[str, str]]]
 """An instruction and demonstrations."""

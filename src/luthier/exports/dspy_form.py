@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from luthier.export.parts import Part, Parts
+from luthier.exports.parts import Part, Parts
 from luthier.program.prompt import Demo, DemoSource
 from luthier.program.signature import REASONING, Field
 

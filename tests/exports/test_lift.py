@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier.export.lift import lift
+from luthier.exports.lift import lift
 
 
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: str) -> str:

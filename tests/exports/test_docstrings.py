@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from luthier.errors import CandidateError
-from luthier.export.docstrings import Wanted, rewrite
+from luthier.exports.docstrings import Wanted, rewrite
 from tests.lengths import examples
 
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.errors import ConfigError
 from luthier.evaluation.sources import read_source
-from luthier.export.dspy_form import as_dspy
-from luthier.export.json_form import as_json
-from luthier.export.langchain_form import as_langchain
-from luthier.export.markdown_form import as_markdown
-from luthier.export.openai_form import as_openai
-from luthier.export.parts import Parts, Source, parts_of
-from luthier.export.promptfoo_form import as_promptfoo
-from luthier.export.python_form import as_python
-from luthier.export.verify import Checked, check
+from luthier.exports.dspy_form import as_dspy
+from luthier.exports.json_form import as_json
+from luthier.exports.langchain_form import as_langchain
+from luthier.exports.markdown_form import as_markdown
+from luthier.exports.openai_form import as_openai
+from luthier.exports.parts import Parts, Source, parts_of
+from luthier.exports.promptfoo_form import as_promptfoo
+from luthier.exports.python_form import as_python
+from luthier.exports.verify import Checked, check
 
 if TYPE_CHECKING:
     from luthier.program.lms import LMChoice

@@ -8,11 +8,11 @@ code for it.
 from __future__ import annotations
 
 from luthier._version import __version__
-from luthier.export.frame import before
-from luthier.export.lift import lift
-from luthier.export.literals import literal
-from luthier.export.parts import Part, Parts
-from luthier.export.python_form import identifier, texts
+from luthier.exports.frame import before
+from luthier.exports.lift import lift
+from luthier.exports.literals import literal
+from luthier.exports.parts import Part, Parts
+from luthier.exports.python_form import identifier, texts
 
 _HEAD = '''"""Tuned prompts as LangChain chat prompt templates; needs langchain-core.
 
@@ -40,7 +40,7 @@ _IMPORTS = "from langchain_core.messages import BaseMessage\nfrom langchain_core
 
 def as_langchain(parts: Parts) -> str:
     """Return the file's text."""
-    lifted = lift("luthier.export.placed", "placed")
+    lifted = lift("luthier.exports.placed", "placed")
     taken = {
         *lifted.names,
         "PROMPTS",

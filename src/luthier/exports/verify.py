@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import CandidateError
-from luthier.export.dspy_form import demos_of, state_names
-from luthier.export.frame import sent, texts
-from luthier.export.parts import Part, Parts
+from luthier.exports.dspy_form import demos_of, state_names
+from luthier.exports.frame import sent, texts
+from luthier.exports.parts import Part, Parts
 from luthier.program.candidate import Candidate
 from luthier.program.values import value_to_json
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.api import Result
 from luthier.errors import ConfigError
-from luthier.export.saved_study import Fields, StudyPrompts, study_prompts
+from luthier.exports.saved_study import Fields, StudyPrompts, study_prompts
 from luthier.lm.body import request_body
 from luthier.program.candidate import Candidate, Demo, Kind, Prompt
 from luthier.program.lms import LMChoice, LMs, resolve

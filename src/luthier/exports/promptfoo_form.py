@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luthier._version import __version__
-from luthier.export.frame import before, texts
-from luthier.export.parts import Part, Parts
+from luthier.exports.frame import before, texts
+from luthier.exports.parts import Part, Parts
 
 PROVIDER = "openai:chat:your-model"
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import luthier as lt
 from luthier.errors import Unparseable
-from luthier.export.forms import unchecked_export
-from luthier.export.parts import parts_of
+from luthier.exports.forms import unchecked_export
+from luthier.exports.parts import parts_of
 from luthier.lm.request import Completion
 from luthier.program.candidate import Candidate
 from luthier.program.parse import parse

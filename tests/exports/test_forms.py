@@ -13,12 +13,12 @@ from jinja2.sandbox import SandboxedEnvironment
 
 import luthier as lt
 from luthier.errors import CandidateError, ConfigError
-from luthier.export.forms import FORMS, checked_export, unchecked_export
-from luthier.export.langchain_form import literal_turns
-from luthier.export.parts import parts_of
-from luthier.export.placed import placed
-from luthier.export.promptfoo_form import escaped, variable
-from luthier.export.verify import check
+from luthier.exports.forms import FORMS, checked_export, unchecked_export
+from luthier.exports.langchain_form import literal_turns
+from luthier.exports.parts import parts_of
+from luthier.exports.placed import placed
+from luthier.exports.promptfoo_form import escaped, variable
+from luthier.exports.verify import check
 from luthier.program.candidate import Candidate
 from luthier.program.predictor import Predictor
 from luthier.program.program import discover

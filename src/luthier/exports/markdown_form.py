@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from luthier.export.parts import Parts
+from luthier.exports.parts import Parts
 from luthier.program.prompt import Prompt
 
 

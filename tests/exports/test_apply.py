@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import luthier as lt
 from luthier.cli.app import app
 from luthier.errors import CandidateError, ConfigError
-from luthier.export.apply import apply
+from luthier.exports.apply import apply
 from luthier.program.candidate import Candidate
 
 from ..report.fixture import PREDICTORS, journal, study

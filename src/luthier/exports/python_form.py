@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from luthier._version import __version__
-from luthier.export.frame import before
-from luthier.export.lift import lift
-from luthier.export.literals import block, literal
-from luthier.export.parts import Part, Parts
+from luthier.exports.frame import before
+from luthier.exports.lift import lift
+from luthier.exports.literals import block, literal
+from luthier.exports.parts import Part, Parts
 from luthier.program.render import text
 from luthier.program.shape import Choice, Kind, Member, Shape
 from luthier.program.values import output_shapes, result_shape, value_to_json
@@ -40,7 +40,7 @@ from __future__ import annotations
 
 def as_python(parts: Parts) -> str:
     """Return the file's text."""
-    lifted = lift("luthier.export.standalone", "Predictor", "Signature", "Field", "Shape", "filled", "main")
+    lifted = lift("luthier.exports.standalone", "Predictor", "Signature", "Field", "Shape", "filled", "main")
     constant = {part.name: _constant(part) for part in parts.parts}
     taken = {*lifted.names, "PREDICTORS", "TEXTS", "_CONSTANT", *lifted.imports.split()}
     named = {part.name: identifier(part.name, taken) for part in parts.parts}

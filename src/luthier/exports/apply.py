@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.errors import CandidateError, ConfigError
-from luthier.export.docstrings import Wanted, rewrite
-from luthier.export.saved_study import StudyPrompts, study_prompts
+from luthier.exports.docstrings import Wanted, rewrite
+from luthier.exports.saved_study import StudyPrompts, study_prompts
 from luthier.program.candidate import Candidate, Kind
 
 PROMPTS = "prompts"

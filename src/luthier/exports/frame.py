@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.export.parts import Part
+from luthier.exports.parts import Part
 from luthier.program.render import messages
 from luthier.program.values import input_text, value_to_json
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import ConfigError
-from luthier.export.parts import parts_of
-from luthier.export.saved_study import study_prompts
+from luthier.exports.parts import parts_of
+from luthier.exports.saved_study import study_prompts
 from luthier.program.candidate import Candidate, Demo, Prompt
 from luthier.report.diff import runs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from luthier.export.parts import Part, Parts
+from luthier.exports.parts import Part, Parts
 from luthier.lm.request import message_json
 from luthier.program.render import messages
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from luthier.export.parts import Parts
+from luthier.exports.parts import Parts
 
 
 def as_json(parts: Parts) -> str:
