@@ -115,6 +115,29 @@ def test_every_end_has_its_exit_code(fake: Fake, outcome: str | BaseException | 
     assert ended.stderr.count("error: ") == (0 if outcome is None or isinstance(outcome, str) else 1)
 
 
+def test_a_predictors_metric_reaches_the_study_and_its_launch(fake: Fake) -> None:
+    given = fake("keep")
+    ended = run(*OPTIMIZE, "--predictor-metric", "size=exact_match:petal", "--predictor-metric", "species=contains")
+    assert ended.exit_code == 10, ended.output
+    assert sorted(given[0]["predictor_metrics"]) == ["size", "species"]
+    assert given[0]["launch"]["predictor_metric"] == ["size=exact_match:petal", "species=contains"]
+
+
+@pytest.mark.parametrize("pair", ["size", "size=", "=contains", "size=contain"])
+def test_a_predictors_metric_that_cannot_be_read_is_named(here: Path, pair: str) -> None:
+    ended = run(*OPTIMIZE, "--predictor-metric", pair)
+    assert ended.exit_code == 2
+    assert "metric" in ended.stderr
+    assert pair.partition("=")[2] in ended.stderr
+
+
+@pytest.mark.parametrize("option", ["--predictor-metric", "--auto", "--teacher-lm", "--seed"])
+def test_what_only_a_study_takes_is_no_option_of_an_evaluation(here: Path, option: str) -> None:
+    ended = run("evaluate", *OPTIMIZE[1:], option, "1")
+    assert ended.exit_code == 2
+    assert option in ended.stderr
+
+
 def test_an_interrupted_study_says_how_to_go_on(fake: Fake) -> None:
     fake(KeyboardInterrupt(), writes_journal=True)
     ended = run(*OPTIMIZE, "--study-dir", "runs/x")

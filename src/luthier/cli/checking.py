@@ -9,9 +9,9 @@ import typer
 from luthier.cli import options as o
 from luthier.cli.console import emit, say
 from luthier.cli.exits import Code, guarded
-from luthier.cli.launch import Launch, check_url
+from luthier.cli.launch import Launch, launched
 from luthier.cli.plan import asker, show_plan
-from luthier.cli.tuning import columns, default_directory
+from luthier.cli.tuning import default_directory
 from luthier.report.figures import count, dollars, percent, plural
 
 if TYPE_CHECKING:
@@ -19,36 +19,15 @@ if TYPE_CHECKING:
     from luthier.runner.check.probes import Gain
 
 
+_OF_STUDIES_ALONE = ("predictor_metric", "optimizer", "auto", "executor")
+
+
 @guarded
+@launched(*(name for name in o.LAUNCH if name not in _OF_STUDIES_ALONE))
 def check(
-    program: o.Program,
-    data: o.Data,
-    metric: o.Metric,
-    lm: o.Task,
-    lm_for: o.TaskFor = None,
+    launch: Launch,
     strong_lm: o.StrongLM = None,
-    proposer_lm: o.Proposer = None,
-    teacher_lm: o.Teacher = None,
-    base_url: o.BaseUrl = None,
-    api_key_env: o.ApiKeyEnv = None,
-    price_in: o.PriceIn = None,
-    price_out: o.PriceOut = None,
-    temperature: o.Temperature = None,
-    max_tokens: o.MaxTokens = None,
-    reasoning_effort: o.ReasoningEffort = None,
-    extra: o.Extra = None,
-    endpoint: o.Endpoint = None,
-    budget_usd: o.BudgetUsd = None,
-    budget_calls: o.BudgetCalls = None,
-    budget_tokens: o.BudgetTokens = None,
-    budget_seconds: o.BudgetSeconds = None,
-    start: o.Start = None,
     study_dir: o.StudyOption = None,
-    seed: o.Seed = 0,
-    split_seed: o.SplitSeed = 0,
-    concurrency: o.Concurrency = 64,
-    inputs: o.Inputs = None,
-    group: o.Group = None,
     yes: o.Yes = False,
     plan: o.PlanOnly = False,
     quiet: o.Quiet = False,
@@ -59,39 +38,12 @@ def check(
     import luthier
     from luthier.api import plan_check
 
-    launch = Launch(
-        program=program,
-        data=data,
-        metric=metric,
-        lm=lm,
-        lm_for=tuple(lm_for or ()),
-        proposer_lm=proposer_lm,
-        teacher_lm=teacher_lm,
-        budget_usd=budget_usd,
-        budget_calls=budget_calls,
-        budget_tokens=budget_tokens,
-        budget_seconds=budget_seconds,
-        seed=seed,
-        split_seed=split_seed,
-        concurrency=concurrency,
-        inputs=columns(inputs),
-        group=group,
-        start=tuple(start or ()),
-        base_url=check_url(base_url),
-        api_key_env=api_key_env,
-        price_in=price_in,
-        price_out=price_out,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        reasoning_effort=reasoning_effort,
-        extra=tuple(extra or ()),
-        endpoint=endpoint,
-    )
     given = launch.arguments()
     what = [given.pop(name) for name in ("program", "data", "metric")]
-    settings = {name: value for name, value in given.items() if name not in ("optimizer", "auto", "launch")}
+    of_studies = ("optimizer", "auto", "launch", "predictor_metrics")
+    settings = {name: value for name, value in given.items() if name not in of_studies}
     settings["strong_lm"] = None if strong_lm is None else launch.made(strong_lm)
-    settings["study_dir"] = study_dir if study_dir is not None else default_directory(program)
+    settings["study_dir"] = study_dir if study_dir is not None else default_directory(launch.program)
     if plan:
         found = plan_check(*what, **settings)
         emit(found) if as_json else show_plan(found, launch.budget())

@@ -12,8 +12,7 @@ from luthier.cli import options as o
 from luthier.cli.console import emit, say
 from luthier.cli.exits import guarded
 from luthier.cli.gate import Gate
-from luthier.cli.launch import Launch, check_url
-from luthier.cli.tuning import columns
+from luthier.cli.launch import Launch, launched
 from luthier.errors import ConfigError, RequestRejected
 from luthier.report.figures import count, percent, plural
 
@@ -26,34 +25,20 @@ ORIGINAL = "original"
 """Names the program's own prompts."""
 
 
+_OF_STUDIES_ALONE = (
+    *("predictor_metric", "proposer_lm", "teacher_lm", "optimizer", "auto", "start", "seed", "split_seed", "group"),
+)
+
+
 @guarded
+@launched(*(name for name in o.LAUNCH if name not in _OF_STUDIES_ALONE))
 def evaluate(
-    program: o.Program,
-    data: o.Data,
-    metric: o.Metric,
-    lm: o.Task,
-    lm_for: o.TaskFor = None,
+    launch: Launch,
     candidate: o.CandidateOption = None,
     baseline: o.Baseline = None,
     fail_if_worse: o.FailIfWorse = None,
     fail_unless_as_good: o.FailUnlessAsGood = None,
-    base_url: o.BaseUrl = None,
-    api_key_env: o.ApiKeyEnv = None,
-    price_in: o.PriceIn = None,
-    price_out: o.PriceOut = None,
-    temperature: o.Temperature = None,
-    max_tokens: o.MaxTokens = None,
-    reasoning_effort: o.ReasoningEffort = None,
-    extra: o.Extra = None,
-    endpoint: o.Endpoint = None,
-    budget_usd: o.BudgetUsd = None,
-    budget_calls: o.BudgetCalls = None,
-    budget_tokens: o.BudgetTokens = None,
-    budget_seconds: o.BudgetSeconds = None,
-    concurrency: o.Concurrency = 64,
-    executor: o.ExecutorOption = "local",
     repeats: o.Repeats = 1,
-    inputs: o.Inputs = None,
     group: o.GroupCompared = None,
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
@@ -65,48 +50,24 @@ def evaluate(
     gate = Gate.of(fail_if_worse, fail_unless_as_good)
     if baseline is None and (gate is not None or group is not None):
         raise ConfigError("compared with what? Say so: --baseline original, or --baseline DIR")
-    launch = Launch(
-        program=program,
-        data=data,
-        metric=metric,
-        lm=lm,
-        lm_for=tuple(lm_for or ()),
-        budget_usd=budget_usd,
-        budget_calls=budget_calls,
-        budget_tokens=budget_tokens,
-        budget_seconds=budget_seconds,
-        base_url=check_url(base_url),
-        api_key_env=api_key_env,
-        price_in=price_in,
-        price_out=price_out,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        reasoning_effort=reasoning_effort,
-        extra=tuple(extra or ()),
-        endpoint=endpoint,
-    )
     arguments = launch.arguments()
     settings: dict[str, Any] = {
-        "lm": arguments["lm"],
-        "concurrency": concurrency,
-        "executor": executor,
+        **{name: arguments[name] for name in ("lm", "concurrency", "executor", "inputs")},
         "repeats": repeats,
     }
     if arguments["budget"] is not None:
         settings["budget"] = arguments["budget"]
-    if inputs is not None:
-        settings["inputs"] = list(columns(inputs))
     if baseline is None:
         if candidate is not None:
             settings["candidate"] = luthier.Candidate.load(candidate)
         with _hint():
-            result = luthier.evaluate(arguments["program"], data, arguments["metric"], **settings)
+            result = luthier.evaluate(arguments["program"], launch.data, arguments["metric"], **settings)
         _tell(result, settings.get("candidate"), as_json=as_json, quiet=quiet)
         return
     arms = {"baseline": baseline, "candidate": ORIGINAL if candidate is None else candidate}
     with _hint():
         found = luthier.compare(
-            arguments["program"], data, arguments["metric"], candidates=arms, group=group, **settings
+            arguments["program"], launch.data, arguments["metric"], candidates=arms, group=group, **settings
         )
     _tell_both(found, gate, as_json=as_json, quiet=quiet)
     if gate is not None:

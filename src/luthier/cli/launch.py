@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 from luthier.cli.importing import load
+from luthier.cli.options import LAUNCH
 from luthier.errors import ConfigError, JournalError
+
+P = ParamSpec("P")
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 METRICS = ("exact_match", "normalized_match", "token_f1", "contains", "numeric_match", "set_match")
 _PYTHON = "python:"
@@ -28,6 +34,8 @@ class Launch:
     lm: str
     lm_for: tuple[str, ...] = ()
     """``PREDICTOR=MODEL``, each."""
+    predictor_metric: tuple[str, ...] = ()
+    """``PREDICTOR=METRIC``, each."""
     proposer_lm: str | None = None
     teacher_lm: str | None = None
     optimizer: str = "mipro"
@@ -87,6 +95,7 @@ class Launch:
             "program": load(self.program, "the program"),
             "data": self.data,
             "metric": metric_named(self.metric),
+            "predictor_metrics": self.predictor_metrics() or None,
             "lm": self.lms(),
             "proposer_lm": None if self.proposer_lm is None else self.made(self.proposer_lm),
             "teacher_lm": None if self.teacher_lm is None else self.made(self.teacher_lm),
@@ -139,6 +148,22 @@ class Launch:
             found[predictor] = self.made(model)
         return found
 
+    def predictor_metrics(self) -> dict[str, Any]:
+        """Return the metrics of predictors, by name.
+
+        Raises:
+            ConfigError: ``--predictor-metric`` is not of the form ``PREDICTOR=METRIC``, or there is no such metric.
+        """
+        found: dict[str, Any] = {}
+        for pair in self.predictor_metric:
+            predictor, sign, metric = pair.partition("=")
+            if not (predictor and sign and metric):
+                raise ConfigError(f"--predictor-metric {pair}: write PREDICTOR=METRIC, as in queue=exact_match:queue")
+            if predictor in found:
+                raise ConfigError(f"--predictor-metric {pair}: {predictor} has a metric already")
+            found[predictor] = metric_named(metric)
+        return found
+
     def made(self, name: str) -> Any:
         """Return the LM of that name with the options that concern it.
 
@@ -180,6 +205,50 @@ class Launch:
                 f"--api-key-env {self.api_key_env}: there is no such environment variable, or it is empty"
             )
         return key
+
+
+_DEFAULTS = {field.name: field.default for field in fields(Launch)}
+
+
+def launched(*names: str) -> Callable[[Callable[Concatenate[Launch, P], None]], Callable[P, None]]:
+    """Give a command the options of that name (``options.LAUNCH``), read into one ``Launch``, its first argument."""
+
+    def decorate(command: Callable[Concatenate[Launch, P], None]) -> Callable[P, None]:
+        own = [one.replace(kind=_KEYWORD) for one in inspect.signature(command, eval_str=True).parameters.values()][1:]
+        options = [inspect.Parameter(name, _KEYWORD, default=_default(name), annotation=LAUNCH[name]) for name in names]
+
+        @functools.wraps(command)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            given = {name: kwargs.pop(name) for name in names if name in kwargs}
+            return command(Launch(**{name: _read(name, value) for name, value in given.items()}), *args, **kwargs)
+
+        run.__signature__ = inspect.Signature([*options, *own])  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in (*options, *own)}
+        return run
+
+    return decorate
+
+
+def _default(name: str) -> Any:
+    """Return what an option is where it is left out; typer knows no tuples."""
+    default = _DEFAULTS[name]
+    return inspect.Parameter.empty if default is MISSING else None if default == () else default
+
+
+def _read(name: str, value: Any) -> Any:
+    """Return an option as a launch has it."""
+    if name == "inputs":
+        return columns(value)
+    if name == "base_url":
+        return check_url(value)
+    if name == "auto" and value not in (None, "light", "medium", "heavy") and not value.isdecimal():
+        raise ConfigError(f"--auto {value}: must be light, medium, heavy, or a number of program runs")
+    return tuple(value or ()) if isinstance(_DEFAULTS[name], tuple) else value
+
+
+def columns(text: str | None) -> tuple[str, ...]:
+    """Return the names in a comma-separated list."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def _number_or_none(option: str, given: Any, kind: Callable[[Any], Any]) -> Any:

@@ -44,6 +44,14 @@ TaskFor = Annotated[
         help="Answers this predictor instead of --lm; as often as wanted.",
     ),
 ]
+MetricFor = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--predictor-metric",
+        metavar="PREDICTOR=METRIC",
+        help="Scores this predictor's own answer, METRIC as for --metric; as often as wanted.",
+    ),
+]
 Proposer = Annotated[
     str | None,
     typer.Option("--proposer-lm", metavar="NAME", rich_help_panel=_LM, help="Writes instructions; --lm if left out."),
@@ -215,3 +223,37 @@ CodeChanged = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=_OUTPUT, help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=_OUTPUT, help="The result as JSON on standard output.")]
 Debug = Annotated[bool, typer.Option("--debug", rich_help_panel=_OUTPUT, help="Show tracebacks.")]
+
+LAUNCH = {
+    "program": Program,
+    "data": Data,
+    "metric": Metric,
+    "predictor_metric": MetricFor,
+    "lm": Task,
+    "lm_for": TaskFor,
+    "proposer_lm": Proposer,
+    "teacher_lm": Teacher,
+    "base_url": BaseUrl,
+    "api_key_env": ApiKeyEnv,
+    "price_in": PriceIn,
+    "price_out": PriceOut,
+    "temperature": Temperature,
+    "max_tokens": MaxTokens,
+    "reasoning_effort": ReasoningEffort,
+    "extra": Extra,
+    "endpoint": Endpoint,
+    "optimizer": Optimizer,
+    "auto": Auto,
+    "budget_usd": BudgetUsd,
+    "budget_calls": BudgetCalls,
+    "budget_tokens": BudgetTokens,
+    "budget_seconds": BudgetSeconds,
+    "start": Start,
+    "seed": Seed,
+    "split_seed": SplitSeed,
+    "concurrency": Concurrency,
+    "executor": ExecutorOption,
+    "inputs": Inputs,
+    "group": Group,
+}
+"""The options that say how a study, a check, or an evaluation is started, by their name in ``Launch``."""

@@ -13,7 +13,7 @@ import typer
 from luthier.cli import options as o
 from luthier.cli.console import emit, say
 from luthier.cli.exits import Code, code_of_decision, guarded
-from luthier.cli.launch import Launch, check_url
+from luthier.cli.launch import Launch, launched
 from luthier.cli.plan import asker, show_plan
 from luthier.cli.progress import Progress, charges
 from luthier.cli.trackers import trackers
@@ -62,37 +62,10 @@ def demo(
 
 
 @guarded
+@launched(*o.LAUNCH)
 def optimize(
-    program: o.Program,
-    data: o.Data,
-    metric: o.Metric,
-    lm: o.Task,
-    lm_for: o.TaskFor = None,
-    proposer_lm: o.Proposer = None,
-    teacher_lm: o.Teacher = None,
-    base_url: o.BaseUrl = None,
-    api_key_env: o.ApiKeyEnv = None,
-    price_in: o.PriceIn = None,
-    price_out: o.PriceOut = None,
-    temperature: o.Temperature = None,
-    max_tokens: o.MaxTokens = None,
-    reasoning_effort: o.ReasoningEffort = None,
-    extra: o.Extra = None,
-    endpoint: o.Endpoint = None,
-    optimizer: o.Optimizer = "mipro",
-    auto: o.Auto = None,
-    budget_usd: o.BudgetUsd = None,
-    budget_calls: o.BudgetCalls = None,
-    budget_tokens: o.BudgetTokens = None,
-    budget_seconds: o.BudgetSeconds = None,
-    start: o.Start = None,
+    launch: Launch,
     study_dir: o.StudyOption = None,
-    seed: o.Seed = 0,
-    split_seed: o.SplitSeed = 0,
-    concurrency: o.Concurrency = 64,
-    executor: o.ExecutorOption = "local",
-    inputs: o.Inputs = None,
-    group: o.Group = None,
     anyway: o.Anyway = False,
     track: o.Track = None,
     yes: o.Yes = False,
@@ -102,43 +75,10 @@ def optimize(
     debug: o.Debug = False,
 ) -> None:
     """Tune a program's prompts and prove the gain on held-out examples; run again, it resumes."""
-    if auto not in (None, "light", "medium", "heavy") and not auto.isdecimal():
-        raise ConfigError(f"--auto {auto}: must be light, medium, heavy, or a number of program runs")
-    launch = Launch(
-        program=program,
-        data=data,
-        metric=metric,
-        lm=lm,
-        lm_for=tuple(lm_for or ()),
-        proposer_lm=proposer_lm,
-        teacher_lm=teacher_lm,
-        optimizer=optimizer,
-        auto=auto,
-        budget_usd=budget_usd,
-        budget_calls=budget_calls,
-        budget_tokens=budget_tokens,
-        budget_seconds=budget_seconds,
-        seed=seed,
-        split_seed=split_seed,
-        concurrency=concurrency,
-        executor=executor,
-        inputs=columns(inputs),
-        group=group,
-        start=tuple(start or ()),
-        base_url=check_url(base_url),
-        api_key_env=api_key_env,
-        price_in=price_in,
-        price_out=price_out,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        reasoning_effort=reasoning_effort,
-        extra=tuple(extra or ()),
-        endpoint=endpoint,
-    )
     if plan:
         _show_only_the_plan(launch, as_json=as_json)
         return
-    directory = study_dir if study_dir is not None else default_directory(program)
+    directory = study_dir if study_dir is not None else default_directory(launch.program)
     words = _said(anyway=anyway)
     _run(launch, directory, yes=yes, quiet=quiet, as_json=as_json, words=words, track=track or ())
 
@@ -174,11 +114,6 @@ def resume(
     _ask_to_import(launch, manifest, study_dir, yes=yes)
     words = _said(anyway=anyway, code_changed=code_changed)
     _run(launch, study_dir, yes=True, quiet=quiet, as_json=as_json, words=words, track=track or ())
-
-
-def columns(text: str | None) -> tuple[str, ...]:
-    """Return the names in a comma-separated list."""
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def default_directory(program: str) -> Path:
