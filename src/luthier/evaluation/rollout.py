@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from luthier.evaluation.stats import standard_error
 from luthier.lm.request import Usage, total_usage
 from luthier.program.badly import count_badly
 from luthier.program.candidate import Candidate
@@ -131,11 +132,8 @@ class Evaluation(Shown):
     def stderr(self) -> float:
         """Standard error of the mean over examples; NaN below two."""
         scores = list(self.scores.values())
-        if len(scores) < 2:
-            return float("nan")
-        mean = sum(scores) / len(scores)
-        variance = sum((score - mean) ** 2 for score in scores) / (len(scores) - 1)
-        return float((variance / len(scores)) ** 0.5)
+        stderr = standard_error(scores)
+        return float("nan") if stderr is None else stderr
 
     @property
     def unscored(self) -> int:

@@ -45,6 +45,15 @@ class PairedDifference:
     """``tango``, ``resampling``, ``bound``, or ``none`` where fewer than two examples, or groups, say nothing."""
 
 
+def standard_error(values: Sequence[float]) -> float | None:
+    """Return the standard error of the mean; None below two values."""
+    n = len(values)
+    if n < 2:
+        return None
+    mean = sum(values) / n
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n)
+
+
 def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
     """Return Wilson's score interval for a proportion (Wilson 1927); (0, 1) for ``n`` = 0."""
     if n == 0:

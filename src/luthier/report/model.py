@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from luthier.evaluation.stats import standard_error
 from luthier.report.shrink import Tally, best_shrunken
 from luthier.report.spending import Amounts, Event, spending, total
 from luthier.report.summary import ORIGINAL, Summary, first, point_key, summary, trial_number, unfolded, values
@@ -206,7 +207,7 @@ def _marks(events: Sequence[Event], levels: Mapping[str, Mapping[str, Level]]) -
             yield Mark(
                 number=number,
                 mean=sum(values(event)) / len(values(event)),
-                stderr=_stderr(values(event)),
+                stderr=standard_error(values(event)) or 0.0,
                 n=len(values(event)),
                 full=full,
                 original=key == ORIGINAL,
@@ -228,13 +229,6 @@ def parts(point: Mapping[str, str], levels: Mapping[str, Mapping[str, Level]]) -
     unknown: Mapping[str, Level] = {}
     labels = ((name, levels.get(name, unknown).get(level)) for name, level in sorted(point.items()))
     return tuple((name, "?" if level is None else level.label) for name, level in labels)
-
-
-def _stderr(scores: Sequence[float]) -> float:
-    if len(scores) < 2:
-        return 0.0
-    mean = sum(scores) / len(scores)
-    return float((sum((score - mean) ** 2 for score in scores) / (len(scores) - 1) / len(scores)) ** 0.5)
 
 
 def _prompts(events: Sequence[Event]) -> Iterable[PromptPair]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from luthier.evaluation.evaluator import Evaluator, scored_rollouts
 from luthier.evaluation.rollout import Job, Rollout, cost_json
-from luthier.evaluation.stats import paired
+from luthier.evaluation.stats import paired, standard_error
 from luthier.lm.request import Usage, total_usage
 from luthier.program.candidate import Candidate
 from luthier.runner.candidates import Choices
@@ -103,14 +103,11 @@ def _values(rollouts: Sequence[Rollout]) -> dict[str, float]:
 
 def _row(point: Point, trial: Trial, *, is_original: bool) -> dict[str, Any]:
     values = [observation.value for observation in trial.observations]
-    n, mean = len(values), trial.mean
-    variance = sum((value - mean) ** 2 for value in values) / (n - 1) if n > 1 else float("nan")
-    stderr = (variance / n) ** 0.5 if n > 1 else None
     return {
         "point": dict(point),
         "trial": trial.number,
-        "mean": mean,
-        "stderr": stderr,
-        "n": n,
+        "mean": trial.mean,
+        "stderr": standard_error(values),
+        "n": len(values),
         "is_original": is_original,
     }

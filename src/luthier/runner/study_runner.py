@@ -6,43 +6,37 @@ import asyncio
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from luthier.budget import TOTAL, Ledger
 from luthier.canonical import content_hash
-from luthier.errors import BudgetExhausted, LabelWarning, LuthierError, ProgramFailed, UserError
+from luthier.errors import BudgetExhausted, LabelWarning, UserError
 from luthier.evaluation.evaluator import Evaluator, scored_rollouts
 from luthier.evaluation.executor import Executor
-from luthier.evaluation.rollout import Evaluation, Job, Outcome, Rollout, by_outcome, outcome_json
+from luthier.evaluation.rollout import Job, Rollout
 from luthier.evaluation.unmetered import UnmeteredWatch, unmetered_sentence
 from luthier.lm.gateway import Gateway
-from luthier.lm.lm import LM
 from luthier.lm.models import THINKING_ROOM
-from luthier.lm.request import Usage, total_usage
+from luthier.lm.request import total_usage
 from luthier.lm.store import Store
 from luthier.program.candidate import Candidate
 from luthier.program.program import Program
 from luthier.propose.proposer import Proposer
+from luthier.runner.baseline import baseline_event, shown_again, tuned_program
 from luthier.runner.candidates import Choices
-from luthier.runner.choice import choose, swap_back
+from luthier.runner.choice import choose
 from luthier.runner.config import Confirm, Setup
 from luthier.runner.facts import Facts
 from luthier.runner.headroom import check_event, has_gone_on, noise_key
-from luthier.runner.own_calls import own_lms
+from luthier.runner.insight import insight_event
 from luthier.runner.plan import RolloutCost, refusal
 from luthier.runner.reserve import Clock, Reserve
 from luthier.runner.steps import Steps
-from luthier.runner.unmeetable import examples_text, zero_baseline
 from luthier.runner.verdict import no_verdict_event, verdict_event
-from luthier.search.importance import importances, to_json
 from luthier.search.trial import Trial
 from luthier.study.looks import CountedLook
 from luthier.study.study import Study
-from luthier.types import Role
-
-MOST_ERRORS_OF_THE_ORIGINAL = 0.05
-"""Above this share of program errors the original itself is broken, and no prompt can mend it."""
 
 
 @dataclass
@@ -61,6 +55,8 @@ class StudyRunner:
     """Whether anybody wants to hear of every rollout."""
     shown: str = ""
     """A few predictions beside their labels, where the original scores 0 throughout; told, never recorded."""
+    _noise: Mapping[str, Any] | None = None
+    """What ``lt.check`` measured of the noise of the program, as it was before any run."""
 
     async def run(self) -> Program:
         """Run all steps, or those that are left; return the program with the predictors that were tuned.
@@ -73,29 +69,69 @@ class StudyRunner:
             ProgramFailed: user code failed.
             BudgetExhausted: the budget ended before the verdict.
         """
-        setup = self.setup
-        numbers = {row.id: row.number for row in setup.split.test}
-        await self.study.step("split", self._now({**setup.split.ids(), "numbers": numbers}))
+        await self._split()
         await self._plan()
-        judge = setup.metric.judge_lm
-        for lm in _distinct([*setup.task.all, *setup.teacher.all, setup.proposer, *([judge] if judge else [])]):
-            if not self._has("baseline"):
-                await self.gateway.probe(lm)
-        first = self._evaluator(setup)
-        baseline = await self.study.step("baseline", lambda: self._baseline(first))
-        measured = noise_key(setup.program, setup.task, setup.metric)  # by ``lt.check``, which knows no more than this
-        self.setup = setup = setup.with_program(await self.tuned_program(first), baseline.get("own_lms", {}))
+        await self._reach_servers()
+        baseline = await self._measure_original()
+        if not await self._can_win(baseline):
+            return self.setup.program
+        steps = await self._plan_with_measured_cost(baseline)
+        trials = await self._search(steps)
+        choice = await self._choose(steps, trials)
+        verdict = await self.study.step("verdict", lambda: self._verdict(steps.evaluator, choice))
+        await self.study.step("insight", lambda: self._insight(steps.evaluator, choice, trials, verdict))
+        await self._finish(verdict)
+        return self.setup.program
+
+    async def tuned_program(self) -> Program:
+        """Return the program with the predictors that the recorded baseline met, without those it never called."""
+        return await tuned_program(
+            self.setup.program, self._evaluator(self.setup), self._event("baseline")["predictors"]
+        )
+
+    async def _split(self) -> None:
+        split = self.setup.split
+        numbers = {row.id: row.number for row in split.test}
+        await self.study.step("split", self._now({**split.ids(), "numbers": numbers}))
+
+    async def _reach_servers(self) -> None:
+        """See that every server, key, and model is there, before anything is spent."""
+        if self._has("baseline"):
+            return
+        setup, judge = self.setup, self.setup.metric.judge_lm
+        lms = [*setup.task.all, *setup.teacher.all, setup.proposer, *([] if judge is None else [judge])]
+        for lm in {lm.identity: lm for lm in lms}.values():
+            await self.gateway.probe(lm)
+
+    async def _measure_original(self) -> dict[str, Any]:
+        """Run the original, and go on with the program that its runs showed: its predictors, and its own clients."""
+        setup, evaluator = self.setup, self._evaluator(self.setup)
+
+        async def compute() -> dict[str, Any]:
+            event, self.shown = await baseline_event(setup, evaluator, self._watch.limits)
+            return event
+
+        baseline = await self.study.step("baseline", compute)
+        program = await tuned_program(setup.program, evaluator, baseline["predictors"])
+        self._noise = self.store.value(noise_key(setup.program, setup.task, setup.metric))
+        self.setup = setup.with_program(program, baseline.get("own_lms", {}))
         if "zero" in baseline and not self.shown and not has_gone_on(self.study.events):
-            self.shown = await self._shown_again(baseline)
-        if not await self._worth(baseline, self.store.value(measured)):
-            return setup.program
-        cost = setup.measured_cost(baseline)
-        facts = Facts.from_json((await self.study.step("plan_measured", lambda: self._plan_measured(cost)))["facts"])
-        evaluator, reserve = self._evaluator(setup), self._reserve(facts, cost)
+            self.shown = await shown_again(self.setup, self.store, self.gateway.refusals, baseline)
+        return baseline
+
+    async def _plan_with_measured_cost(self, baseline: Mapping[str, Any]) -> Steps:
+        """Plan again, by what a run really costs, and set aside what the end will take."""
+        cost = self.setup.measured_cost(baseline)
+        planned = await self.study.step("plan_measured", lambda: self._plan_measured(cost))
+        facts = Facts.from_json(planned["facts"])
+        reserve = self._reserve(facts, cost)
         reserve.keep()
-        steps = self._steps(evaluator, facts, reserve)
+        return self._steps(self._evaluator(self.setup), facts, reserve)
+
+    async def _search(self, steps: Steps) -> Sequence[Trial]:
+        """Let the optimizer work: demonstrations, lessons, instructions, the space, and the loop are its steps."""
         try:
-            trials = await setup.optimizer.run(steps)
+            return await self.setup.optimizer.run(steps)
         except BudgetExhausted as error:
             if not self._has("space"):
                 whole = self._event("plan_measured")["total"]
@@ -104,24 +140,30 @@ class StudyRunner:
                     f"{whole['calls']:,} LM calls and {whole['tokens']:,} tokens, the study goes on to its verdict."
                 )
             raise
+
+    async def _choose(self, steps: Steps, trials: Sequence[Trial]) -> dict[str, Any]:
         choices = Choices.recorded(self.study.events)
         choice = await self.study.step("choice", self._now(choose(steps, choices, trials)))
-        reserve.release()
-        verdict = await self.study.step("verdict", lambda: self._verdict(evaluator, choice))
-        await self.study.step("insight", lambda: self._insight(evaluator, choice, trials, verdict))
-        over = [f"the budget was overshot by {most:.6g} {name}" for name, most in self.ledger.overshoot.items()]
-        await self.study.step(
-            "done", self._now({"decision": verdict["decision"], **({"warnings": over} if over else {})})
-        )
-        return setup.program
+        steps.reserve.release()
+        return choice
 
-    async def _worth(self, baseline: Mapping[str, Any], noise: Mapping[str, Any] | None) -> bool:
+    async def _insight(
+        self, evaluator: Evaluator, choice: Mapping[str, Any], trials: Sequence[Trial], verdict: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        learned = bool(Choices.from_json(self._event("space")).settings)
+        return await insight_event(self.setup, evaluator, choice, trials, verdict, learned=learned)
+
+    async def _finish(self, verdict: Mapping[str, Any]) -> None:
+        over = [f"the budget was overshot by {most:.6g} {name}" for name, most in self.ledger.overshoot.items()]
+        warned = {"warnings": over} if over else {}
+        await self.study.step("done", self._now({"decision": verdict["decision"], **warned}))
+
+    async def _can_win(self, baseline: Mapping[str, Any]) -> bool:
         """Say whether to go on; a study that did so, or was told to, goes on."""
         gone_on, n_test = has_gone_on(self.study.events), len(self.setup.split.test)
         level = self._event("plan").get("level", 0.95)  # journals of luthier 0.1.0 have none
-        check = await self.study.step(
-            "check", self._now(check_event(baseline, n_test=n_test, noise=noise, level=level))
-        )
+        event = check_event(baseline, n_test=n_test, noise=self._noise, level=level)
+        check = await self.study.step("check", self._now(event))
         if not self.listening:
             for sentence in check.get("warnings", ()):
                 warnings.warn(f"{sentence} {self.shown}".strip(), LabelWarning, stacklevel=2)
@@ -133,28 +175,6 @@ class StudyRunner:
             return False
         await self.study.step("anyway", self._now({"sentence": check["sentence"]}))
         return True
-
-    async def tuned_program(self, evaluator: Evaluator | None = None) -> Program:
-        """Return the program with the predictors that the baseline met, and without those it never called.
-
-        A predictor that only a run can show is met again by running an example that showed it; the store has the
-        answers.
-
-        Raises:
-            ProgramFailed: it is not met again.
-        """
-        evaluator = self._evaluator(self.setup) if evaluator is None else evaluator
-        found: Mapping[str, Any] = self._event("baseline")["predictors"]
-        missing = found["met"].keys() - {component.name for component in evaluator.met}
-        if missing:
-            examples = sorted({found["met"][name] for name in missing})
-            await scored_rollouts(evaluator, [Job(self.setup.program.original, example) for example in examples])
-        met = {component.name: component for component in evaluator.met}
-        if missing - met.keys():
-            raise ProgramFailed(f"{', '.join(sorted(missing - met.keys()))}: called in the baseline, but not any more")
-        program = self.setup.program
-        used = [component for component in program.components if component.name not in found["never_called"]]
-        return replace(program, components=tuple(used)).with_components(met[name] for name in found["met"])
 
     async def _plan(self) -> None:
         """Show the plan before anything is spent."""
@@ -184,75 +204,6 @@ class StudyRunner:
         # A resumed study must decide by the same facts, whatever its budget was raised to.
         return {**plan, "facts": facts.to_json()}
 
-    async def _baseline(self, evaluator: Evaluator) -> dict[str, Any]:
-        program = self.setup.program
-        rollouts = await scored_rollouts(evaluator, [Job(program.original, row.id) for row in self.setup.scoring])
-        errors = [rollout for rollout in rollouts if rollout.outcome is Outcome.ERROR]
-        if len(errors) > MOST_ERRORS_OF_THE_ORIGINAL * len(rollouts):
-            raise ProgramFailed(
-                f"the original program raised on {len(errors)} of {len(rollouts)} examples "
-                f"(the first: example {errors[0].job.example}):\n{errors[0].traceback}"
-            )
-        judge = self.gateway.requested.get(Role.JUDGE.value, Usage())
-        found = self._predictors_met(rollouts)
-        found["warnings"] += self.setup.labels.warnings
-        if unmetered := Evaluation(program.original, tuple(rollouts)).unmetered:
-            found["warnings"].append(unmetered_sentence(unmetered, limits=self._watch.limits))
-            found["unmetered"] = unmetered
-        if own := own_lms(rollouts, self.gateway.lms, self.setup.task, program):
-            found["own_lms"] = own
-        zero = zero_baseline(program, self.setup.metric, rollouts, self.setup.split.rows)
-        if zero:
-            self.shown = self._shown(rollouts, zero["zero"]["examples"])
-        return {**_evaluation_event(rollouts), "judge": _usage_json(judge), **found, **zero}
-
-    def _shown(self, rollouts: Sequence[Rollout], examples: Sequence[str]) -> str:
-        setup = self.setup
-        return examples_text(setup.program, setup.metric, rollouts, setup.split.rows, examples)
-
-    async def _shown_again(self, baseline: Mapping[str, Any]) -> str:
-        """Return what an earlier run showed, from the answers in the store; nothing where a call would be needed."""
-        if baseline.get("unmetered"):
-            return ""
-        setup, examples = self.setup, baseline["zero"]["examples"]
-        gateway = Gateway(store=self.store, ledger=Ledger({"lm_calls": 0.0}), refusals=self.gateway.refusals)
-        evaluator = Evaluator(
-            setup.program, setup.metric, setup.split.rows, setup.task, gateway, concurrency=setup.concurrency
-        )
-        evaluator.proven = evaluator.closed = True
-        try:
-            rollouts = await scored_rollouts(evaluator, [Job(setup.program.original, id) for id in examples])
-        except LuthierError:
-            return ""
-        finally:
-            gateway.close()
-        return self._shown(rollouts, examples)
-
-    def _predictors_met(self, rollouts: Sequence[Rollout]) -> dict[str, Any]:
-        """Return which components are the program's: those known beforehand that ran, and those met in a run."""
-        showed: dict[str, str] = {}
-        for rollout in rollouts:
-            for name in rollout.trace.met:
-                showed.setdefault(name, rollout.job.example)
-        program = self.setup.program
-        known = {component.name for component in program.components}
-        words = {text.name: ("text", "read") for text in program.texts}
-        # Where no run came to its end, those behind the call that failed were not passed over: they stay (ADR 0022).
-        ended = any(rollout.outcome is Outcome.SCORED for rollout in rollouts)
-        never, others = sorted(known - showed.keys() if ended else ()), sorted(showed.keys() - known)
-        notes = [
-            f"{what} {name!r} was never {done} on {len(rollouts)} examples: not tuned"
-            for name in never
-            for what, done in [words.get(name, ("predictor", "called"))]
-        ]
-        if self.setup.predictors_given:
-            notes += [f"{name!r} is not among those to tune: it stays as it is" for name in others]
-            others = []
-        if {component.name for component in program.tuned} <= set(never) and not others:
-            raise ProgramFailed(f"the program used nothing that is to be tuned on any of {len(rollouts)} examples")
-        found = {"never_called": never, "met": {name: showed[name] for name in others}}
-        return {"predictors": found, "warnings": notes}
-
     async def _verdict(self, evaluator: Evaluator, choice: Mapping[str, Any]) -> dict[str, Any]:
         test, is_original = self.setup.split.test, choice["is_original"]
         chosen = Candidate.from_json(choice["candidate"])
@@ -277,27 +228,6 @@ class StudyRunner:
         scores = [{rollout.job.example: rollout.value for rollout in rollouts} for rollouts in (before, after)]
         outcome = content_hash([program.original.key, chosen.key, *scores])
         return await asyncio.to_thread(setup.looks.take_look, list(scores[0]), setup.study_id, outcome)
-
-    async def _insight(
-        self, evaluator: Evaluator, choice: Mapping[str, Any], trials: Sequence[Trial], verdict: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """How much each variable mattered, and what each predictor's change brings where there are two or more."""
-        # The original, and prompts to start from, came about without any setting of a proposer.
-        learned = bool(Choices.from_json(self._event("space")).settings)
-        told = [trial for trial in trials if not (learned and trial.prior)]
-        variables = {"variables": to_json(importances(told, seed=self.setup.config.seed))}
-        if choice["is_original"] or len(self.setup.program.tuned) < 2:
-            return {**variables, "predictors": {}, "skipped": "nothing to tell apart"}
-        chosen, original = Candidate.from_json(choice["candidate"]), self.setup.program.original
-        # The choice was made for its scores on validation: on these, whatever changed seems to have helped.
-        held_out = verdict.get("outcomes_after", ())[: len(self.setup.scoring)]
-        scores = {outcome["example"]: outcome["value"] for outcome in held_out} or _scores(choice, trials)
-        try:
-            found = await swap_back(evaluator, chosen, original, scores, seed=self.setup.config.seed)
-            found["on"] = "test" if held_out else "validation"
-        except BudgetExhausted:
-            found = {"predictors": {}, "skipped": "the budget was used up"}
-        return {**variables, **found}
 
     def _evaluator(self, setup: Setup) -> Evaluator:
         evaluator = Evaluator(
@@ -393,41 +323,3 @@ def _only(start: Candidate, program: Program) -> Candidate:
     """Return a candidate for the components that the baseline showed to be the program's, and for those alone."""
     today = program.original
     return Candidate({name: start.prompts.get(name, now) for name, now in today.prompts.items()}, today.fingerprints)
-
-
-def _scores(choice: Mapping[str, Any], trials: Sequence[Trial]) -> dict[str, float]:
-    """Return what the chosen candidate scored on each validation example."""
-    number = next(row["trial"] for row in choice["table"] if row["point"] == choice["point"])
-    known = next(trial for trial in trials if trial.number == number)
-    return {observation.example: observation.value for observation in known.observations}
-
-
-def _evaluation_event(rollouts: Sequence[Rollout]) -> dict[str, Any]:
-    values = [rollout.value for rollout in rollouts]
-    n, mean = len(values), sum(values) / len(values)
-    variance = sum((value - mean) ** 2 for value in values) / (n - 1) if n > 1 else 0.0
-    usage = total_usage([rollout.usage for rollout in rollouts])
-    return {
-        "mean": mean,
-        "stderr": (variance / n) ** 0.5,
-        "n": n,
-        "outcomes": [outcome_json(rollout) for rollout in rollouts],
-        "counts": by_outcome(rollouts),
-        "usage": _usage_json(usage),
-    }
-
-
-def _usage_json(usage: Usage) -> dict[str, int]:
-    return {
-        "lm_calls": usage.calls,
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "cached_tokens": usage.cached_tokens,
-    }
-
-
-def _distinct(lms: Sequence[LM]) -> list[LM]:
-    seen: dict[str, LM] = {}
-    for lm in lms:
-        seen.setdefault(lm.identity, lm)
-    return list(seen.values())
