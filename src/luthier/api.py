@@ -36,6 +36,7 @@ from luthier.runner.optimizer import Optimizer
 from luthier.runner.session import Ended, Session
 from luthier.runner.starts import Start
 from luthier.runner.verdict import Decision, Verdict, stopped_event
+from luthier.study.events import VerdictEvent, first, read_all
 
 ProgramT = TypeVar("ProgramT", bound=Callable[..., Any])
 
@@ -63,14 +64,14 @@ class Result(Generic[ProgramT]):
     @property
     def stopped(self) -> bool:
         """Whether the study ended with its check, nothing to win or no way to; ``anyway=True`` goes on."""
-        return all(event["event"] != "verdict" for event in self.events)
+        return first(read_all(self.events), VerdictEvent) is None
 
     @property
     def usage_by_lm(self) -> dict[str, Usage]:
         """What the study asked for, stored answers included, by the LM's identity."""
         return {
             identity: Usage(part.prompt_tokens, part.completion_tokens, part.cached_tokens, part.calls)
-            for identity, part in by_lm(unfolded(self.events)).items()
+            for identity, part in by_lm(unfolded(read_all(self.events))).items()
         }
 
     def _repr_html_(self) -> str:
@@ -436,6 +437,6 @@ def _result(setup: Setup, ended: Ended, program: ProgramT) -> Result[ProgramT]:
         program=cast(ProgramT, bind(program, lm=setup.task, candidate=recommended, predictors=whole.components)),
         best=best,
         study_dir=study.directory,
-        report=write_report(study.directory, events),
+        report=write_report(study.directory, read_all(events)),
         events=events,
     )

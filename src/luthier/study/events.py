@@ -41,26 +41,19 @@ class Event(Record):
     time: str = ""
     """When it was written, ISO 8601, UTC."""
     part: str = ""
-    """Which of several events of this kind: ``0.7`` of ``bootstrap/0.7``, ``2`` of ``lessons/2``."""
+    """Which of several events of this kind: ``0.7`` of ``bootstrap/0.7``; the whole name of an unknown event."""
     transient: bool = False
     """Whether it is only reported to listeners, and not in the journal."""
 
     @property
     def name(self) -> str:
         """The event's name in the journal."""
-        return f"{self.kind}/{self.part}" if self.part else self.kind
+        return "/".join(text for text in (self.kind, self.part) if text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownEvent(Event):
     """An event of a later version, or a step of another study; all its fields are in `unknown`."""
-
-    given_name: str = ""
-
-    @property
-    def name(self) -> str:
-        """The event's name in the journal."""
-        return self.given_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -644,6 +637,29 @@ EVENTS: tuple[type[Event], ...] = (
 _BY_KIND = {event.kind: event for event in EVENTS}
 
 R = TypeVar("R", bound=Record)
+E = TypeVar("E", bound=Event)
+
+
+def first(events: Iterable[Event], kind: type[E]) -> E | None:
+    """Return the first event of a kind, None where there is none."""
+    return next((event for event in events if isinstance(event, kind)), None)
+
+
+def event_of(events: Iterable[Event], kind: type[E]) -> E:
+    """Return the first event of a kind, which is there.
+
+    Raises:
+        LookupError: it is not.
+    """
+    found = first(events, kind)
+    if found is None:
+        raise LookupError(f"the study has no event {kind.kind!r} yet")
+    return found
+
+
+def every(events: Iterable[Event], kind: type[E]) -> list[E]:
+    """Return all events of a kind."""
+    return [event for event in events if isinstance(event, kind)]
 
 
 def read(event: Json) -> Event:
@@ -652,9 +668,7 @@ def read(event: Json) -> Event:
     kind, _, part = name.partition("/")
     known = _BY_KIND.get(kind)
     given = {key: event[key] for key in ("v", "seq", "time", "transient") if key in event}
-    if known is None:
-        return _record(UnknownEvent, event, given_name=name, **given)
-    return _record(known, event, part=part, **given)
+    return _record(known or UnknownEvent, event, part=part if known else name, **given)
 
 
 def read_all(events: Iterable[Json]) -> list[Event]:
@@ -698,7 +712,7 @@ def fields_of(kind: type[Record]) -> tuple[Field, ...]:
 
 
 def _find_fields(kind: type[Record]) -> Iterator[Field]:
-    shared = {one.name for base in (Event, UnknownEvent, Record) for one in dataclasses.fields(base)}
+    shared = {one.name for base in (Event, Record) for one in dataclasses.fields(base)}
     for one in dataclasses.fields(kind):
         if one.name in shared:
             continue
