@@ -197,7 +197,7 @@ def counts(events: Sequence[Event], store: Path) -> dict[str, Any]:
 
 def _cells(events: Sequence[Event]) -> set[tuple[str, str]]:
     """Return (candidate, inputs) of all runs but the teacher's, each once."""
-    choices = Choices.from_json(to_json(event_of(events, SpaceEvent)))
+    choices = Choices.of(event_of(events, SpaceEvent))
     chosen = Candidate.from_json(event_of(events, ChoiceEvent).candidate)
     # What the space does not name, the chosen candidate has as the original has it.
     original = choices.candidate(choices.space.original, chosen)

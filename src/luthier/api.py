@@ -36,7 +36,7 @@ from luthier.runner.optimizer import Optimizer
 from luthier.runner.session import Ended, Session
 from luthier.runner.starts import Start
 from luthier.runner.verdict import Decision, Verdict, stopped_event
-from luthier.study.events import VerdictEvent, first, read_all
+from luthier.study.events import CheckEvent, ChoiceEvent, VerdictEvent, event_of, first, read_all, to_json
 
 ProgramT = TypeVar("ProgramT", bound=Callable[..., Any])
 
@@ -422,12 +422,9 @@ def _check_run(config: StudyConfig, strong_lm: LM | str | None, confirm: Confirm
 def _result(setup: Setup, ended: Ended, program: ProgramT) -> Result[ProgramT]:
     study = ended.study
     whole = setup.program.with_components(ended.program.components)
-    events = tuple(study.events)
-    by_name = {event["event"]: event for event in events}
-    verdict = Verdict.from_json(
-        by_name["verdict"] if "verdict" in by_name else stopped_event(by_name["check"], ended.shown)
-    )
-    best = Candidate.from_json(by_name["choice"]["candidate"]) if "choice" in by_name else whole.original
+    events, choice = study.events, first(study.events, ChoiceEvent)
+    verdict = Verdict.of(first(events, VerdictEvent) or stopped_event(event_of(events, CheckEvent), ended.shown))
+    best = whole.original if choice is None else Candidate.from_json(choice.candidate)
     recommended = best if verdict.decision == "adopt" else whole.original
     recommended.save(study.directory / "prompts")
     return Result(
@@ -437,6 +434,6 @@ def _result(setup: Setup, ended: Ended, program: ProgramT) -> Result[ProgramT]:
         program=cast(ProgramT, bind(program, lm=setup.task, candidate=recommended, predictors=whole.components)),
         best=best,
         study_dir=study.directory,
-        report=write_report(study.directory, read_all(events)),
-        events=events,
+        report=write_report(study.directory, events),
+        events=tuple(to_json(event) for event in events),
     )

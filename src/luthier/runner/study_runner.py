@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from luthier.canonical import content_hash
 from luthier.errors import BudgetExhausted, LabelWarning, LuthierError, ProgramFailed, UserError
 from luthier.evaluation.evaluator import Evaluator, scored_rollouts
 from luthier.evaluation.executor import Executor
-from luthier.evaluation.rollout import Evaluation, Job, Outcome, Rollout, by_outcome, outcome_json
+from luthier.evaluation.rollout import Evaluation, Job, Outcome, Rollout
 from luthier.evaluation.unmetered import UnmeteredWatch, unmetered_sentence
 from luthier.lm.gateway import Gateway
 from luthier.lm.lm import LM
@@ -24,6 +24,7 @@ from luthier.lm.store import Store
 from luthier.program.candidate import Candidate
 from luthier.program.program import Program
 from luthier.propose.proposer import Proposer
+from luthier.runner.baseline import baseline_event
 from luthier.runner.candidates import Choices
 from luthier.runner.choice import choose, swap_back
 from luthier.runner.config import Confirm, Setup
@@ -37,6 +38,25 @@ from luthier.runner.unmeetable import examples_text, zero_baseline
 from luthier.runner.verdict import no_verdict_event, verdict_event
 from luthier.search.importance import importances, to_json
 from luthier.search.trial import Trial
+from luthier.study.events import (
+    AnywayEvent,
+    BaselineEvent,
+    CheckEvent,
+    ChoiceEvent,
+    DoneEvent,
+    E,
+    Event,
+    InsightEvent,
+    MeasuredPlanEvent,
+    PlanEvent,
+    RolloutEvent,
+    SpaceEvent,
+    SplitEvent,
+    VerdictEvent,
+    WarningEvent,
+    event_of,
+    first,
+)
 from luthier.study.looks import CountedLook
 from luthier.study.study import Study
 from luthier.types import Role
@@ -74,64 +94,63 @@ class StudyRunner:
             BudgetExhausted: the budget ended before the verdict.
         """
         setup = self.setup
+        ids: dict[str, Any] = dict(setup.split.ids())
         numbers = {row.id: row.number for row in setup.split.test}
-        await self.study.step("split", self._now({**setup.split.ids(), "numbers": numbers}))
+        await self.study.step(SplitEvent, self._now(SplitEvent(**ids, numbers=numbers)))
         await self._plan()
         judge = setup.metric.judge_lm
         for lm in _distinct([*setup.task.all, *setup.teacher.all, setup.proposer, *([judge] if judge else [])]):
-            if not self._has("baseline"):
+            if not self._has(BaselineEvent):
                 await self.gateway.probe(lm)
-        first = self._evaluator(setup)
-        baseline = await self.study.step("baseline", lambda: self._baseline(first))
+        written = self._evaluator(setup)
+        baseline = await self.study.step(BaselineEvent, lambda: self._baseline(written))
         measured = noise_key(setup.program, setup.task, setup.metric)  # by ``lt.check``, which knows no more than this
-        self.setup = setup = setup.with_program(await self.tuned_program(first), baseline.get("own_lms", {}))
-        if "zero" in baseline and not self.shown and not has_gone_on(self.study.events):
+        self.setup = setup = setup.with_program(await self.tuned_program(written), baseline.own_lms)
+        if baseline.zero is not None and not self.shown and not has_gone_on(self.study.events):
             self.shown = await self._shown_again(baseline)
         if not await self._worth(baseline, self.store.value(measured)):
             return setup.program
         cost = setup.measured_cost(baseline)
-        facts = Facts.from_json((await self.study.step("plan_measured", lambda: self._plan_measured(cost)))["facts"])
+        facts = Facts.from_json((await self.study.step(MeasuredPlanEvent, lambda: self._plan_measured(cost))).facts)
         evaluator, reserve = self._evaluator(setup), self._reserve(facts, cost)
         reserve.keep()
         steps = self._steps(evaluator, facts, reserve)
         try:
             trials = await setup.optimizer.run(steps)
         except BudgetExhausted as error:
-            if not self._has("space"):
-                whole = self._event("plan_measured")["total"]
+            if not self._has(SpaceEvent):
+                whole = event_of(self.study.events, MeasuredPlanEvent).total
                 error.add_note(
                     "The budget ended before the search began. With one for the whole plan, at most "
                     f"{whole['calls']:,} LM calls and {whole['tokens']:,} tokens, the study goes on to its verdict."
                 )
             raise
         choices = Choices.recorded(self.study.events)
-        choice = await self.study.step("choice", self._now(choose(steps, choices, trials)))
+        choice = await self.study.step(ChoiceEvent, self._now(choose(steps, choices, trials)))
         reserve.release()
-        verdict = await self.study.step("verdict", lambda: self._verdict(evaluator, choice))
-        await self.study.step("insight", lambda: self._insight(evaluator, choice, trials, verdict))
+        verdict = await self.study.step(VerdictEvent, lambda: self._verdict(evaluator, choice))
+        await self.study.step(InsightEvent, lambda: self._insight(evaluator, choice, trials, verdict))
         over = [f"the budget was overshot by {most:.6g} {name}" for name, most in self.ledger.overshoot.items()]
-        await self.study.step(
-            "done", self._now({"decision": verdict["decision"], **({"warnings": over} if over else {})})
-        )
+        await self.study.step(DoneEvent, self._now(DoneEvent(decision=verdict.decision, warnings=over or ())))
         return setup.program
 
-    async def _worth(self, baseline: Mapping[str, Any], noise: Mapping[str, Any] | None) -> bool:
+    async def _worth(self, baseline: BaselineEvent, noise: Mapping[str, Any] | None) -> bool:
         """Say whether to go on; a study that did so, or was told to, goes on."""
         gone_on, n_test = has_gone_on(self.study.events), len(self.setup.split.test)
-        level = self._event("plan").get("level", 0.95)  # journals of luthier 0.1.0 have none
+        level = event_of(self.study.events, PlanEvent).level
         check = await self.study.step(
-            "check", self._now(check_event(baseline, n_test=n_test, noise=noise, level=level))
+            CheckEvent, self._now(check_event(baseline, n_test=n_test, noise=noise, level=level))
         )
         if not self.listening:
-            for sentence in check.get("warnings", ()):
+            for sentence in check.warnings:
                 warnings.warn(f"{sentence} {self.shown}".strip(), LabelWarning, stacklevel=2)
-        elif check.get("warnings") and self.shown:
-            self.study.notify("warning", {"message": self.shown})
-        if not check["stop"]:
+        elif check.warnings and self.shown:
+            self.study.notify(WarningEvent(message=self.shown))
+        if not check.stop:
             return True
         if not (gone_on or self.setup.config.anyway):
             return False
-        await self.study.step("anyway", self._now({"sentence": check["sentence"]}))
+        await self.study.step(AnywayEvent, self._now(AnywayEvent(sentence=check.sentence)))
         return True
 
     async def tuned_program(self, evaluator: Evaluator | None = None) -> Program:
@@ -144,7 +163,7 @@ class StudyRunner:
             ProgramFailed: it is not met again.
         """
         evaluator = self._evaluator(self.setup) if evaluator is None else evaluator
-        found: Mapping[str, Any] = self._event("baseline")["predictors"]
+        found = event_of(self.study.events, BaselineEvent).predictors
         missing = found["met"].keys() - {component.name for component in evaluator.met}
         if missing:
             examples = sorted({found["met"][name] for name in missing})
@@ -158,7 +177,7 @@ class StudyRunner:
 
     async def _plan(self) -> None:
         """Show the plan before anything is spent."""
-        if self._has("plan"):
+        if self._has(PlanEvent):
             return
         setup = self.setup
         cost = setup.guessed_cost()
@@ -171,20 +190,20 @@ class StudyRunner:
         if not self.listening and self.confirm is None:  # neither has anybody seen the plan, nor will see a warning
             for sentence in setup.labels.warnings:
                 warnings.warn(sentence, LabelWarning, stacklevel=2)
-        await self.study.step("plan", self._now(plan))
+        await self.study.step(PlanEvent, self._now(PlanEvent(**plan)))
 
-    async def _plan_measured(self, cost: RolloutCost) -> dict[str, Any]:
+    async def _plan_measured(self, cost: RolloutCost) -> MeasuredPlanEvent:
         setup = self.setup
         facts = setup.facts(cost)
         if (reason := refusal(facts, cost, setup.task.price, setup.config.budget)) is not None:
             raise BudgetExhausted(reason)
         plan = setup.plan(facts, cost)
-        if unmetered := self._event("baseline").get("unmetered"):
+        if unmetered := event_of(self.study.events, BaselineEvent).unmetered:
             plan["notes"].append(unmetered_sentence(unmetered, limits=self._watch.limits))
         # A resumed study must decide by the same facts, whatever its budget was raised to.
-        return {**plan, "facts": facts.to_json()}
+        return MeasuredPlanEvent(**plan, facts=facts.to_json())
 
-    async def _baseline(self, evaluator: Evaluator) -> dict[str, Any]:
+    async def _baseline(self, evaluator: Evaluator) -> BaselineEvent:
         program = self.setup.program
         rollouts = await scored_rollouts(evaluator, [Job(program.original, row.id) for row in self.setup.scoring])
         errors = [rollout for rollout in rollouts if rollout.outcome is Outcome.ERROR]
@@ -202,19 +221,19 @@ class StudyRunner:
         if own := own_lms(rollouts, self.gateway.lms, self.setup.task, program):
             found["own_lms"] = own
         zero = zero_baseline(program, self.setup.metric, rollouts, self.setup.split.rows)
-        if zero:
-            self.shown = self._shown(rollouts, zero["zero"]["examples"])
-        return {**_evaluation_event(rollouts), "judge": _usage_json(judge), **found, **zero}
+        if zero is not None:
+            self.shown = self._shown(rollouts, zero["examples"])
+        return baseline_event(rollouts, judge=judge, zero=zero, **found)
 
     def _shown(self, rollouts: Sequence[Rollout], examples: Sequence[str]) -> str:
         setup = self.setup
         return examples_text(setup.program, setup.metric, rollouts, setup.split.rows, examples)
 
-    async def _shown_again(self, baseline: Mapping[str, Any]) -> str:
+    async def _shown_again(self, baseline: BaselineEvent) -> str:
         """Return what an earlier run showed, from the answers in the store; nothing where a call would be needed."""
-        if baseline.get("unmetered"):
+        if baseline.unmetered or baseline.zero is None:
             return ""
-        setup, examples = self.setup, baseline["zero"]["examples"]
+        setup, examples = self.setup, baseline.zero["examples"]
         gateway = Gateway(store=self.store, ledger=Ledger({"lm_calls": 0.0}), refusals=self.gateway.refusals)
         evaluator = Evaluator(
             setup.program, setup.metric, setup.split.rows, setup.task, gateway, concurrency=setup.concurrency
@@ -253,9 +272,9 @@ class StudyRunner:
         found = {"never_called": never, "met": {name: showed[name] for name in others}}
         return {"predictors": found, "warnings": notes}
 
-    async def _verdict(self, evaluator: Evaluator, choice: Mapping[str, Any]) -> dict[str, Any]:
-        test, is_original = self.setup.split.test, choice["is_original"]
-        chosen = Candidate.from_json(choice["candidate"])
+    async def _verdict(self, evaluator: Evaluator, choice: ChoiceEvent) -> VerdictEvent:
+        test, is_original = self.setup.split.test, choice.is_original
+        chosen = Candidate.from_json(choice.candidate)
         if not test:
             return no_verdict_event()
         ids = [row.id for row in test]
@@ -263,13 +282,13 @@ class StudyRunner:
         after = before if is_original else await scored_rollouts(evaluator, [Job(chosen, example) for example in ids])
         look = await self._take_look(chosen, before, after)
         groups = {row.id: row.group for row in test} if self.setup.config.group is not None else None
-        rivals = sum(not row["is_original"] for row in choice["table"])
+        rivals = sum(not row["is_original"] for row in choice.table)
         seed = self.setup.config.seed
         today = "your original" if self.setup.program.deployed is None else "what is deployed"
         event = verdict_event(
             before, after, look=look.number, groups=groups, same=is_original, rivals=rivals, seed=seed, today=today
         )
-        return {**event, **({"warnings": list(look.warnings)} if look.warnings else {})}
+        return replace(event, warnings=look.warnings)
 
     async def _take_look(self, chosen: Candidate, before: Sequence[Rollout], after: Sequence[Rollout]) -> CountedLook:
         """Count this look at the test examples, for good; the same study with the same outcome counts once."""
@@ -279,25 +298,24 @@ class StudyRunner:
         return await asyncio.to_thread(setup.looks.take_look, list(scores[0]), setup.study_id, outcome)
 
     async def _insight(
-        self, evaluator: Evaluator, choice: Mapping[str, Any], trials: Sequence[Trial], verdict: Mapping[str, Any]
-    ) -> dict[str, Any]:
+        self, evaluator: Evaluator, choice: ChoiceEvent, trials: Sequence[Trial], verdict: VerdictEvent
+    ) -> InsightEvent:
         """How much each variable mattered, and what each predictor's change brings where there are two or more."""
         # The original, and prompts to start from, came about without any setting of a proposer.
-        learned = bool(Choices.from_json(self._event("space")).settings)
+        learned = bool(Choices.of(event_of(self.study.events, SpaceEvent)).settings)
         told = [trial for trial in trials if not (learned and trial.prior)]
-        variables = {"variables": to_json(importances(told, seed=self.setup.config.seed))}
-        if choice["is_original"] or len(self.setup.program.tuned) < 2:
-            return {**variables, "predictors": {}, "skipped": "nothing to tell apart"}
-        chosen, original = Candidate.from_json(choice["candidate"]), self.setup.program.original
+        variables = to_json(importances(told, seed=self.setup.config.seed))
+        if choice.is_original or len(self.setup.program.tuned) < 2:
+            return InsightEvent(variables=variables, predictors={}, skipped="nothing to tell apart")
+        chosen, original = Candidate.from_json(choice.candidate), self.setup.program.original
         # The choice was made for its scores on validation: on these, whatever changed seems to have helped.
-        held_out = verdict.get("outcomes_after", ())[: len(self.setup.scoring)]
-        scores = {outcome["example"]: outcome["value"] for outcome in held_out} or _scores(choice, trials)
+        held_out = verdict.outcomes_after[: len(self.setup.scoring)]
+        scores = {outcome.example: outcome.value or 0.0 for outcome in held_out} or _scores(choice, trials)
         try:
             found = await swap_back(evaluator, chosen, original, scores, seed=self.setup.config.seed)
-            found["on"] = "test" if held_out else "validation"
         except BudgetExhausted:
-            found = {"predictors": {}, "skipped": "the budget was used up"}
-        return {**variables, **found}
+            return InsightEvent(variables=variables, predictors={}, skipped="the budget was used up")
+        return InsightEvent(variables=variables, on="test" if held_out else "validation", **found)
 
     def _evaluator(self, setup: Setup) -> Evaluator:
         evaluator = Evaluator(
@@ -310,7 +328,7 @@ class StudyRunner:
             on_rollout=self._rollout_ended,
         )
         evaluator.executor = self.executor
-        evaluator.proven, evaluator.closed = self._has("baseline"), True
+        evaluator.proven, evaluator.closed = self._has(BaselineEvent), True
         return evaluator
 
     def _rollout_ended(self, rollout: Rollout) -> None:
@@ -321,24 +339,23 @@ class StudyRunner:
     @functools.cached_property
     def _watch(self) -> UnmeteredWatch:
         def tell(sentence: str) -> None:
-            self.study.notify("warning", {"message": sentence})
+            self.study.notify(WarningEvent(message=sentence))
 
         return UnmeteredWatch(self.setup.config.budget, self.ledger, tell if self.listening else None)
 
     def _tell_progress(self, rollout: Rollout) -> None:
         paid = total_usage(list(self.gateway.usage.values()))
         self.study.notify(
-            "rollout",
-            {
-                "example": rollout.job.example,
-                "outcome": rollout.outcome.value,
-                "value": None if rollout.score is None else rollout.score.value,
-                "paid": {
+            RolloutEvent(
+                example=rollout.job.example,
+                outcome=rollout.outcome.value,
+                value=None if rollout.score is None else rollout.score.value,
+                paid={
                     "lm_calls": paid.calls,
                     "tokens": paid.tokens,
                     "usd": self.ledger.spent[TOTAL].get("usd", 0.0),
                 },
-            },
+            )
         )
 
     def _steps(self, evaluator: Evaluator, facts: Facts, reserve: Reserve) -> Steps:
@@ -375,16 +392,13 @@ class StudyRunner:
             in_flight=min(setup.concurrency, len(setup.scoring)),
         )
 
-    def _has(self, event: str) -> bool:
-        return any(known["event"] == event for known in self.study.events)
-
-    def _event(self, name: str) -> dict[str, Any]:
-        return next(known for known in self.study.events if known["event"] == name)
+    def _has(self, kind: type[Event]) -> bool:
+        return first(self.study.events, kind) is not None
 
     @staticmethod
-    def _now(value: Any) -> Callable[[], Any]:
-        async def compute() -> Any:
-            return value
+    def _now(event: E) -> Callable[[], Awaitable[E]]:
+        async def compute() -> E:
+            return event
 
         return compute
 
@@ -395,35 +409,11 @@ def _only(start: Candidate, program: Program) -> Candidate:
     return Candidate({name: start.prompts.get(name, now) for name, now in today.prompts.items()}, today.fingerprints)
 
 
-def _scores(choice: Mapping[str, Any], trials: Sequence[Trial]) -> dict[str, float]:
+def _scores(choice: ChoiceEvent, trials: Sequence[Trial]) -> dict[str, float]:
     """Return what the chosen candidate scored on each validation example."""
-    number = next(row["trial"] for row in choice["table"] if row["point"] == choice["point"])
+    number = next(row["trial"] for row in choice.table if row["point"] == choice.point)
     known = next(trial for trial in trials if trial.number == number)
     return {observation.example: observation.value for observation in known.observations}
-
-
-def _evaluation_event(rollouts: Sequence[Rollout]) -> dict[str, Any]:
-    values = [rollout.value for rollout in rollouts]
-    n, mean = len(values), sum(values) / len(values)
-    variance = sum((value - mean) ** 2 for value in values) / (n - 1) if n > 1 else 0.0
-    usage = total_usage([rollout.usage for rollout in rollouts])
-    return {
-        "mean": mean,
-        "stderr": (variance / n) ** 0.5,
-        "n": n,
-        "outcomes": [outcome_json(rollout) for rollout in rollouts],
-        "counts": by_outcome(rollouts),
-        "usage": _usage_json(usage),
-    }
-
-
-def _usage_json(usage: Usage) -> dict[str, int]:
-    return {
-        "lm_calls": usage.calls,
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "cached_tokens": usage.cached_tokens,
-    }
 
 
 def _distinct(lms: Sequence[LM]) -> list[LM]:

@@ -48,7 +48,12 @@ class Event(Record):
     @property
     def name(self) -> str:
         """The event's name in the journal."""
-        return "/".join(text for text in (self.kind, self.part) if text)
+        return self.name_of(self.part)
+
+    @classmethod
+    def name_of(cls, part: str) -> str:
+        """Return the name of the event of this kind that has this part."""
+        return "/".join(text for text in (cls.kind, part) if text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -674,6 +679,11 @@ def read(event: Json) -> Event:
 def read_all(events: Iterable[Json]) -> list[Event]:
     """Return events as their classes have them."""
     return [read(event) for event in events]
+
+
+def outcome_of(data: Json) -> Outcome:
+    """Return what a rollout came to, as the journal keeps it."""
+    return _record(Outcome, data)
 
 
 def to_json(record: Record) -> dict[str, Any]:
