@@ -25,6 +25,7 @@ from luthier.evaluation.splits import split
 from luthier.program.program import discover
 from luthier.runner.candidates import Choices
 from luthier.search.space import Point
+from luthier.study.events import read_all
 
 SIZES = (48, 60, 0)
 LEVELS = (2, 3)
@@ -79,7 +80,7 @@ def main() -> None:
         sizes=SIZES,
         anyway=True,
     )
-    choices = fewer(Choices.recorded(proposed.events), LEVELS)
+    choices = fewer(Choices.recorded(read_all(proposed.events)), LEVELS)
     program = discover(in_words)
     val = split(iris.petals(), program, split_seed=SEED, sizes=SIZES).val
     # Equal petals are answered alike, and one asked without the others would have another's id: each counts once.

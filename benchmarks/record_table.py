@@ -22,6 +22,7 @@ from luthier.evaluation.splits import split
 from luthier.program.program import discover
 from luthier.runner.candidates import Choices
 from luthier.search.space import Point, Space, Variable
+from luthier.study.events import read_all
 
 ROOT = Path(__file__).parent.parent
 SIZES = (48, 102, 0)
@@ -108,7 +109,7 @@ def proposed(what: Recording, lm: lt.LM, work: Path) -> Choices:
         split_seed=SEED,
         sizes=SIZES,
     )
-    return Choices.recorded(result.events)
+    return Choices.recorded(read_all(result.events))
 
 
 def fewer(choices: Choices, levels: tuple[int, int] | None) -> Choices:

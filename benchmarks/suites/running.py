@@ -18,10 +18,27 @@ from luthier.program.candidate import Candidate
 from luthier.report.model import view
 from luthier.report.paid import STORE, answered, paid
 from luthier.report.phases import actuals
-from luthier.report.spending import Amounts, kind_of
-from luthier.report.summary import BOOTSTRAP, unfolded
+from luthier.report.spending import Amounts
+from luthier.report.summary import unfolded
 from luthier.runner.candidates import Choices
 from luthier.search.space import Point
+from luthier.study.events import (
+    AskEvent,
+    BaselineEvent,
+    BootstrapEvent,
+    ChoiceEvent,
+    Event,
+    InsightEvent,
+    SpaceEvent,
+    SplitEvent,
+    TellEvent,
+    VerdictEvent,
+    event_of,
+    every,
+    first,
+    read_all,
+    to_json,
+)
 from luthier.types import Role
 
 MakeLM = Callable[[str, int], lt.LM]
@@ -95,16 +112,19 @@ def _optimizer(case: Case) -> Any:
 
 def _outcome(result: lt.Result[Any]) -> dict[str, Any]:
     """Return what a study came to, as the tables need it."""
-    events = unfolded(result.events)
-    event = {name: next(e for e in events if e["event"] == name) for name in ("baseline", "choice", "verdict", "split")}
-    verdict, choice = event["verdict"], event["choice"]
+    events = unfolded(read_all(result.events))
+    baseline, choice, verdict = (
+        event_of(events, BaselineEvent),
+        event_of(events, ChoiceEvent),
+        event_of(events, VerdictEvent),
+    )
     return {
-        "decision": verdict["decision"],
-        "scoring": {"n": event["baseline"]["n"], "before": event["baseline"]["mean"], "after": choice["mean"]},
+        "decision": verdict.decision,
+        "scoring": {"n": baseline.n, "before": baseline.mean, "after": choice.mean},
         "test": {
-            "examples": list(event["split"]["test"]),
-            "before": [outcome["value"] for outcome in verdict["outcomes_before"]],
-            "after": [outcome["value"] for outcome in verdict["outcomes_after"]],
+            "examples": list(event_of(events, SplitEvent).test),
+            "before": [outcome.value for outcome in verdict.outcomes_before],
+            "after": [outcome.value for outcome in verdict.outcomes_after],
         },
         "prompts": {
             name: {"instruction": prompt.instruction, "demos": len(prompt.demos)}
@@ -116,35 +136,37 @@ def _outcome(result: lt.Result[Any]) -> dict[str, Any]:
     }
 
 
-def _insight(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _insight(events: Sequence[Event]) -> dict[str, Any]:
     """Return the insight, with a readable label beside each best level, which the journal has by its hash."""
-    event = next((e for e in events if e["event"] == "insight"), {})
+    insight = first(events, InsightEvent)
+    if insight is None:
+        return {"variables": {}}
     labels = {row.name: row.best for row in view(events).variables}
-    variables = {name: {**found, "label": labels[name]} for name, found in event.get("variables", {}).items()}
-    return {**event, "variables": variables}
+    variables = {name: {**found, "label": labels[name]} for name, found in insight.variables.items()}
+    return {**to_json(insight), "variables": variables}
 
 
-def curve(events: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+def curve(events: Sequence[Event]) -> list[tuple[int, float]]:
     """Return (program runs of the search so far, best full score so far), from the original's score on."""
     spent, best = 0, 0.0
     points: list[tuple[int, float]] = []
     purposes: dict[int, str] = {}
     for event in events:
-        if event["event"] == "baseline":
-            best = float(event["mean"])
+        if isinstance(event, BaselineEvent):
+            best = event.mean
             points.append((0, best))
-        elif event["event"] == "ask":
-            purposes[event["trial"]] = event["purpose"]
-        elif event["event"] == "tell":
-            values = [outcome["value"] for outcome in event["outcomes"]]
+        elif isinstance(event, AskEvent):
+            purposes[event.trial] = event.purpose
+        elif isinstance(event, TellEvent):
+            values = [outcome.value or 0.0 for outcome in event.outcomes]
             spent += len(values)
-            if purposes.get(event["trial"]) == "full":
+            if purposes.get(event.trial) == "full":
                 best = max(best, sum(values) / len(values))
                 points.append((spent, best))
     return [*points, (spent, best)]
 
 
-def counts(events: Sequence[Mapping[str, Any]], store: Path) -> dict[str, Any]:
+def counts(events: Sequence[Event], store: Path) -> dict[str, Any]:
     """Return the four counts of what a study took, whole and by phase.
 
     ``rollouts``: program runs asked for, the paper's unit. ``new_rollouts``: those of a program on an example that had
@@ -159,7 +181,7 @@ def counts(events: Sequence[Mapping[str, Any]], store: Path) -> dict[str, Any]:
     charged, billed = paid(store), answered(store)
     # Demos come from runs of which the journal has the number alone. One that had been made before, be it in the
     # baseline or for another teacher, pays for no call.
-    bootstrapped = sum(sum(e["attempts"].values()) for e in events if kind_of(e) == BOOTSTRAP)
+    bootstrapped = sum(sum(event.attempts.values()) for event in every(events, BootstrapEvent))
     bootstrapped = min(bootstrapped, charged.get(Role.TEACHER.value, Amounts()).calls)
     return {
         "search_rollouts": sum(took["rollouts"] for name, took in phases.items() if name in ("search", "closing")),
@@ -173,24 +195,24 @@ def counts(events: Sequence[Mapping[str, Any]], store: Path) -> dict[str, Any]:
     }
 
 
-def _cells(events: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
+def _cells(events: Sequence[Event]) -> set[tuple[str, str]]:
     """Return (candidate, inputs) of all runs but the teacher's, each once."""
-    event = {e["event"]: e for e in events if e["event"] in ("space", "baseline", "choice", "verdict", "insight")}
-    choices, chosen = Choices.from_json(event["space"]), Candidate.from_json(event["choice"]["candidate"])
+    choices = Choices.of(event_of(events, SpaceEvent))
+    chosen = Candidate.from_json(event_of(events, ChoiceEvent).candidate)
     # What the space does not name, the chosen candidate has as the original has it.
     original = choices.candidate(choices.space.original, chosen)
-    scored, verdict = event["baseline"]["outcomes"], event["verdict"]
-    runs = [(original, scored), (original, verdict["outcomes_before"]), (chosen, verdict["outcomes_after"])]
-    insight = event.get("insight", {})
-    swapped_on = verdict["outcomes_after"][: insight["n"]] if insight.get("on") == "test" else scored
-    for name in insight.get("predictors", ()):
+    scored, verdict = event_of(events, BaselineEvent).outcomes, event_of(events, VerdictEvent)
+    runs = [(original, scored), (original, verdict.outcomes_before), (chosen, verdict.outcomes_after)]
+    insight = first(events, InsightEvent)
+    swapped_on = verdict.outcomes_after[: insight.n] if insight is not None and insight.on == "test" else scored
+    for name in () if insight is None else insight.predictors:
         runs.append((chosen.with_prompt(name, original.prompts[name]), swapped_on))
     points: dict[int, Point] = {}
     for e in events:
-        if e["event"] == "ask":
-            points[e["trial"]] = Point(e["point"])
-        elif e["event"] == "tell":
-            runs.append((choices.candidate(points[e["trial"]], original), e["outcomes"]))
+        if isinstance(e, AskEvent):
+            points[e.trial] = Point(e.point)
+        elif isinstance(e, TellEvent):
+            runs.append((choices.candidate(points[e.trial], original), e.outcomes))
     keyed = [(candidate.key, outcomes) for candidate, outcomes in runs]
     # Rows with the same inputs, which are numbered, make the same calls.
-    return {(key, outcome["example"].partition("#")[0]) for key, outcomes in keyed for outcome in outcomes}
+    return {(key, outcome.example.partition("#")[0]) for key, outcomes in keyed for outcome in outcomes}

@@ -36,6 +36,7 @@ from luthier.runner.optimizer import Optimizer
 from luthier.runner.session import Ended, Session
 from luthier.runner.starts import Start
 from luthier.runner.verdict import Decision, Verdict, stopped_event
+from luthier.study.events import CheckEvent, ChoiceEvent, VerdictEvent, event_of, first, read_all, to_json
 
 ProgramT = TypeVar("ProgramT", bound=Callable[..., Any])
 
@@ -63,14 +64,14 @@ class Result(Generic[ProgramT]):
     @property
     def stopped(self) -> bool:
         """Whether the study ended with its check, nothing to win or no way to; ``anyway=True`` goes on."""
-        return all(event["event"] != "verdict" for event in self.events)
+        return first(read_all(self.events), VerdictEvent) is None
 
     @property
     def usage_by_lm(self) -> dict[str, Usage]:
         """What the study asked for, stored answers included, by the LM's identity."""
         return {
             identity: Usage(part.prompt_tokens, part.completion_tokens, part.cached_tokens, part.calls)
-            for identity, part in by_lm(unfolded(self.events)).items()
+            for identity, part in by_lm(unfolded(read_all(self.events))).items()
         }
 
     def _repr_html_(self) -> str:
@@ -421,12 +422,9 @@ def _check_run(config: StudyConfig, strong_lm: LM | str | None, confirm: Confirm
 def _result(setup: Setup, ended: Ended, program: ProgramT) -> Result[ProgramT]:
     study = ended.study
     whole = setup.program.with_components(ended.program.components)
-    events = tuple(study.events)
-    by_name = {event["event"]: event for event in events}
-    verdict = Verdict.from_json(
-        by_name["verdict"] if "verdict" in by_name else stopped_event(by_name["check"], ended.shown)
-    )
-    best = Candidate.from_json(by_name["choice"]["candidate"]) if "choice" in by_name else whole.original
+    events, choice = study.events, first(study.events, ChoiceEvent)
+    verdict = Verdict.of(first(events, VerdictEvent) or stopped_event(event_of(events, CheckEvent), ended.shown))
+    best = whole.original if choice is None else Candidate.from_json(choice.candidate)
     recommended = best if verdict.decision == "adopt" else whole.original
     recommended.save(study.directory / "prompts")
     return Result(
@@ -437,5 +435,5 @@ def _result(setup: Setup, ended: Ended, program: ProgramT) -> Result[ProgramT]:
         best=best,
         study_dir=study.directory,
         report=write_report(study.directory, events),
-        events=events,
+        events=tuple(to_json(event) for event in events),
     )

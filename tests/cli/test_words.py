@@ -23,6 +23,7 @@ from luthier.errors import BudgetExhausted, ConfigError, SignatureError, StudyMi
 from luthier.lm.store import Store
 from luthier.report.paid import STORE, remarks
 from luthier.report.spending import Amounts
+from luthier.study.events import read_all
 
 from ..report.fixture import journal
 from .project import luthier, project
@@ -165,7 +166,7 @@ def test_attempts_of_a_running_study_may_be_in_flight(tmp_path: Path) -> None:
     store.open_attempt("study", "task", {"lm_calls": 1}, "lm")
     store.close()
     events = journal()
-    assert remarks(events[:-1], tmp_path / STORE) == [
+    assert remarks(read_all(events[:-1]), tmp_path / STORE) == [
         "1 attempt in flight or without a bill, charged at the worst case"
     ]
-    assert remarks(events, tmp_path / STORE) == ["1 attempt without a bill, charged at the worst case"]
+    assert remarks(read_all(events), tmp_path / STORE) == ["1 attempt without a bill, charged at the worst case"]

@@ -18,6 +18,7 @@ from luthier.errors import BudgetExhausted, UnmeteredWarning
 from luthier.lm.request import Usage
 from luthier.lm.store import Store
 from luthier.report.summary import summary
+from luthier.study.events import read_all
 from tests.lm.server import OpenAIServer
 from tests.program.connect.desk import rows
 
@@ -132,7 +133,7 @@ def test_a_study_says_so_at_once_and_in_plan_journal_and_report(
     show_plan(by_name["plan_measured"])
     assert sentence in " ".join(capsys.readouterr().err.split())
     journal = [event for event in events if not event.get("transient")]
-    assert any(text.startswith(sentence) for text in summary(journal).warnings)
+    assert any(text.startswith(sentence) for text in summary(read_all(journal)).warnings)
     assert sentence in (tmp_path / "study" / "report.html").read_text(encoding="utf-8").replace("&#x27;", "'").replace(
         "&#39;", "'"
     )
@@ -184,7 +185,7 @@ def test_a_study_measures_plans_prices_and_charges_a_connected_programs_own_call
         [baseline] = [phase for phase in by_name["plan_measured"]["phases"] if phase["name"] == "baseline"]
         assert baseline["usd"] == pytest.approx(baseline["tokens"] / 1e6, abs=1e-4)  # at the price of its own LM
         usd = (told[own_lm].tokens + 100 * told[lm].tokens) / 1e6
-        assert summary(events).spent.usd == pytest.approx(usd)
+        assert summary(read_all(events)).spent.usd == pytest.approx(usd)
         assert own_lm in (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
         probes = sum(body.get("max_tokens") == 1 for body in server.requests)
         assert asked == len(server.requests)

@@ -10,6 +10,7 @@ import pytest
 from luthier.errors import ConfigError
 from luthier.integrations import mlflow, otel
 from luthier.integrations.logged import last_step, parameters, points, verdict_of
+from luthier.study.events import ManifestEvent, event_of, read_all
 from tests.report.fixture import journal
 
 
@@ -26,7 +27,7 @@ def test_without_opentelemetry_one_is_told_what_to_install(monkeypatch: pytest.M
 
 
 def test_metrics_are_the_journals_whether_logged_at_once_or_bit_by_bit() -> None:
-    events = journal()
+    events = read_all(journal())
     at_once = points(events, events)
     bit_by_bit = [point for n in range(1, len(events) + 1) for point in points(events[:n], events[n - 1 : n])]
     assert at_once == bit_by_bit
@@ -35,7 +36,7 @@ def test_metrics_are_the_journals_whether_logged_at_once_or_bit_by_bit() -> None
 
 
 def test_a_trials_step_is_its_number_and_the_originals_is_0() -> None:
-    events = journal()
+    events = read_all(journal())
     scores = [point for point in points(events, events) if point.name.startswith("trial.score")]
     assert scores[0].step == 0
     assert len({point.step for point in scores}) == len(scores)
@@ -44,8 +45,8 @@ def test_a_trials_step_is_its_number_and_the_originals_is_0() -> None:
 
 
 def test_parameters_are_flat_short_and_without_keys() -> None:
-    manifest = dict(journal()[0])
-    manifest["optimizer"] = {"name": "mipro", "settings": {"note": "sk-verysecretkey1234567890", "long": "x" * 9000}}
+    optimizer = {"name": "mipro", "settings": {"note": "sk-verysecretkey1234567890", "long": "x" * 9000}}
+    manifest = event_of(read_all([{**journal()[0], "optimizer": optimizer}]), ManifestEvent)
     told = parameters(manifest)
     assert "sk-verysecret" not in json.dumps(told)
     assert all(isinstance(value, str) and len(value) <= 500 for value in told.values())
@@ -53,5 +54,5 @@ def test_parameters_are_flat_short_and_without_keys() -> None:
 
 
 def test_a_study_without_a_verdict_has_none() -> None:
-    assert verdict_of(journal(until="choice")) == ("", "")
-    assert verdict_of(journal())[0] == "adopt"
+    assert verdict_of(read_all(journal(until="choice"))) == ("", "")
+    assert verdict_of(read_all(journal()))[0] == "adopt"

@@ -18,6 +18,7 @@ from luthier.optimizers.module_level_opro import ModuleLevelOPRO
 from luthier.optimizers.zero_shot_mipro_plus import ZeroShotMIPROPlus
 from luthier.runner.candidates import Choices
 from luthier.search.space import Point
+from luthier.study.events import read_all
 from tests.optimizers.studies import event, journal, told, tune
 from tests.studies import world
 
@@ -33,7 +34,7 @@ class Run:
         self.result = tune(directory, optimizer, lm=lt.LM(lm), **given)
         self.asked = [text(request) for request in lm.requests if world.asked_for(request) is None]
         self.temperatures = [r.temperature for r in lm.requests if world.asked_for(r) is None]
-        self.choices = Choices.recorded(self.result.events)
+        self.choices = Choices.recorded(read_all(self.result.events))
         self.points = [Point(ask["point"]) for ask, _ in told(directory)]
 
     def instructions(self) -> list[dict[str, str]]:

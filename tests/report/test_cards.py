@@ -17,6 +17,7 @@ from luthier.program.candidate import Candidate
 from luthier.program.trace import Trace
 from luthier.report.cards import card, result_card
 from luthier.runner.verdict import Verdict, no_verdict_event
+from luthier.study.events import VerdictEvent, event_of, read_all
 
 from .fixture import hostile, journal
 
@@ -48,7 +49,7 @@ def found(decision: str = "adopt", poison: str = "") -> tuple[Verdict, Candidate
         events = hostile(json.loads(json.dumps(events), object_hook=_without_provenance), poison)
     verdict = next(event for event in events if event["event"] == "verdict")
     choice = next(event for event in events if event["event"] == "choice")
-    return Verdict.from_json(verdict), Candidate.from_json(choice["candidate"])
+    return Verdict.of(event_of(read_all([verdict]), VerdictEvent)), Candidate.from_json(choice["candidate"])
 
 
 def _without_provenance(entry: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def test_a_verdict_shows_its_decision_sentence_and_interval(decision: str) -> No
 
 
 def test_a_verdict_without_held_out_examples_shows_no_numbers() -> None:
-    verdict = Verdict.from_json(no_verdict_event())
+    verdict = Verdict.of(no_verdict_event())
     assert math.isnan(verdict.difference)
     text = verdict._repr_html_()
     Tags(text)

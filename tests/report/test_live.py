@@ -18,6 +18,7 @@ import pytest
 
 from luthier.net.serve import LoopbackPages
 from luthier.report.live import LiveReport
+from luthier.study.events import read
 from luthier.study.journal import Journal
 from tests.cli.project import OPTIMIZE, environment, luthier, project
 from tests.report.browser import BROWSER, Browser
@@ -38,8 +39,8 @@ class Growing:
         """Write events up to the first of that name, and it, too."""
         for _ in range(min(most, len(self._left))):
             event = self._left.pop(0)
-            name = event.pop("event")
-            self._file.append(name, event)
+            name = event["event"]
+            self._file.append(read(event))
             if name == until:
                 break
 

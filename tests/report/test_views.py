@@ -16,6 +16,7 @@ from luthier.report.phases import actuals
 from luthier.report.shrink import Tally, best_shrunken
 from luthier.report.spending import Amounts, dollars_for, spending
 from luthier.report.summary import outcome_count, summary
+from luthier.study.events import read, read_all
 from tests.lengths import examples
 
 from .fixture import journal
@@ -72,7 +73,7 @@ def test_a_real_gain_is_believed_once_there_is_evidence() -> None:
 
 
 def test_a_summary_knows_phase_trials_and_spending() -> None:
-    events = journal()
+    events = read_all(journal())
     half = events[: len(events) * 2 // 3]
     state = summary(half)
     assert (state.phase, state.finished, state.decision) == ("searching", False, None)
@@ -92,7 +93,7 @@ def test_a_study_without_events_is_starting() -> None:
 
 @pytest.mark.parametrize("end", range(0, 70, 3))
 def test_trials_on_the_chart_come_in_order_and_cost_only_grows(end: int) -> None:
-    marks = view(journal()[:end]).marks
+    marks = view(read_all(journal()[:end])).marks
     assert [mark.number for mark in marks] == sorted(mark.number for mark in marks)
     assert [mark.calls for mark in marks] == sorted(mark.calls for mark in marks)
 
@@ -101,10 +102,10 @@ def test_bills_come_flat_by_role_or_from_outcomes() -> None:
     flat = {"event": "tell", "usage": {"lm_calls": 2, "prompt_tokens": 5, "completion_tokens": 1}}
     by_role = {"event": "tell", "usage": {"judge": {"calls": 3}}}
     outcomes = {"event": "tell", "outcomes": [{"cost": {"lm_calls": 1, "prompt_tokens": 4}}] * 2}
-    assert spending(flat) == {"task": Amounts(2, 5, 1)}
-    assert spending(by_role) == {"judge": Amounts(3)}
-    assert spending(outcomes) == {"task": Amounts(2, 8)}
-    assert spending({"event": "split"}) == {}
+    assert spending(read(flat)) == {"task": Amounts(2, 5, 1)}
+    assert spending(read(by_role)) == {"judge": Amounts(3)}
+    assert spending(read(outcomes)) == {"task": Amounts(2, 8)}
+    assert spending(read({"event": "split"})) == {}
 
 
 def test_cached_tokens_are_cheaper_where_the_price_says_so() -> None:
@@ -115,7 +116,7 @@ def test_cached_tokens_are_cheaper_where_the_price_says_so() -> None:
 
 
 def test_phases_add_up_to_the_study() -> None:
-    events = journal()
+    events = read_all(journal())
     took = actuals(events)
     assert sum(phase.rollouts for phase in took.values()) == summary(events).rollouts
     assert sum(phase.seconds for phase in took.values()) == pytest.approx(summary(events).seconds)
@@ -147,16 +148,17 @@ def test_escaped_text_holds_nothing_that_acts(text: str) -> None:
 def test_a_verdict_on_the_original_itself_is_one_evaluation() -> None:
     ran = [{"example": "a", "cost": {"lm_calls": 2, "prompt_tokens": 5, "completion_tokens": 1}}]
     kept = {"event": "verdict", "outcomes_before": ran, "outcomes_after": ran}
-    assert outcome_count(kept) == 1 and spending(kept) == {"task": Amounts(2, 5, 1)}
+    assert outcome_count(read(kept)) == 1 and spending(read(kept)) == {"task": Amounts(2, 5, 1)}
     tuned = [{**ran[0], "cost": {"lm_calls": 2, "prompt_tokens": 9, "completion_tokens": 1}}]
-    assert outcome_count({**kept, "outcomes_after": tuned}) == 2
+    assert outcome_count(read({**kept, "outcomes_after": tuned})) == 2
 
 
 def test_what_each_change_brings_is_part_of_the_cost() -> None:
     events = journal()
     insight = next(event for event in events if event["event"] == "insight")
-    before = summary(events)
+    before = summary(read_all(events))
     insight |= {"rollouts": 90, "usage": {"lm_calls": 180, "prompt_tokens": 700, "completion_tokens": 20}}
-    assert actuals(events)["insight"].rollouts == 90 and actuals(events)["insight"].amounts.calls == 180
-    after = summary(events)
+    took = actuals(read_all(events))["insight"]
+    assert (took.rollouts, took.amounts.calls) == (90, 180)
+    after = summary(read_all(events))
     assert (after.rollouts - before.rollouts, after.spent.calls - before.spent.calls) == (90, 180)

@@ -15,6 +15,7 @@ from luthier.cli.exits import Code, code_of_decision
 from luthier.errors import DataError, LabelWarning
 from luthier.lm.doubles import ScriptedLM
 from luthier.report.summary import summary
+from luthier.study.events import read_all
 from luthier.study.journal import read_journal
 from tests.cli.project import luthier
 from tests.optimizers.studies import event, journal
@@ -124,7 +125,7 @@ def test_it_stops_after_the_baseline_says_why_and_shows_three(
     assert calls == len(event(tmp_path / "s", "baseline")["outcomes"])
     again = run(tmp_path / "s", program, rows(*labels), metric, lm=lt.LM(double))
     assert (again.decision, again.verdict.sentence, double.calls) == ("unmeetable", result.verdict.sentence, calls)
-    assert summary(read_journal(tmp_path / "s" / "journal.jsonl")).decision == "unmeetable"
+    assert summary(read_all(read_journal(tmp_path / "s" / "journal.jsonl"))).decision == "unmeetable"
     assert "Cannot be met" in result.report.read_text(encoding="utf-8")
     assert result.candidate == result.best
 

@@ -16,6 +16,7 @@ from luthier.lm.doubles import ScriptedLM
 from luthier.program.candidate import Candidate
 from luthier.program.trace import Trace
 from luthier.runner.verdict import verdict_event
+from luthier.study.events import to_json
 from luthier.study.looks import looks_file
 from tests.optimizers.studies import event, journal, tune
 from tests.studies import world
@@ -30,7 +31,7 @@ def rollouts(values: Sequence[float]) -> list[Rollout]:
 
 def verdict(before: Sequence[float], after: Sequence[float], **given: Any) -> dict[str, Any]:
     settings = {"look": 1, "groups": None, "same": False, "rivals": 1, "seed": 0, **given}
-    return verdict_event(rollouts(before), rollouts(after), **settings)
+    return to_json(verdict_event(rollouts(before), rollouts(after), **settings))
 
 
 def test_a_tie_keeps_the_original() -> None:

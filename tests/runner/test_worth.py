@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from luthier.errors import LabelWarning
 from luthier.evaluation.stats import look_level
 from luthier.lm.doubles import ScriptedLM
 from luthier.runner.headroom import chance_of_adoption, check_event
+from luthier.study.events import BaselineEvent, event_of, read, to_json
 from luthier.study.journal import read_journal
 from tests.optimizers.studies import Interrupted, event, journal, stop_after, tune
 from tests.studies import world
@@ -44,6 +46,11 @@ def baseline(right: int, wrong: int, **more: Any) -> dict[str, Any]:
         for i in range(right + wrong)
     ]
     return {"mean": right / (right + wrong), "outcomes": outcomes}
+
+
+def checked(event: Mapping[str, Any], **given: Any) -> dict[str, Any]:
+    """Return the check of a baseline event, as JSON."""
+    return to_json(check_event(event_of([read({"event": "baseline", **event})], BaselineEvent), **given))
 
 
 def test_a_program_that_is_always_right_is_kept_for_the_price_of_its_baseline(tmp_path: Path) -> None:
@@ -95,8 +102,8 @@ def test_where_even_flawless_prompts_could_not_be_shown_to_be_better_it_stops_to
 
 @pytest.mark.parametrize(("n", "n_test"), [(20, 20), (35, 40), (70, 80), (175, 200), (300, 300)])
 def test_with_the_usual_split_a_single_wrong_answer_is_enough_to_go_on(n: int, n_test: int) -> None:
-    assert check_event(baseline(n, 0), n_test=n_test, noise=None)["stop"]
-    assert not check_event(baseline(n - 1, 1), n_test=n_test, noise=None)["stop"]
+    assert checked(baseline(n, 0), n_test=n_test, noise=None)["stop"]
+    assert not checked(baseline(n - 1, 1), n_test=n_test, noise=None)["stop"]
 
 
 def test_where_no_answer_can_be_read_it_stops_and_says_what_to_mend(tmp_path: Path) -> None:
@@ -109,16 +116,14 @@ def test_where_no_answer_can_be_read_it_stops_and_says_what_to_mend(tmp_path: Pa
 
 @pytest.mark.parametrize("right", [0, 1, 10, 20, 30, 32])
 def test_an_ordinary_program_is_never_stopped(right: int) -> None:
-    found = check_event(baseline(right, 35 - right), n_test=40, noise=None)
+    found = checked(baseline(right, 35 - right), n_test=40, noise=None)
     assert not found["stop"]
     assert found["low"] <= found["mean"] <= found["high"]
     assert "40 held-out examples" in found["sentence"] and "19 points" in found["sentence"]
 
 
 def test_at_a_later_look_flawless_prompts_are_adopted_less_often() -> None:
-    first, fourth, tenth = (
-        check_event(baseline(30, 5), n_test=40, noise=None, level=look_level(n)) for n in (1, 4, 10)
-    )
+    first, fourth, tenth = (checked(baseline(30, 5), n_test=40, noise=None, level=look_level(n)) for n in (1, 4, 10))
     assert tenth["chance"] < fourth["chance"] < first["chance"]
     assert fourth["smallest_detectable"] is None and not fourth["stop"] and "too few" in fourth["sentence"]
     assert tenth["stop"] and "earlier looks" in tenth["sentence"]
@@ -135,22 +140,22 @@ def test_graded_scores_are_not_judged_by_what_is_true_of_right_and_wrong() -> No
     graded = baseline(35, 0)
     for outcome in graded["outcomes"]:
         outcome["value"] = 0.98
-    found = check_event({**graded, "mean": 0.98}, n_test=40, noise=None)
+    found = checked({**graded, "mean": 0.98}, n_test=40, noise=None)
     assert found["chance"] is None and not found["stop"]
 
 
 def test_without_held_out_examples_only_what_is_always_right_stops() -> None:
-    assert not check_event(baseline(24, 1), n_test=0, noise=None)["stop"]
-    assert check_event(baseline(25, 0), n_test=0, noise=None)["stop"]
+    assert not checked(baseline(24, 1), n_test=0, noise=None)["stop"]
+    assert checked(baseline(25, 0), n_test=0, noise=None)["stop"]
 
 
 def test_measured_noise_stops_a_study_that_it_hides_everything_from_and_no_other() -> None:
     loud, quiet = {"flips": 0.6, "low": 0.45, "n": 30}, {"flips": 0.1, "low": 0.03, "n": 30}
-    assert not check_event(baseline(34, 1), n_test=40, noise=None)["stop"]
-    assert not check_event(baseline(33, 2), n_test=40, noise=quiet)["stop"]
-    found = check_event(baseline(34, 1), n_test=40, noise=loud)
+    assert not checked(baseline(34, 1), n_test=40, noise=None)["stop"]
+    assert not checked(baseline(33, 2), n_test=40, noise=quiet)["stop"]
+    found = checked(baseline(34, 1), n_test=40, noise=loud)
     assert found["stop"] and "Noise hides" in found["sentence"] and "60 % of examples" in found["sentence"]
-    assert not check_event(baseline(10, 25), n_test=40, noise=loud)["stop"]
+    assert not checked(baseline(10, 25), n_test=40, noise=loud)["stop"]
 
 
 def test_the_chance_is_that_of_simulated_studies() -> None:

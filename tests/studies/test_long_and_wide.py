@@ -27,6 +27,7 @@ from luthier.search.schedule import MinibatchSchedule
 from luthier.search.space import Point, Space, Variable
 from luthier.search.tpe import TPE
 from luthier.search.trial import Ask, Observation, Purpose, Trial
+from luthier.study.events import AskEvent, SpaceEvent, TellEvent, outcome_of
 from luthier.study.study import Study
 from tests.evaluation import misbehaving
 
@@ -49,7 +50,7 @@ def test_the_report_of_two_thousand_trials_draws_some_of_them_and_every_full_eva
     rng = random.Random("trials")
     space = _space(4)
     with Study.open(tmp_path / "study", {"program": "p"}) as study:
-        study.append("space", {"variables": space.to_json(), "payloads": {}})
+        study.append(SpaceEvent(variables=space.to_json(), payloads={}))
         for number in range(1, 2001):
             _tell(study, _trial(number, _point(space, rng), 4, rng, full=number % 500 == 1))
     began = time.process_time()
@@ -154,11 +155,12 @@ def _trial(number: int, point: Point, size: int, rng: random.Random, *, full: bo
 
 
 def _tell(study: Study, trial: Trial) -> None:
-    ask = trial.ask
-    point = {"trial": trial.number, "point": dict(ask.point)}
-    study.append("ask", {**point, "examples": list(ask.examples), "purpose": ask.purpose.value})
+    ask, number = trial.ask, trial.number
+    purpose = ask.purpose.value
+    study.append(AskEvent(trial=number, point=dict(ask.point), examples=ask.examples, purpose=purpose))
     outcomes = [{"example": o.example, "value": o.value, "outcome": "scored"} for o in trial.observations]
-    study.append("tell", {"trial": trial.number, "outcomes": outcomes, "usage": {"lm_calls": len(outcomes)}})
+    usage = {"lm_calls": len(outcomes)}
+    study.append(TellEvent(trial=number, mean=trial.mean, outcomes=tuple(map(outcome_of, outcomes)), usage=usage))
 
 
 def _stage(number: int) -> Any:

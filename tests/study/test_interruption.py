@@ -17,6 +17,7 @@ from luthier.search.random import RandomSearch
 from luthier.search.schedule import FullSchedule
 from luthier.search.space import Point, Space
 from luthier.search.trial import Ask, Observation, Purpose, Trial
+from luthier.study.events import AskEvent, every, to_json
 from luthier.study.journal import read_journal, without_times
 from luthier.study.study import Study
 from tests.lengths import places, times
@@ -145,7 +146,7 @@ def test_an_exhausted_budget_ends_the_loop_and_says_so(tmp_path: Path) -> None:
             return [[toy.observation(ask.point, e) for e in ask.examples] for ask in asks]
 
         trials = asyncio.run(study.loop(toy.SPACE, schedule, evaluate, batch=2, seed=0))
-        end = study.events[-1]
+        end = to_json(study.events[-1])
     assert [t.number for t in trials] == [0, 1, 2, 3][: len(trials)]
     assert (end["event"], end["reason"], end["trials"]) == ("loop_end", "budget", len(trials))
     with Study.open(tmp_path, toy.MANIFEST) as study:
@@ -160,7 +161,7 @@ def test_a_trial_with_an_unscored_example_is_refused(tmp_path: Path) -> None:
         loop = study.loop(toy.SPACE, FullSchedule(RandomSearch(), toy.EXAMPLES, 6), evaluate, batch=2, seed=0)
         with pytest.raises(ValueError, match="no observation for 1 of 4 examples"):
             asyncio.run(loop)
-        assert [e["event"] for e in study.events] == ["manifest", "ask", "ask"]
+        assert [event.name for event in study.events] == ["manifest", "ask", "ask"]
 
 
 class _Otherwise:
@@ -198,7 +199,7 @@ def test_a_recorded_ask_is_used_whatever_the_strategy_would_ask_today(tmp_path: 
 
     with Study.open(tmp_path, toy.MANIFEST) as study:
         trials = asyncio.run(resumed(study))
-        asked = [event["point"] for event in study.events if event["event"] == "ask"]
+        asked = [event.point for event in every(study.events, AskEvent)]
     assert asked[: len(recorded)] == recorded == [dict(trial.ask.point) for trial in trials[: len(recorded)]]
     assert (len(asked) == len(recorded)) == ends
     with Study.open(tmp_path, toy.MANIFEST) as study:

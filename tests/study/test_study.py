@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from luthier.errors import ConfigError, JournalError, StudyMismatch
+from luthier.study.events import AskEvent, DoneEvent, Event, ManifestEvent, SplitEvent, UnknownEvent, read, to_json
 from luthier.study.journal import Journal, event_data, read_journal
 from luthier.study.manifest import find_differences
 from luthier.study.study import Study
@@ -27,7 +28,12 @@ def give(value: Any) -> Any:
     return compute
 
 
-async def refuse() -> Mapping[str, Any]:
+def step(name: str, **data: Any) -> Event:
+    """Return an event with these fields alone."""
+    return read({"event": name, **data})
+
+
+async def refuse() -> Any:
     raise AssertionError("a recorded step must not run again")
 
 
@@ -37,45 +43,54 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 def test_a_step_is_computed_once_and_read_ever_after(tmp_path: Path) -> None:
     with Study.open(tmp_path, toy.MANIFEST) as study:
-        first = asyncio.run(study.step("split", give({"train": ("a", "b"), "share": 0.1})))
+        first = asyncio.run(study.step(SplitEvent, give(step("split", train=("a", "b"), share=0.1))))
     with Study.open(tmp_path, toy.MANIFEST) as study:
-        assert asyncio.run(study.step("split", refuse)) == first == {"train": ["a", "b"], "share": 0.1}
-        assert [event["event"] for event in study.events] == ["manifest", "split"]
+        assert asyncio.run(study.step(SplitEvent, refuse)) == first
+        assert event_data(to_json(first)) == {"train": ["a", "b"], "share": 0.1}
+        assert [event.name for event in study.events] == ["manifest", "split"]
 
 
 def test_a_step_that_fails_leaves_nothing_and_runs_again(tmp_path: Path) -> None:
     with Study.open(tmp_path, toy.MANIFEST) as study, pytest.raises(AssertionError):
-        asyncio.run(study.step("split", refuse))
+        asyncio.run(study.step(SplitEvent, refuse))
     with Study.open(tmp_path, toy.MANIFEST) as study:
-        assert asyncio.run(study.step("split", give({"x": 1}))) == {"x": 1}
+        made = asyncio.run(study.step(SplitEvent, give(step("split", x=1))))
+        assert event_data(to_json(made)) == {"x": 1}
 
 
 @pytest.mark.parametrize(
     ("value", "error"),
-    [([1], TypeError), ({"x": math.nan}, ValueError), ({"x": object()}, TypeError), ({"seq": 1}, ValueError)],
+    [
+        ([1], TypeError),
+        ({"x": 1}, TypeError),
+        (UnknownEvent(unknown={"x": math.nan}), ValueError),
+        (UnknownEvent(unknown={"x": object()}), TypeError),
+        (UnknownEvent(unknown={"seq": 1}), ValueError),
+    ],
 )
 def test_a_result_that_a_journal_cannot_hold_is_refused_before_it_is_written(
     tmp_path: Path, value: Any, error: type[Exception]
 ) -> None:
     with Study.open(tmp_path, toy.MANIFEST) as study:
         with pytest.raises(error):
-            asyncio.run(study.step("bad", give(value)))
+            asyncio.run(study.step(UnknownEvent, give(value), part="bad"))
         assert len(study.events) == 1
 
 
 def test_step_names_are_unique(tmp_path: Path) -> None:
     with Study.open(tmp_path, toy.MANIFEST) as study:
-        asyncio.run(study.step("a", give({})))
-        for taken in ("a", "ask", "manifest"):
+        asyncio.run(study.step(UnknownEvent, give(UnknownEvent()), part="a"))
+        taken: list[tuple[type[Event], str]] = [(UnknownEvent, "a"), (AskEvent, ""), (ManifestEvent, "")]
+        for kind, part in taken:
             with pytest.raises(ValueError, match="taken"):
-                asyncio.run(study.step(taken, give({})))
+                asyncio.run(study.step(kind, give(UnknownEvent()), part=part))
 
 
 def test_listeners_get_every_event_as_it_is_written_and_transient_ones(tmp_path: Path) -> None:
     heard: list[Mapping[str, Any]] = []
     with Study.open(tmp_path, toy.MANIFEST, on_event=heard.append) as study:
-        study.notify("rollout", {"value": 1})
-        study.append("done", {"decision": "keep"})
+        study.notify(step("rollout", value=1))
+        study.append(DoneEvent(decision="keep"))
         assert study.finished
     assert [event["event"] for event in heard] == ["manifest", "rollout", "done"]
     assert heard[1]["transient"] is True
@@ -168,8 +183,8 @@ def test_a_path_that_cannot_be_a_directory_is_a_config_error(tmp_path: Path) -> 
 def test_a_torn_last_line_is_dropped_by_readers_and_cut_off_by_the_writer(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
-    journal.append("manifest", {"a": "é"})
-    journal.append("done", {})
+    journal.append(step("manifest", a="é"))
+    journal.append(DoneEvent(decision="keep"))
     journal.close()
     content = path.read_bytes()
     path.write_bytes(content + b'{"v":1,"seq":2,"ev')
@@ -194,17 +209,17 @@ def test_damage_in_the_middle_is_an_error_that_names_the_line(tmp_path: Path, li
     path = tmp_path / "journal.jsonl"
     content = b'{"v":1,"seq":0,"event":"manifest"}\n' + line + b'\n{"v":1,"seq":2,"event":"done"}\n'
     path.write_bytes(content)
-    for read in (read_journal, Journal):
+    for reader in (read_journal, Journal):
         with pytest.raises(JournalError, match=message):
-            read(path)
+            reader(path)
     assert path.read_bytes() == content
 
 
 def test_a_change_that_leaves_json_whole_is_found_too(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
-    journal.append("baseline", {"mean": 0.25})
-    journal.append("done", {"decision": "keep"})
+    journal.append(step("baseline", mean=0.25))
+    journal.append(DoneEvent(decision="keep"))
     journal.close()
     path.write_bytes(path.read_bytes().replace(b"0.25", b"0.75"))
     with pytest.raises(JournalError, match="line 1: damaged"):
@@ -226,7 +241,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_the_journal_as_it_was(
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", full)
             with pytest.raises(JournalError, match="No space left"):
-                study.append("done", {})
+                study.append(DoneEvent(decision="keep"))
         assert (tmp_path / "journal.jsonl").read_bytes() == before
-        study.append("done", {})
+        study.append(DoneEvent(decision="keep"))
     assert [event["seq"] for event in read_journal(tmp_path / "journal.jsonl")] == [0, 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from luthier.search.random import RandomSearch
 from luthier.search.schedule import MinibatchSchedule
 from luthier.search.space import Point, Space, Variable
 from luthier.search.trial import Ask, Observation, Purpose, Trial
+from luthier.study.events import BaselineEvent, ChoiceEvent, DoneEvent, event_of, read
 from luthier.study.study import Study
 
 SPACE = Space((Variable("a", tuple("uvwxyz")), Variable("b", tuple("uvwxyz"))))
@@ -43,25 +44,26 @@ async def run_toy(
             tasks = [[group.create_task(rollout(ask.point, e)) for e in ask.examples] for ask in asks]
         return [[task.result() for task in row] for row in tasks]
 
-    async def baseline() -> Mapping[str, Any]:
+    async def baseline() -> BaselineEvent:
         await asyncio.sleep(seconds)
-        return {"mean": 0.5}
+        return event_of([read({"event": "baseline", "mean": 0.5})], BaselineEvent)
 
-    async def done() -> Mapping[str, Any]:
-        return {"decision": "keep"}
+    async def done() -> DoneEvent:
+        return DoneEvent(decision="keep")
 
-    await study.step("baseline", baseline)
+    await study.step(BaselineEvent, baseline)
     original = Ask(SPACE.original, EXAMPLES, Purpose.FULL)
     prior = Trial(0, original, tuple(observation(SPACE.original, e) for e in EXAMPLES))
     blocks = (EXAMPLES[:2], EXAMPLES[2:])
     schedule = MinibatchSchedule(RandomSearch(), EXAMPLES, blocks, trials, closing=1, batch=BATCH)
     trials_run = await study.loop(SPACE, schedule, evaluate, batch=BATCH, seed=0, prior=[prior])
 
-    async def choice() -> Mapping[str, Any]:
-        return {"best": max(t.mean for t in trials_run if t.ask.purpose is Purpose.FULL)}
+    async def choice() -> ChoiceEvent:
+        best = max(t.mean for t in trials_run if t.ask.purpose is Purpose.FULL)
+        return event_of([read({"event": "choice", "best": best})], ChoiceEvent)
 
-    await study.step("choice", choice)
-    await study.step("done", done)
+    await study.step(ChoiceEvent, choice)
+    await study.step(DoneEvent, done)
 
 
 def main(directory: str, seconds: str, trials: str) -> None:

@@ -18,7 +18,8 @@ from luthier.errors import ConfigError
 from luthier.report import write_report
 from luthier.report.figures import duration
 from luthier.report.paid import STORE, faults, remarks, unbilled
-from luthier.report.summary import Summary, is_stopped, summary
+from luthier.report.summary import Summary, stopped_by, summary
+from luthier.study.events import Event, read_all
 
 _POLL_SECONDS = 0.5
 _MARKS = {"done": "✓", "now": "…", "todo": "·"}
@@ -44,9 +45,9 @@ def show(
         return
     if follow and not as_json:
         _follow(study_dir)
-    events = _events(study_dir)
+    events = read_all(_events(study_dir))
     if report:
-        write_report(study_dir)
+        write_report(study_dir, events)
     state = summary(events)
     if as_json:
         charged = charges(study_dir)
@@ -76,7 +77,7 @@ def _follow(study_dir: Path) -> None:
             for event in events[shown:]:
                 progress(event)
             shown = len(events)
-            if events[-1]["event"] == "done" or is_stopped(events):
+            if summary(read_all(events[-1:])).finished:
                 return
             time.sleep(_POLL_SECONDS)
 
@@ -98,7 +99,7 @@ def _serve(study_dir: Path, port: int, *, as_json: bool) -> None:
                 time.sleep(_POLL_SECONDS)
 
 
-def _print(study_dir: Path, events: list[dict[str, Any]], state: Summary) -> None:
+def _print(study_dir: Path, events: list[Event], state: Summary) -> None:
     head = " · ".join(text for text in (state.program, state.optimizer, str(study_dir)) if text)
     say(head, style="bold")
     for step in steps(events, state):
@@ -109,7 +110,7 @@ def _print(study_dir: Path, events: list[dict[str, Any]], state: Summary) -> Non
         say(f"! {warning}", style="yellow")
     for remark in remarks(events, study_dir / STORE):
         say(remark)
-    if is_stopped(events):
+    if stopped_by(events):
         say(state.sentence, style="bold")
         if state.decision == "unmeetable":
             say(f"Examples that show it: luthier resume {study_dir}. Once it is fixed, begin a new study.")

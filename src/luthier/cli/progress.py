@@ -22,7 +22,18 @@ from luthier.cli.steps import line, spent, steps
 from luthier.report.figures import count, duration, showable
 from luthier.report.paid import paid
 from luthier.report.spending import Amounts, amounts, total
-from luthier.report.summary import Summary, summary, trial_number
+from luthier.report.summary import Summary, summary
+from luthier.study.events import (
+    AskEvent,
+    Event,
+    MeasuredPlanEvent,
+    RolloutEvent,
+    TellEvent,
+    WarningEvent,
+    every,
+    read,
+    read_all,
+)
 
 _REDRAWS_PER_SECOND = 4.0
 _STOCK_SECONDS = 0.02
@@ -54,7 +65,7 @@ class Progress:
         self._spinner = Spinner("dots")
         # Guards all below: events come from the engine's and the user's threads, drawing happens on Rich's.
         self._lock = threading.RLock()
-        self._events: list[Mapping[str, Any]] = []
+        self._events: list[Event] = []
         self._purposes: dict[int, str] = {}
         self._state = Summary()
         self._stock_due = 0.0
@@ -62,27 +73,28 @@ class Progress:
         self._paid: Amounts | None = None
         self._paid_before = Amounts()
         self._began: tuple[float, int] | None = None
-        self._before: list[Mapping[str, Any]] = []
+        self._before: list[Event] = []
 
     def recall(self, events: Sequence[Mapping[str, Any]], paid: Amounts | None = None) -> None:
         """Take note of what an earlier run of the study recorded and paid; shown once this run adds something."""
         with self._lock:
-            self._before = list(events)
+            self._before = read_all(events)
             self._paid_before = Amounts() if paid is None else paid
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take note of an event."""
+        new = read(event)
         with self._lock:
             self._go_on()
-            if event.get("transient"):
-                self._note_transient(event)
+            if new.transient:
+                self._note_transient(new)
                 return
-            self._events.append(event)
-            if event["event"] == "ask":
-                self._purposes[trial_number(event)] = str(event.get("purpose", ""))
+            self._events.append(new)
+            if isinstance(new, AskEvent):
+                self._purposes[new.trial] = new.purpose
                 return
-            self._take_stock(event)
-            text = None if self._quiet else self._line(event)
+            self._take_stock(new)
+            text = None if self._quiet else self._line(new)
         if text is not None:
             self._console.print(Text(showable(text)))
 
@@ -130,33 +142,31 @@ class Progress:
         if not self._before:
             return
         self._events, self._before = [*self._before], []
-        self._purposes = {
-            trial_number(event): str(event.get("purpose", "")) for event in self._events if event["event"] == "ask"
-        }
+        self._purposes = {event.trial: event.purpose for event in every(self._events, AskEvent)}
         self._state = summary(self._events)
 
-    def _take_stock(self, event: Mapping[str, Any]) -> None:
+    def _take_stock(self, event: Event) -> None:
         """Sum up; after a trial of a study so long that this takes a while, only now and then."""
         began = time.monotonic()
-        if event["event"] == "tell" and began < self._stock_due:
+        if isinstance(event, TellEvent) and began < self._stock_due:
             return
         self._state, self._running = summary(self._events), 0
         took = time.monotonic() - began
         self._stock_due = time.monotonic() + (_STOCK_PAUSES * took if took > _STOCK_SECONDS else 0.0)
 
-    def _line(self, event: Mapping[str, Any]) -> str | None:
+    def _line(self, event: Event) -> str | None:
         # The live display shows all but the plan by itself.
-        drawn = self._live_wanted and event["event"] != "plan_measured"
+        drawn = self._live_wanted and not isinstance(event, MeasuredPlanEvent)
         return None if drawn else line(event, self._state, self._purposes, self._paid)
 
-    def _note_transient(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "warning" and not self._quiet:
-            self._console.print(Text(showable(f"! {event.get('message', '')}"), style="yellow"))
-        if event["event"] != "rollout":
+    def _note_transient(self, event: Event) -> None:
+        if isinstance(event, WarningEvent) and not self._quiet:
+            self._console.print(Text(showable(f"! {event.message}"), style="yellow"))
+        if not isinstance(event, RolloutEvent):
             return
         self._running += 1
-        if isinstance(bill := event.get("paid"), Mapping):
-            now = amounts(bill)
+        if event.paid:
+            now = amounts(event.paid)
             self._paid = replace(self._paid_before + now, usd=None) if now.usd is None else self._paid_before + now
         if self._began is None:
             self._began = (time.monotonic(), self._done - 1)

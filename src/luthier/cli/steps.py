@@ -7,10 +7,22 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from luthier.report.figures import count, dollars, duration, percent, plural
-from luthier.report.spending import Amounts, kind_of
-from luthier.report.summary import BOOTSTRAP, Summary, bootstrapped, trial_number
-
-Event = Mapping[str, Any]
+from luthier.report.spending import Amounts
+from luthier.report.summary import Summary, bootstrapped, warnings_of
+from luthier.study.events import (
+    BaselineEvent,
+    BootstrapEvent,
+    CheckEvent,
+    ChoiceEvent,
+    Event,
+    LoopEndEvent,
+    MeasuredPlanEvent,
+    ProposalsEvent,
+    RefusedEvent,
+    SpaceEvent,
+    TellEvent,
+    VerdictEvent,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +34,28 @@ class Step:
     text: str = ""
 
 
-_LINE = (
-    ("original", "baseline"),
-    ("demos", BOOTSTRAP),
-    ("instructions", "proposals"),
-    ("search", "loop_end"),
-    ("choice", "choice"),
-    ("verdict", "verdict"),
-)
-_OPTIONAL = (BOOTSTRAP, "proposals")
+_LINE: Mapping[str, type[Event]] = {
+    "original": BaselineEvent,
+    "demos": BootstrapEvent,
+    "instructions": ProposalsEvent,
+    "search": LoopEndEvent,
+    "choice": ChoiceEvent,
+    "verdict": VerdictEvent,
+}
+_OPTIONAL = (BootstrapEvent, ProposalsEvent)
 
 
 def steps(events: Sequence[Event], state: Summary) -> list[Step]:
     """Return the steps of a study, done, going on, and to come."""
-    seen = {event["event"]: event for event in reversed(events)}
+    seen = {type(event): event for event in reversed(events)}
     if (demos := bootstrapped(events)) is not None:
-        seen[BOOTSTRAP] = demos
+        seen[BootstrapEvent] = demos
     listed: list[Step] = []
     going = state.finished
-    for name, event in _LINE:
+    for name, event in _LINE.items():
         if event in seen:
-            listed.append(Step(name, "done", _result(name, seen[event], state)))
-        elif event in _OPTIONAL and "space" in seen:
+            listed.append(Step(name, "done", _result(seen[event], state)))
+        elif event in _OPTIONAL and SpaceEvent in seen:
             continue  # this optimizer has no such step
         elif going:
             listed.append(Step(name, "todo"))
@@ -55,22 +67,18 @@ def steps(events: Sequence[Event], state: Summary) -> list[Step]:
 
 def line(event: Event, state: Summary, purposes: Mapping[int, str], paid: Amounts | None = None) -> str | None:
     """Return one line about an event, None where it is not worth one; ``paid`` as for ``spent``."""
-    kind = event["event"]
-    if kind == "tell":
-        what = "full evaluation" if purposes.get(trial_number(event)) == "full" else "minibatch"
-        mean = event.get("mean")
+    if isinstance(event, TellEvent):
+        what = "full evaluation" if purposes.get(event.trial) == "full" else "minibatch"
         best = f", best so far {percent(state.best)}" if state.best is not None else ""
-        return f"trial {_trials(state)}: {what} {percent(mean)}{best}; {spent(state, paid)}"
-    if kind == "refused":
-        return "\n".join(f"! {text}" for text in event.get("warnings", ()))
-    if kind == "plan_measured":
-        return f"the plan, now measured: {_whole(event.get('total') or {})} at most"
-    if kind == "check" and event.get("warnings"):
-        return "\n".join(f"! {text}" for text in event["warnings"])
-    for name, of in _LINE[:-1]:  # the verdict has the last word, and is said there
-        if of == kind_of(event):
-            warnings = [f"! {text}" for text in event.get("warnings", ())]
-            return "\n".join([f"{name}: {_result(name, event, state)}", *warnings])
+        return f"trial {_trials(state)}: {what} {percent(event.mean)}{best}; {spent(state, paid)}"
+    if isinstance(event, MeasuredPlanEvent):
+        return f"the plan, now measured: {_whole(event.total)} at most"
+    warnings = [f"! {text}" for text in warnings_of(event)]
+    if isinstance(event, RefusedEvent) or (isinstance(event, CheckEvent) and warnings):
+        return "\n".join(warnings)
+    for name, of in _LINE.items():
+        if isinstance(event, of) and of is not VerdictEvent:  # the verdict has the last word, and is said there
+            return "\n".join([f"{name}: {_result(event, state)}", *warnings])
     return None
 
 
@@ -95,28 +103,29 @@ def spent(state: Summary, paid: Amounts | None = None) -> str:
     return ", ".join(parts)
 
 
-def _result(name: str, event: Event, state: Summary) -> str:
-    if name == "original":
-        return f"{percent(event.get('mean'))} on {plural(len(event.get('outcomes', ())), 'validation example')}"
-    if name == "demos":
-        passed, runs = sum(event.get("passes", {}).values()), sum(event.get("attempts", {}).values())
-        return f"{count(passed)} of {plural(runs, 'run')} passed, {plural(len(event.get('sets', ())), 'set')}"
-    if name == "instructions":
-        made = sum(len(texts) for texts in event.get("predictors", {}).values())
-        rejected = sum(event.get("rejected", {}).values())
-        return f"{made} proposed" + (f", {rejected} rejected" if rejected else "")
-    if name == "search":
-        ended = " (the budget ended it)" if event.get("reason") == "budget" else ""
-        return f"{plural(state.trials, 'trial')}{ended}, best about {percent(state.best)} on validation examples"
-    if name == "choice":
-        original = event.get("is_original", any(r.get("is_original") for r in event.get("table", ())[:1]))
-        leaked = event.get("leaked_cells")
-        luck = f"; {plural(leaked, 'score')} of examples among the candidate's own demos" if leaked else ""
-        return ("the original stays" if original else f"a candidate with {percent(event.get('mean'))}") + luck
-    return str(event.get("sentence") or event.get("decision") or "")
+def _result(event: Event, state: Summary) -> str:
+    match event:
+        case BaselineEvent():
+            return f"{percent(event.mean)} on {plural(len(event.outcomes), 'validation example')}"
+        case BootstrapEvent():
+            passed, runs = sum(event.passes.values()), sum(event.attempts.values())
+            return f"{count(passed)} of {plural(runs, 'run')} passed, {plural(len(event.sets), 'set')}"
+        case ProposalsEvent():
+            made, rejected = sum(map(len, event.predictors.values())), sum(event.rejected.values())
+            return f"{made} proposed" + (f", {rejected} rejected" if rejected else "")
+        case LoopEndEvent():
+            ended = " (the budget ended it)" if event.reason == "budget" else ""
+            return f"{plural(state.trials, 'trial')}{ended}, best about {percent(state.best)} on validation examples"
+        case ChoiceEvent():
+            leaked = event.leaked_cells
+            luck = f"; {plural(leaked, 'score')} of examples among the candidate's own demos" if leaked else ""
+            return ("the original stays" if event.is_original else f"a candidate with {percent(event.mean)}") + luck
+        case VerdictEvent():
+            return event.sentence or event.decision
+    return ""
 
 
-def _whole(total: Event) -> str:
+def _whole(total: Mapping[str, Any]) -> str:
     known = (
         (total.get("calls"), lambda n: f"{count(n)} LM calls"),
         (total.get("tokens"), lambda n: f"{count(n)} tokens"),

@@ -21,6 +21,7 @@ from luthier.errors import BudgetExhausted, ConfigError, LuthierError, ProgramFa
 from luthier.report.figures import percent, points
 from luthier.report.paid import STORE
 from luthier.report.paid import remarks as what_befell
+from luthier.study.events import read_all
 
 if TYPE_CHECKING:
     from luthier.api import Result
@@ -208,7 +209,7 @@ def _end(
     if not quiet:
         sentence = getattr(result.verdict, "sentence", "")
         say(str(sentence) or f"Decision: {decision}", style="bold")
-        for remark in (*remarks, *what_befell(_journal(result.study_dir), Path(result.study_dir) / STORE)):
+        for remark in (*remarks, *what_befell(read_all(_journal(result.study_dir)), Path(result.study_dir) / STORE)):
             say(remark)
         if decision == "unmeetable":
             say("Once it is fixed, begin a new study: another --study-dir.")

@@ -13,6 +13,7 @@ from luthier.evaluation.splits import split
 from luthier.evaluation.stats import PairedDifference, paired
 from luthier.program.candidate import Candidate, Demo
 from luthier.program.program import discover
+from luthier.study.events import BootstrapEvent, VerdictEvent, event_of, read_all
 
 SETTINGS = lt.MIPRO(
     instructions=3,
@@ -82,15 +83,15 @@ def run_demo(
         candidate=candidate,
         store=result.study_dir / "store.sqlite",
     )
-    verdict = next(event for event in result.events if event["event"] == "verdict")
-    after = {outcome["example"]: outcome["value"] for outcome in verdict["outcomes_after"]}
+    verdict = event_of(read_all(result.events), VerdictEvent)
+    after = {outcome.example: outcome.value or 0.0 for outcome in verdict.outcomes_after}
     return Demonstration(result, control, count, paired(control.scores, after))
 
 
 def labelled_few_shot(result: lt.Result[Any]) -> tuple[Candidate, int]:
     """Return the original with the first of the largest demo sets on ``species``, and that set's size."""
-    bootstrapped = next(event for event in result.events if event["event"] == "bootstrap")
-    sets = [demo_set["demos"].get("species", []) for demo_set in bootstrapped["sets"]]
+    made = event_of(read_all(result.events), BootstrapEvent)
+    sets = [demo_set["demos"].get("species", []) for demo_set in made.sets]
     largest = max(sets, key=len)
     demos = [Demo.from_json(demo) for demo in largest]
     untouched = lt.Candidate(

@@ -11,7 +11,8 @@ from luthier.errors import CandidateError, ConfigError
 from luthier.lm.lm import LM
 from luthier.program.candidate import Candidate, Demo, Kind, Prompt
 from luthier.program.lms import LMs
-from luthier.report.summary import is_stopped, stopped_decision
+from luthier.report.summary import stopped_by, stopped_decision
+from luthier.study.events import ChoiceEvent, ManifestEvent, RefusedEvent, VerdictEvent, every, first, read_all
 from luthier.study.journal import read_journal
 
 
@@ -49,28 +50,26 @@ def study_prompts(directory: Path, *, best: bool) -> StudyPrompts:
         ConfigError: there is no study, or ``best`` is asked of one that has not chosen yet.
         CandidateError: the chosen prompts in the journal cannot be read.
     """
-    journal = read_journal(directory / "journal.jsonl")
-    events = {event["event"]: event for event in reversed(journal)}
-    if not events:
+    events = read_all(read_journal(directory / "journal.jsonl"))
+    manifest = first(events, ManifestEvent)
+    if manifest is None:
         raise ConfigError(f"{directory} holds no study: there is no journal.jsonl in it, or nothing in that yet")
-    manifest = events.get("manifest") or {}
-    predictors = manifest.get("predictors", ())
-    start = manifest.get("start") or {}
-    stopped = is_stopped(journal)
-    decision = stopped_decision(journal[-1]) if stopped else (events.get("verdict") or {}).get("decision")
+    verdict, stop = first(events, VerdictEvent), stopped_by(events)
+    predictors, start = manifest.predictors, manifest.start
+    decision = stopped_decision(stop) if stop else None if verdict is None else verdict.decision
     original = Candidate(
         {p["name"]: _original(p) for p in predictors},
         {p["name"]: p["fingerprint"] for p in predictors if "fingerprint" in p},
     )
     return StudyPrompts(
-        candidate=_chosen(directory, events, best=best, decision=decision, original=original),
+        candidate=_chosen(directory, first(events, ChoiceEvent), best=best, decision=decision, original=original),
         fields={
             p["name"]: Fields(tuple(p.get("inputs", ())), tuple(p["outputs"]), bool(p.get("reasoning")))
             for p in predictors
             if p.get("outputs")
         },
         origin=str(directory),
-        lms=_lms(manifest, [event for event in journal if event["event"] == "refused"]),
+        lms=_lms(manifest, every(events, RefusedEvent)),
         decision=decision,
         original=original,
         starts=frozenset(key for key in (start.get("deployed"), *start.get("tried", ())) if key is not None),
@@ -78,13 +77,13 @@ def study_prompts(directory: Path, *, best: bool) -> StudyPrompts:
 
 
 def _chosen(
-    directory: Path, events: Mapping[str, Any], *, best: bool, decision: str | None, original: Candidate
+    directory: Path, choice: ChoiceEvent | None, *, best: bool, decision: str | None, original: Candidate
 ) -> Candidate:
-    if best and "choice" not in events:
+    if best and choice is None:
         raise ConfigError(f"{directory} has chosen no best candidate: it is not that far, or ended before its search")
-    if best or decision == "adopt":
+    if choice is not None and (best or decision == "adopt"):
         try:
-            return Candidate.from_json(events["choice"]["candidate"])
+            return Candidate.from_json(choice.candidate)
         except (KeyError, ValueError, TypeError) as error:
             raise CandidateError(f"{directory}: the journal's chosen candidate cannot be read ({error})") from error
     if (directory / "prompts" / "candidate.json").exists():
@@ -98,13 +97,13 @@ def _original(component: Mapping[str, Any]) -> Prompt:
     return Prompt(component["instruction"], demos, Kind(component.get("kind", Kind.PROMPT)))
 
 
-def _lms(manifest: Mapping[str, Any], refused: Sequence[Mapping[str, Any]]) -> LMs | None:
-    default = _server(manifest.get("lms", {}).get("task") or {}, refused)
-    named = {name: _server(lm, refused) for name, lm in manifest.get("predictor_lms", {}).items()}
+def _lms(manifest: ManifestEvent, refused: Sequence[RefusedEvent]) -> LMs | None:
+    default = _server(manifest.lms.get("task") or {}, refused)
+    named = {name: _server(lm, refused) for name, lm in manifest.predictor_lms.items()}
     return None if default is None else LMs(default, {name: lm for name, lm in named.items() if lm is not None})
 
 
-def _server(lm: Mapping[str, Any], refused: Sequence[Mapping[str, Any]]) -> LM | None:
+def _server(lm: Mapping[str, Any], refused: Sequence[RefusedEvent]) -> LM | None:
     """Return the LM of a manifest if a server has it, without what that was found to refuse.
 
     What it supports decides how prompts are written.
@@ -114,9 +113,9 @@ def _server(lm: Mapping[str, Any], refused: Sequence[Mapping[str, Any]]) -> LM |
         return None
     sampling = {name: lm[name] for name in ("temperature", "max_tokens", "top_p", "endpoint", "extra") if name in lm}
     for event in refused:
-        if event["lm"] == lm["identity"] and event["parameter"] in sampling:
-            instead = {} if event["instead"] is None else {event["instead"]: sampling[event["parameter"]]}
-            sampling |= {event["parameter"]: None, "extra": {**sampling.get("extra", {}), **instead}}
+        if event.lm == lm["identity"] and event.parameter in sampling:
+            instead = {} if event.instead is None else {event.instead: sampling[event.parameter]}
+            sampling |= {event.parameter: None, "extra": {**sampling.get("extra", {}), **instead}}
     try:
         return LM(lm["name"], base_url=url, **sampling)
     except ConfigError:  # named by the user's own client, not by an address of ours

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from luthier.lm.redact import redact
 from luthier.report.figures import moment
 from luthier.report.shrink import best_shrunken
-from luthier.report.summary import first, is_stopped, stopped_decision, tallies, trial_number, unfolded, values
-
-Event = Mapping[str, Any]
+from luthier.report.summary import stopped_by, stopped_decision, tallies, unfolded, values
+from luthier.study.events import (
+    AskEvent,
+    BaselineEvent,
+    ClosingEvent,
+    Event,
+    ManifestEvent,
+    SpaceEvent,
+    StartsEvent,
+    TellEvent,
+    VerdictEvent,
+    every,
+    first,
+)
 
 _LONGEST = 500
 """Characters of a parameter; what every version of the trackers takes."""
@@ -30,21 +41,21 @@ class Point:
     """When, since 1970."""
 
 
-def parameters(manifest: Event) -> dict[str, str]:
+def parameters(manifest: ManifestEvent) -> dict[str, str]:
     """Return what the study was started with, flat and without keys."""
-    optimizer, data = manifest.get("optimizer") or {}, manifest.get("data") or {}
+    optimizer, data = manifest.optimizer, manifest.data
     told: dict[str, Any] = {
-        "program": manifest.get("program"),
-        "predictors": [component["name"] for component in manifest.get("predictors", ())],
+        "program": manifest.program,
+        "predictors": [component["name"] for component in manifest.predictors],
         "optimizer": optimizer.get("name"),
         **{f"optimizer.{name}": value for name, value in (optimizer.get("settings") or {}).items()},
-        **{name: manifest.get(name) for name in ("auto", "seed", "split_seed", "group", "concurrency")},
-        **{f"budget.{name}": limit for name, limit in (manifest.get("budget") or {}).items()},
+        **{name: getattr(manifest, name) for name in ("auto", "seed", "split_seed", "group", "concurrency")},
+        **{f"budget.{name}": limit for name, limit in (manifest.budget or {}).items()},
         **{f"data.{part}": (data.get(part) or {}).get("n") for part in ("train", "val", "test")},
-        **{f"code.{name}": value for name, value in (manifest.get("code") or {}).items()},
-        **{f"version.{name}": value for name, value in (manifest.get("versions") or {}).items()},
+        **{f"code.{name}": value for name, value in manifest.code.items()},
+        **{f"version.{name}": value for name, value in manifest.versions.items()},
     }
-    named = {"": manifest.get("lms") or {}, ".of": manifest.get("predictor_lms") or {}}
+    named = {"": manifest.lms, ".of": manifest.predictor_lms}
     for kind, lms in named.items():
         for role, lm in lms.items():
             told |= {f"lm{kind}.{role}": lm.get("name"), f"lm{kind}.{role}.temperature": lm.get("temperature")}
@@ -64,38 +75,38 @@ def points(events: Sequence[Event], new: Iterable[Event]) -> list[Point]:
     for event in events:
         when = moment(event)
         at = 0 if when is None else int(when.timestamp() * 1000)
-        parts = unfolded([event]) if event["event"] in ("starts", "closing") else [event]
+        parts = unfolded([event]) if isinstance(event, StartsEvent | ClosingEvent) else [event]
         for part in parts:
-            if part["event"] in ("space", "ask", "tell", "baseline"):
+            if isinstance(part, SpaceEvent | AskEvent | TellEvent | BaselineEvent):
                 seen.append(part)
-            if part["event"] == "ask":
-                purposes[trial_number(part)] = str(part.get("purpose", ""))
-            if part["event"] not in ("baseline", "tell"):
+            if isinstance(part, AskEvent):
+                purposes[part.trial] = part.purpose
+            if not isinstance(part, BaselineEvent | TellEvent):
                 continue
-            last = max(last, number := trial_number(part))
+            last = max(last, number := part.trial if isinstance(part, TellEvent) else 0)
             if id(event) in added and (scored := values(part)):
                 name = "trial.score_in_full" if purposes.get(number, "full") == "full" else "trial.score"
                 found.append(Point(name, sum(scored) / len(scored), number, at))
                 if (best := best_shrunken(tallies(seen))) is not None:
                     found.append(Point("best_so_far", best, number, at))
-        if event["event"] == "verdict" and id(event) in added:
-            numbers = {name: event.get(name) for name in _OF_THE_VERDICT}
+        if isinstance(event, VerdictEvent) and id(event) in added:
+            numbers = {name: getattr(event, name) for name in _OF_THE_VERDICT}
             found += [Point(f"verdict.{name}", float(n), last, at) for name, n in numbers.items() if n is not None]
     return found
 
 
 def last_step(events: Iterable[Event]) -> int:
     """Return the number of the last trial told."""
-    return max((trial_number(event) for event in unfolded(events) if event["event"] == "tell"), default=0)
+    return max((event.trial for event in every(unfolded(events), TellEvent)), default=0)
 
 
 def verdict_of(events: Iterable[Event]) -> tuple[str, str]:
     """Return the decision and its sentence; empty where there is none yet."""
     events = list(events)
-    if is_stopped(events):
-        return stopped_decision(events[-1]), str(events[-1].get("sentence") or "")
-    verdict = first(events, "verdict") or {}
-    return str(verdict.get("decision") or ""), str(verdict.get("sentence") or "")
+    if stop := stopped_by(events):
+        return stopped_decision(stop), stop.sentence
+    verdict = first(events, VerdictEvent)
+    return ("", "") if verdict is None else (verdict.decision, verdict.sentence)
 
 
 def _short(value: Any) -> str:

@@ -18,11 +18,24 @@ from typing import Any, Self
 from luthier._version import __version__
 from luthier.canonical import canonical_json, content_hash
 from luthier.errors import ConfigError, StudyPaused
-from luthier.integrations.logged import Event, last_step, parameters, points, verdict_of
+from luthier.integrations.logged import last_step, parameters, points, verdict_of
 from luthier.report import write_report
 from luthier.report.paid import STORE, paid
 from luthier.report.spending import total
 from luthier.report.summary import summary
+from luthier.study.events import (
+    BaselineEvent,
+    ClosingEvent,
+    DoneEvent,
+    Event,
+    ManifestEvent,
+    StartsEvent,
+    TellEvent,
+    first,
+    read,
+    read_all,
+    to_json,
+)
 from luthier.study.journal import read_journal
 from luthier.watching import watching
 
@@ -33,6 +46,7 @@ RUN_FILE = "mlflow.json"
 _PATIENCE = 30.0
 """Seconds that the end of the block waits for a slow server; the rest is logged when the study is run again."""
 _AT_ONCE = 500
+_WITH_A_BILL = (TellEvent, StartsEvent, ClosingEvent, BaselineEvent, DoneEvent)
 
 
 class tracking:  # noqa: N801 - used as a function is: ``with tracking() as listener``
@@ -78,7 +92,7 @@ class tracking:  # noqa: N801 - used as a function is: ``with tracking() as list
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take an event of the study that runs in this context."""
         if (run := self._current.get()) is not None and not event.get("transient"):
-            run.take(event)
+            run.take(read(event))
 
     def __enter__(self) -> Self:
         self._open.enter_context(watching(self))
@@ -97,7 +111,7 @@ class tracking:  # noqa: N801 - used as a function is: ``with tracking() as list
         """Begin a run with a study, or go on with the run it has."""
         if kind != "study":
             return None
-        run = _Run(self._client, self._wanted, facts["directory"], list(facts["events"]))
+        run = _Run(self._client, self._wanted, facts["directory"], read_all(facts["events"]))
         self._runs.append(run)
         run.start()
         return run, self._current.set(run)
@@ -147,7 +161,7 @@ class _Run:
     def take(self, event: Event) -> None:
         """Have an event logged, and return at once."""
         with self._news:
-            if event["seq"] >= len(self.events):
+            if event.seq is None or event.seq >= len(self.events):
                 self.events.append(event)
             self._news.notify()
 
@@ -174,7 +188,7 @@ class _Run:
                 if not self.id:
                     self._attach()
                 if outcome is not None:
-                    events = tuple(read_journal(self.directory / "journal.jsonl"))
+                    events = tuple(read_all(read_journal(self.directory / "journal.jsonl")))
                 self._log(events, live=outcome is None)
                 if outcome is not None:
                     self._finish(events, outcome)
@@ -233,14 +247,15 @@ class _Run:
         new = events[self.logged :]
         if not new:
             return
-        if self.logged == 0:
-            told = [Param(name, value) for name, value in parameters(events[0]).items()]
+        manifest = first(events, ManifestEvent)
+        if self.logged == 0 and manifest is not None:
+            told = [Param(name, value) for name, value in parameters(manifest).items()]
             for start in range(0, len(told), 100):
                 self.client.log_batch(self.id, params=told[start : start + 100])
             tags = {"luthier.study": self.directory.name, "luthier.version": __version__}
             self.client.log_batch(self.id, tags=[RunTag(name, value) for name, value in tags.items()])
         metrics = [Metric(point.name, point.value, point.milliseconds, point.step) for point in points(events, new)]
-        if any(event["event"] in ("tell", "starts", "closing", "baseline", "done") for event in new):
+        if any(isinstance(event, _WITH_A_BILL) for event in new):
             now = int(time.time() * 1000)
             metrics += [Metric(name, value, now, last_step(events)) for name, value in self._spent(events).items()]
         for start in range(0, len(metrics), _AT_ONCE):
@@ -274,7 +289,7 @@ class _Run:
         os.replace(draft, self.directory / RUN_FILE)
 
     def _study(self) -> str:
-        return content_hash(dict(self.events[0])) if self.events else ""
+        return content_hash(to_json(self.events[0])) if self.events else ""
 
     def _complain(self, what: str) -> None:
         if not self.complained:

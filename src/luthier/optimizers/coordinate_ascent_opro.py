@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from luthier.optimizers.opro import (
     PAPER_GROUNDING,
@@ -23,6 +23,7 @@ from luthier.runner.steps import Steps
 from luthier.search.arrivals import Arrivals, waiting
 from luthier.search.schedule import FullSchedule
 from luthier.search.trial import Trial
+from luthier.study.events import ArrivalEvent
 
 MOST_BREADTH = 10
 """As COPRO has it, the peers' coordinate ascent; the paper gives no N."""
@@ -100,7 +101,7 @@ class CoordinateAscentOPRO(OPROSettings):
         (breadth, depth), count = self.shape(steps.facts), self.count(steps.facts)
         names = sorted(steps.instructions)
 
-        async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
+        async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> ArrivalEvent | None:
             turn, at = divmod(number - 1, len(names))
             if waiting(choices.space, trials) or turn >= depth or len(choices.space.arrivals) >= count:
                 return None  # all of a turn is scored before the next one begins

@@ -16,6 +16,7 @@ from luthier.runner.steps import Steps
 from luthier.search.arrivals import waiting
 from luthier.search.space import Point
 from luthier.search.trial import Trial
+from luthier.study.events import ArrivalEvent
 
 SIZES = 4
 """How many numbers of demos there are to choose from, none among them."""
@@ -60,8 +61,7 @@ class MIPROPlus(ZeroShotMIPROPlus):
         for temperature in TEACHERS:
             settings = self.bootstrap_settings(steps.facts)
             settings = replace(settings, temperature=temperature, temperature_after_first=temperature)
-            step = "bootstrap" if not pools else f"bootstrap/{temperature:g}"
-            bootstrapped = await steps.bootstrap(settings, step=step)
+            bootstrapped = await steps.bootstrap(settings, part=f"{temperature:g}" if pools else "")
             pools[f"{temperature:g}"] = bootstrapped.sets
             traces = traces or bootstrapped.traces
         grounding = await steps.ground(self.grounding, traces)
@@ -75,7 +75,7 @@ class MIPROPlus(ZeroShotMIPROPlus):
         )
         wanted = self.shape(steps.facts).trials
 
-        async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
+        async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> ArrivalEvent | None:
             if explored(trials) >= wanted or waiting(choices.space, trials) or is_barren(choices, number):
                 return None
             setting = self.next_setting(steps, choices, trials, number)
@@ -87,7 +87,7 @@ class MIPROPlus(ZeroShotMIPROPlus):
             arrival = choices.arriving([(program, changed)])
             learned = frozenset(choices.settings)
             seen = {_prompts(trial.ask.point, learned) for trial in trials}
-            new = [point for point in arrival["points"] if _prompts(point, learned) not in seen]
+            new = [point for point in arrival.points if _prompts(point, learned) not in seen]
             return with_remarks(arrival if new else choices.arriving([]), pool)
 
         return await steps.loop(choices, self.schedule(steps), batch=1, source=propose)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from luthier.optimizers.opro import (
     PAPER_GROUNDING,
@@ -23,6 +23,7 @@ from luthier.runner.steps import Steps
 from luthier.search.arrivals import Arrivals
 from luthier.search.schedule import FullSchedule
 from luthier.search.trial import Trial
+from luthier.study.events import ArrivalEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class ModuleLevelOPRO(OPROSettings):
         choices = await steps.space(instructions=dict.fromkeys(steps.original.prompts, ()))
         rounds = self.count(steps.facts)
 
-        async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
+        async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> ArrivalEvent | None:
             if number > rounds:
                 return None
             scores = instruction_scores(choices, full_trials(trials), steps.instructions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from luthier.propose.bootstrap import BootstrapSettings
@@ -15,6 +15,7 @@ from luthier.runner.facts import Facts, SearchPlan
 from luthier.runner.sizes import check_counts, check_preset
 from luthier.search.space import Point
 from luthier.search.trial import Purpose, Trial, in_order
+from luthier.study.events import ArrivalEvent
 
 DEMOS_SHOWN = 3
 """Bootstrapped demos the proposer is shown (the authors' release; the paper does not say)."""
@@ -118,7 +119,7 @@ def new_instructions(pool: InstructionPool) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def with_remarks(arrival: dict[str, Any], pool: InstructionPool) -> dict[str, Any]:
+def with_remarks(arrival: ArrivalEvent, pool: InstructionPool) -> ArrivalEvent:
     """Return an arrival with what was rejected on the way to it."""
     told = pool.to_json()
-    return {**arrival, **{name: told[name] for name in ("rejected", "warnings", "rejections")}}
+    return replace(arrival, **{name: told[name] for name in ("rejected", "warnings", "rejections")})

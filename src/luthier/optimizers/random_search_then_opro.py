@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from luthier.optimizers.opro import (
     PAPER_GROUNDING,
@@ -24,6 +24,7 @@ from luthier.runner.steps import Steps
 from luthier.search.arrivals import Arrivals, waiting
 from luthier.search.schedule import FullSchedule
 from luthier.search.trial import Trial
+from luthier.study.events import ArrivalEvent
 
 SHARE = 0.6
 """Of the full evaluations that go to demo sets: 30 of 50 in the figures."""
@@ -79,7 +80,7 @@ class RandomSearchThenOPRO(OPROSettings):
         others = list(choices.payloads.get(TIED, ()))[1:]  # none where no component takes demos
         staged = int(bool(others))
 
-        async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
+        async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> ArrivalEvent | None:
             if staged and number == 1:
                 original = choices.space.original
                 return choices.arriving((original, {TIED: choices.payloads[TIED][level]}) for level in others)

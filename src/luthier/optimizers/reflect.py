@@ -30,6 +30,7 @@ from luthier.search.halving import SuccessiveHalving, plan_rungs
 from luthier.search.schedule import FullSchedule
 from luthier.search.space import Point
 from luthier.search.trial import Strategy, Trial
+from luthier.study.events import LessonsEvent
 
 REQUESTS = 5
 """Requests for lessons of one predictor in one round at most."""
@@ -144,9 +145,9 @@ class Reflect:
             base = steps.original if number == 1 else self._with(steps.original, _held(lessons), teaching)
             learn = functools.partial(self._learn, steps, base, number, tuple(lessons))
             event = await steps.learned(number, learn)
-            new = [Lesson.from_json(one) for one in event["lessons"]]
+            new = [Lesson.from_json(one) for one in event.lessons]
             lessons += new
-            left -= event["runs"]
+            left -= event.runs
             if not any(lesson.verdict == "held" for lesson in new):
                 break
         instructions = {name: self._instructions(name, text, lessons) for name, text in steps.instructions.items()}
@@ -210,7 +211,7 @@ class Reflect:
     def _closing(self, facts: Facts) -> int:
         return self.closing or (1 if facts.evaluations < 6 * facts.n_val else 2)
 
-    async def _learn(self, steps: Steps, base: Candidate, number: int, known: Sequence[Lesson]) -> dict[str, Any]:
+    async def _learn(self, steps: Steps, base: Candidate, number: int, known: Sequence[Lesson]) -> LessonsEvent:
         """Return one round's lessons, checked, and what running and checking cost in program runs."""
         shape = self.shape(steps.facts)
         rows = class_by_class(steps.training, steps.seed)
@@ -249,7 +250,7 @@ class Reflect:
             )
         lessons = await replays.verify(stated, found)
         runs = replays.runs + (len(picked) if number > 1 else 0)
-        return {"lessons": [lesson.to_json() for lesson in lessons], "runs": round(runs, 2)}
+        return LessonsEvent(lessons=[lesson.to_json() for lesson in lessons], runs=round(runs, 2), usage={})
 
     def _instructions(self, name: str, original: str, lessons: Sequence[Lesson]) -> list[Proposal]:
         """Return the instructions of one predictor: with the lessons that hold, and with those that are open, too."""

@@ -24,6 +24,7 @@ from luthier.search.arrivals import Arrivals, waiting
 from luthier.search.schedule import MinibatchSchedule
 from luthier.search.space import Point, Space
 from luthier.search.trial import Purpose, Trial
+from luthier.study.events import ArrivalEvent
 
 DEMOS_SHOWN = 3
 """Bootstrapped demos the proposer is shown (the authors' release; the paper does not say)."""
@@ -86,7 +87,7 @@ class ZeroShotMIPROPlus(SurrogateSettings):
         choices = await steps.space(instructions=nothing, settings=self.settings(nothing, shown))
         wanted = self.shape(steps.facts).trials
 
-        async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> dict[str, Any] | None:
+        async def propose(choices: Choices, trials: Sequence[Trial], number: int) -> ArrivalEvent | None:
             if explored(trials) >= wanted or waiting(choices.space, trials) or is_barren(choices, number):
                 return None
             setting = self.next_setting(steps, choices, trials, number)

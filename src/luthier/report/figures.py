@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime
-from typing import Any
+
+from luthier.study.events import Event
 
 # Control characters break files and drive terminals; bidirectional overrides make text lie about its order.
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -60,11 +61,11 @@ def short_id(value: str) -> str:
     return digits[:8] if digits and head == "b2" else value[:24]
 
 
-def moment(event: Any) -> datetime | None:
+def moment(event: Event) -> datetime | None:
     """Return when an event was written, None where it does not say so."""
     try:
-        return datetime.fromisoformat(str(event["time"]))
-    except (KeyError, ValueError):
+        return datetime.fromisoformat(event.time)
+    except ValueError:
         return None
 
 

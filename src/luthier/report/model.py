@@ -8,8 +8,23 @@ from typing import Any
 
 from luthier.evaluation.stats import standard_error
 from luthier.report.shrink import Tally, best_shrunken
-from luthier.report.spending import Amounts, Event, spending, total
-from luthier.report.summary import ORIGINAL, Summary, first, point_key, summary, trial_number, unfolded, values
+from luthier.report.spending import Amounts, spending, total
+from luthier.report.summary import ORIGINAL, Summary, original_key, point_key, summary, unfolded, values
+from luthier.study.events import (
+    AskEvent,
+    BaselineEvent,
+    ChoiceEvent,
+    E,
+    Event,
+    InsightEvent,
+    ManifestEvent,
+    Outcome,
+    SpaceEvent,
+    TellEvent,
+    VerdictEvent,
+    every,
+    first,
+)
 
 _MOST_MARKS = 400
 """Of more minibatch trials, every so manieth is drawn: a page of thousands would not open."""
@@ -106,7 +121,7 @@ class View:
     """Everything the page shows."""
 
     summary: Summary
-    manifest: Event
+    manifest: ManifestEvent | None
     marks: tuple[Mark, ...]
     prompts: tuple[PromptPair, ...]
     full: tuple[FullRow, ...]
@@ -123,9 +138,9 @@ class View:
     remarks: Sequence[str]
     """What befell the study's calls, in sentences."""
 
-    def event(self, name: str) -> Event | None:
-        """Return the first event of that name."""
-        return first(self.events, name)
+    def event(self, kind: type[E]) -> E | None:
+        """Return the first event of a kind."""
+        return first(self.events, kind)
 
 
 def view(
@@ -136,16 +151,16 @@ def view(
 ) -> View:
     """Read a journal; what is not there yet is empty."""
     events = unfolded(events)
-    space = first(events, "space") or {}
-    levels = _levels(space)
+    levels = _levels(first(events, SpaceEvent))
+    insight = first(events, InsightEvent)
     return View(
         summary=summary(events),
-        manifest=first(events, "manifest") or {},
+        manifest=first(events, ManifestEvent),
         marks=tuple(_marks(events, levels)),
         prompts=tuple(_prompts(events)),
         full=tuple(_full(events, levels)),
-        effects=tuple(_effects(first(events, "insight") or {})),
-        variables=tuple(_variables(first(events, "insight") or {}, levels)),
+        effects=() if insight is None else tuple(_effects(insight)),
+        variables=() if insight is None else tuple(_variables(insight, levels)),
         outcomes=tuple(_outcomes(events)),
         levels=levels,
         events=events,
@@ -155,12 +170,13 @@ def view(
     )
 
 
-def _levels(space: Event) -> dict[str, dict[str, Level]]:
+def _levels(space: SpaceEvent | None) -> dict[str, dict[str, Level]]:
     found: dict[str, dict[str, Level]] = {}
-    payloads = space.get("payloads") or {}
-    for variable in space.get("variables", ()):
+    if space is None:
+        return found
+    for variable in space.variables:
         name = str(variable["name"])
-        of = payloads.get(name) or {}
+        of = space.payloads.get(name) or {}
         found[name] = {
             level: _level(index, of.get(level) or {}, name) for index, level in enumerate(variable["levels"])
         }
@@ -184,34 +200,34 @@ def _level(index: int, payload: Mapping[str, Any], variable: str) -> Level:
 
 def _marks(events: Sequence[Event], levels: Mapping[str, Mapping[str, Level]]) -> Iterable[Mark]:
     sums: dict[str, Tally] = {}
-    asks: dict[int, Event] = {}
+    asks: dict[int, AskEvent] = {}
     spent = Amounts()
     original: str | None = None
-    last = max((trial_number(event) for event in events if event["event"] == "tell"), default=0)
-    every = max(1, -(-last // _MOST_MARKS))
+    last = max((event.trial for event in every(events, TellEvent)), default=0)
+    step = max(1, -(-last // _MOST_MARKS))
     for event in events:
-        spent = spent + total(spending(event).values()) if event["event"] != "done" else spent
-        if event["event"] == "space":
-            original = point_key({v["name"]: v["levels"][0] for v in event["variables"]})
-        elif event["event"] == "ask":
-            asks[trial_number(event)] = event
-        elif event["event"] in ("baseline", "tell") and values(event):
-            number = trial_number(event)
-            ask = asks.get(number, {}) if event["event"] == "tell" else {}
-            key = point_key(ask.get("point", {})) if ask else ORIGINAL
+        spent += total(spending(event).values())
+        if isinstance(event, SpaceEvent):
+            original = original_key(event)
+        elif isinstance(event, AskEvent):
+            asks[event.trial] = event
+        elif isinstance(event, BaselineEvent | TellEvent) and (scores := values(event)):
+            number = event.trial if isinstance(event, TellEvent) else 0
+            ask = asks.get(number) if isinstance(event, TellEvent) else None
+            key = ORIGINAL if ask is None else point_key(ask.point)
             key = ORIGINAL if key == original else key
-            sums[key] = sums.get(key, Tally()).plus(values(event))
-            full = not ask or ask.get("purpose") == "full"
-            if not full and number % every and number != last:
+            sums[key] = sums.get(key, Tally()).plus(scores)
+            full = ask is None or ask.purpose == "full"
+            if not full and number % step and number != last:
                 continue
             yield Mark(
                 number=number,
-                mean=sum(values(event)) / len(values(event)),
-                stderr=standard_error(values(event)) or 0.0,
-                n=len(values(event)),
+                mean=sum(scores) / len(scores),
+                stderr=standard_error(scores) or 0.0,
+                n=len(scores),
                 full=full,
                 original=key == ORIGINAL,
-                label=describe(ask.get("point", {}), levels) if key != ORIGINAL else "the original",
+                label=describe(ask.point, levels) if ask is not None and key != ORIGINAL else "the original",
                 best=best_shrunken(sums) or 0.0,
                 calls=spent.calls,
                 tokens=spent.tokens,
@@ -232,10 +248,10 @@ def parts(point: Mapping[str, str], levels: Mapping[str, Mapping[str, Level]]) -
 
 
 def _prompts(events: Sequence[Event]) -> Iterable[PromptPair]:
-    manifest = first(events, "manifest") or {}
-    chosen = ((first(events, "choice") or {}).get("candidate") or {}).get("prompts") or {}
+    manifest, choice = first(events, ManifestEvent), first(events, ChoiceEvent)
+    chosen = {} if choice is None else choice.candidate.get("prompts") or {}
     texts, original_demos = _original_texts(events), _original_demos(events)
-    for predictor in manifest.get("predictors", ()):
+    for predictor in () if manifest is None else manifest.predictors:
         name, before = str(predictor["name"]), texts.get(str(predictor["name"]), str(predictor.get("instruction", "")))
         after = chosen.get(name) or {}
         known = original_demos.get(name, ())
@@ -251,28 +267,30 @@ def _prompts(events: Sequence[Event]) -> Iterable[PromptPair]:
 
 def _original_texts(events: Sequence[Event]) -> dict[str, str]:
     """Return the instructions of the space's first levels: what is deployed may not be what the program says."""
-    space = first(events, "space") or {}
-    firsts = [
-        ((space.get("payloads") or {}).get(variable["name"]) or {}).get(variable["levels"][0]) or {}
-        for variable in space.get("variables", ())
-    ]
+    firsts = _first_levels(events)
     return {str(payload["predictor"]): str(payload["instruction"]) for payload in firsts if "instruction" in payload}
 
 
 def _original_demos(events: Sequence[Event]) -> dict[str, tuple[Mapping[str, Any], ...]]:
     """Return the demos of the space's first levels, which are the original's."""
-    found: dict[str, tuple[Mapping[str, Any], ...]] = {}
-    space = first(events, "space") or {}
-    for variable in space.get("variables", ()):
-        payload = ((space.get("payloads") or {}).get(variable["name"]) or {}).get(variable["levels"][0]) or {}
-        found |= {str(name): tuple(demos) for name, demos in (payload.get("demos") or {}).items()}
-    return found
+    firsts = _first_levels(events)
+    return {str(name): tuple(demos) for payload in firsts for name, demos in (payload.get("demos") or {}).items()}
+
+
+def _first_levels(events: Sequence[Event]) -> list[Mapping[str, Any]]:
+    return [
+        space.payloads.get(variable["name"], {}).get(variable["levels"][0]) or {}
+        for space in every(events, SpaceEvent)
+        for variable in space.variables
+    ]
 
 
 def _full(events: Sequence[Event], levels: Mapping[str, Mapping[str, Level]]) -> Iterable[FullRow]:
-    choice = first(events, "choice") or {}
-    chosen = point_key(choice.get("point") or {})
-    rows = sorted(choice.get("table", ()), key=lambda row: -float(row.get("mean") or 0.0))
+    choice = first(events, ChoiceEvent)
+    if choice is None:
+        return
+    chosen = point_key(choice.point)
+    rows = sorted(choice.table, key=lambda row: -float(row.get("mean") or 0.0))
     for row in rows:
         point = row.get("point") or {}
         yield FullRow(
@@ -285,8 +303,8 @@ def _full(events: Sequence[Event], levels: Mapping[str, Mapping[str, Level]]) ->
         )
 
 
-def _effects(insight: Event) -> Iterable[Effect]:
-    for name, effect in (insight.get("predictors") or {}).items():
+def _effects(insight: InsightEvent) -> Iterable[Effect]:
+    for name, effect in insight.predictors.items():
         difference = float(effect.get("difference") or 0.0)
         low, high = effect.get("low"), effect.get("high")
         yield Effect(
@@ -298,26 +316,24 @@ def _effects(insight: Event) -> Iterable[Effect]:
         )
 
 
-def _variables(insight: Event, levels: Mapping[str, Mapping[str, Level]]) -> Iterable[VariableRow]:
-    for name, found in (insight.get("variables") or {}).items():
+def _variables(insight: InsightEvent, levels: Mapping[str, Mapping[str, Level]]) -> Iterable[VariableRow]:
+    for name, found in insight.variables.items():
         best = levels.get(name, {}).get(str(found.get("best")))
         share, low, high, p = (float(found.get(key) or 0.0) for key in ("share", "low", "high", "p"))
         yield VariableRow(str(name), share, low, high, p, "?" if best is None else best.label)
 
 
 def _outcomes(events: Sequence[Event]) -> Iterable[OutcomeRow]:
-    verdict = first(events, "verdict") or {}
-    told = [outcome for event in events if event["event"] == "tell" for outcome in event.get("outcomes", ())]
-    sources = [
-        ("Original, validation", (first(events, "baseline") or {}).get("outcomes", ())),
-        ("Search", told),
-        ("Original, held out", verdict.get("outcomes_before", ())),
-        ("Chosen, held out", verdict.get("outcomes_after", ())),
+    baseline, verdict = first(events, BaselineEvent), first(events, VerdictEvent)
+    sources: list[tuple[str, Sequence[Outcome]]] = [
+        ("Original, validation", () if baseline is None else baseline.outcomes),
+        ("Search", [outcome for event in every(events, TellEvent) for outcome in event.outcomes]),
+        ("Original, held out", () if verdict is None else verdict.outcomes_before),
+        ("Chosen, held out", () if verdict is None else verdict.outcomes_after),
     ]
     for label, outcomes in sources:
         counts: dict[str, int] = {}
         for outcome in outcomes:
-            kind = str(outcome.get("outcome", "scored"))
-            counts[kind] = counts.get(kind, 0) + 1
+            counts[outcome.outcome] = counts.get(outcome.outcome, 0) + 1
         if counts:
             yield OutcomeRow(label, counts)

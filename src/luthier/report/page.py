@@ -78,13 +78,11 @@ def _hero(view: View) -> Markup:
         el("p", el("span", badge, class_=f"badge {kind if kind in _BADGES else 'open'}")),
         el("h1", headline),
     ]
-    if verdict is not None and None not in (verdict.get("difference"), verdict.get("low"), verdict.get("high")):
-        low, high, level = float(verdict["low"]), float(verdict["high"]), float(verdict.get("level") or 0.95)
-        parts.append(difference_bar(float(verdict["difference"]), low, high, verdict.get("smallest_detectable")))
-        method = str(verdict.get("method") or "")
-        method = f" ({_METHODS.get(method, method)})" if method else ""
-        caption = f"Paired difference, in points, with its {level_text(level)} interval{method}."
-        if verdict.get("smallest_detectable"):
+    if verdict is not None and verdict.difference is not None and verdict.low is not None and verdict.high is not None:
+        parts.append(difference_bar(verdict.difference, verdict.low, verdict.high, verdict.smallest_detectable))
+        method = f" ({_METHODS.get(verdict.method, verdict.method)})" if verdict.method else ""
+        caption = f"Paired difference, in points, with its {level_text(verdict.level or 0.95)} interval{method}."
+        if verdict.smallest_detectable:
             caption += " Shaded: gains too small for this many examples to detect, if programs differ on 20 % of them."
         parts.append(el("p", caption, class_="caption"))
     return el(
@@ -114,15 +112,15 @@ def _unfinished(view: View) -> str:
 
 
 def _tiles(view: View) -> Markup:
-    summary, verdict = view.summary, view.summary.verdict or {}
+    summary, verdict = view.summary, view.summary.verdict
     tiles: list[tuple[str, str, str]] = []
-    if verdict.get("before") is not None and verdict.get("after") is not None:
-        before, after = float(verdict["before"]), float(verdict["after"])
+    if verdict is not None and verdict.before is not None and verdict.after is not None:
+        before, after = verdict.before, verdict.after
         tiles.append(("score, held out", f"{percent(before)} → {percent(after)}", f"{points(after - before)} points"))
     elif summary.baseline is not None:
         tiles.append(("score, validation", percent(summary.baseline), "the original"))
-    if verdict.get("tokens_before") and verdict.get("tokens_after") is not None:
-        before, after = float(verdict["tokens_before"]), float(verdict["tokens_after"])
+    if verdict is not None and verdict.tokens_before and verdict.tokens_after is not None:
+        before, after = verdict.tokens_before, verdict.tokens_after
         tiles.append(("tokens a call", f"{count(before)} → {count(after)}", f"× {after / before:.2g}"))
     spent, kind = (total(view.paid.values()), ", charged") if view.paid else (summary.spent, "")
     planned = f"of {summary.trials_planned} planned" if summary.trials_planned else ""
@@ -158,12 +156,12 @@ def _limit(view: View, name: str) -> str:
 
 def _sign(view: View, live: str) -> Markup:
     finished = "yes" if view.summary.finished else "no"
-    since = view.events[-1].get("time") if view.events else None
+    since = view.events[-1].time if view.events else None
     return el("aside", "", id="live", role="status", data_tag=live, data_finished=finished, data_since=since)
 
 
 def _footer(view: View, *, live: str | None) -> Markup:
-    version = (view.manifest.get("versions") or {}).get("luthier", __version__)
+    version = (view.manifest.versions if view.manifest else {}).get("luthier", __version__)
     return el(
         "footer",
         f"luthier {version}. This file is all there is to the report: no script, nothing loaded from elsewhere."

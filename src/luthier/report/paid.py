@@ -11,8 +11,9 @@ from typing import Any
 
 from luthier.report.badly import say_badly
 from luthier.report.figures import count, plural
-from luthier.report.spending import Amounts, Event, amounts
+from luthier.report.spending import Amounts, amounts
 from luthier.report.summary import badly, unfolded
+from luthier.study.events import DoneEvent, Event, first
 
 STORE = "store.sqlite"
 """Where a study keeps its store, unless it shares one."""
@@ -82,7 +83,7 @@ def remarks(events: Iterable[Event], store: Path) -> list[str]:
         told = ", ".join(f"{_KINDS.get(kind, kind)} {count(n)}" for kind, n in sorted(met.items()))
         found.append(f"Attempts that failed on the way and were made again: {told}")
     if n := unbilled(store):
-        ended = any(event["event"] == "done" for event in events)
+        ended = first(events, DoneEvent) is not None
         found.append(
             f"{plural(n, 'attempt')} {'' if ended else 'in flight or '}without a bill, charged at the worst case"
         )

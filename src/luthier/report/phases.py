@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.report.figures import moment
-from luthier.report.spending import Amounts, Event, kind_of, spending, total
-from luthier.report.summary import first, outcome_count, trial_number
+from luthier.report.spending import Amounts, spending, total
+from luthier.report.summary import outcome_count, plan_of
+from luthier.study.events import AskEvent, Event, StartsEvent, TellEvent
 
 _OF_EVENT = {
     "plan": "plan",
@@ -67,10 +68,10 @@ class PhaseRow:
 
 def phase_rows(events: Sequence[Event]) -> tuple[PhaseRow, ...]:
     """Return the phases in the plan's order, then those it did not name."""
-    plan = first(events, "plan_measured") or first(events, "plan") or {}
+    plan = plan_of(events)
     actual = actuals(events)
     rows, seen = [], {"plan"}
-    for phase in plan.get("phases", ()):
+    for phase in () if plan is None else plan.phases:
         name = str(phase.get("name", ""))
         key = _key(name)
         rows.append(PhaseRow(name, phase, actual.get(key) if key not in seen else None))
@@ -82,28 +83,30 @@ def phase_rows(events: Sequence[Event]) -> tuple[PhaseRow, ...]:
 def actuals(events: Sequence[Event]) -> dict[str, Actual]:
     """Return what each phase took, told from the times and bills of its events."""
     found: dict[str, Actual] = {}
-    purposes: dict[int, str] = {}
+    asks: dict[int, AskEvent] = {}
     before = None
     for event in events:
-        if event["event"] == "ask":
-            purposes[trial_number(event)] = str(event.get("of", event.get("purpose", "")))
-        name = _phase_of(event, purposes)
+        if isinstance(event, AskEvent):
+            asks[event.trial] = event
+        name = _phase_of(event, asks)
         now = moment(event)
         seconds = (now - before).total_seconds() if now is not None and before is not None else 0.0
         before = now if now is not None else before
         if name is None:
             continue
         old = found.get(name, Actual())
-        spent = Amounts() if event["event"] == "done" else total(spending(event).values())
+        spent = total(spending(event).values())
         found[name] = Actual(old.rollouts + outcome_count(event), old.amounts + spent, old.seconds + seconds)
     return found
 
 
-def _phase_of(event: Event, purposes: Mapping[int, str]) -> str | None:
-    if event["event"] in ("ask", "tell"):
-        purpose = purposes.get(trial_number(event))
-        return "starts" if purpose == "starts" else "closing" if purpose == "full" else "search"
-    return _OF_EVENT.get(kind_of(event))
+def _phase_of(event: Event, asks: Mapping[int, AskEvent]) -> str | None:
+    if isinstance(event, AskEvent | TellEvent):
+        ask = asks.get(event.trial)
+        if ask is not None and ask.part == StartsEvent.kind:
+            return "starts"
+        return "closing" if ask is not None and ask.purpose == "full" else "search"
+    return _OF_EVENT.get(event.kind)
 
 
 def _key(name: str) -> str:

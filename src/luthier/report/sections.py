@@ -13,8 +13,21 @@ from luthier.report.figures import count, dollars, duration, percent, plural
 from luthier.report.html import Child, Markup, el
 from luthier.report.model import PromptPair, View
 from luthier.report.phases import phase_rows
-from luthier.report.spending import Amounts, by_lm, by_role, dollars_for, kind_of, predictor_lms, prices
-from luthier.report.summary import bootstrapped, outcome_count
+from luthier.report.spending import Amounts, by_lm, by_role, dollars_for, predictor_lms, prices
+from luthier.report.summary import bootstrapped, limits, plan_of
+from luthier.study.events import (
+    AnywayEvent,
+    ArrivalEvent,
+    CheckEvent,
+    ChoiceEvent,
+    InsightEvent,
+    LessonsEvent,
+    PlanEvent,
+    ProposalsEvent,
+    SplitEvent,
+    TellEvent,
+    every,
+)
 
 
 def section(title: str, lead: Child, *body: Child) -> Markup:
@@ -63,7 +76,7 @@ def prompts(view: View) -> Markup | None:
     """Original and chosen prompts side by side."""
     if not view.prompts:
         return None
-    choice = view.event("choice")
+    choice = view.event(ChoiceEvent)
     stopped = choice is None and view.summary.finished
     stays = stopped or any(row.original and row.chosen for row in view.full)
     chosen = choice is not None and not stays
@@ -95,7 +108,7 @@ def prompts(view: View) -> Markup | None:
 
 def _is_deployed(view: View) -> bool:
     """Whether what the study compares with is not what the program's code says."""
-    return (view.manifest.get("start") or {}).get("deployed") is not None
+    return view.manifest is not None and view.manifest.start.get("deployed") is not None
 
 
 _KINDS = {"region": "region of a template", "tool": "description of a tool", "demos": "demos in a template"}
@@ -126,15 +139,15 @@ def _pair(pair: PromptPair, *, chosen: bool, title: str) -> Markup:
 def examples(view: View) -> Markup | None:
     """Examples fixed and broken."""
     verdict = view.summary.verdict
-    if verdict is None or not verdict.get("n"):
+    if verdict is None or not verdict.n:
         return None
-    fixed, broken = verdict.get("fixed") or (), verdict.get("broken") or ()
-    n = int(verdict.get("n") or 0)
+    fixed, broken, n = verdict.fixed, verdict.broken, verdict.n
     lead = (
         f"Of {plural(n, 'held-out example')}, {count(len(fixed))} scored higher with the chosen prompts, "
         f"{count(len(broken))} lower, {count(n - len(fixed) - len(broken))} the same. Rows are counted from 1."
     )
-    numbers = (view.event("split") or {}).get("numbers") or {}
+    split = view.event(SplitEvent)
+    numbers = {} if split is None else split.numbers
     return section(
         "Examples fixed and broken",
         lead,
@@ -149,7 +162,8 @@ def effects(view: View) -> Markup | None:
     """What each predictor's change brings."""
     if not view.effects:
         return None
-    held_out = (view.event("insight") or {}).get("on") == "test"
+    insight = view.event(InsightEvent)
+    held_out = insight is not None and insight.on == "test"
     where = "held-out examples" if held_out else "the validation examples that it was chosen by, luck included"
     lead = "Each predictor of the chosen candidate was put back to its original, alone; bars show what that loses on"
     return section("What each change brings", f"{lead} {where}.", tables.effects(view.effects))
@@ -178,9 +192,10 @@ def candidates(view: View) -> Markup | None:
         "Scored on every validation example. These scores are optimistic for the winner; "
         "the verdict above, from held-out examples, is not."
     )
-    if leaked := (view.event("choice") or {}).get("leaked_cells"):
+    choice = view.event(ChoiceEvent)
+    if choice is not None and choice.leaked_cells:
         lead += (
-            f" Demos come from the same examples, as the paper has it: {plural(int(leaked), 'score')} of "
+            f" Demos come from the same examples, as the paper has it: {plural(choice.leaked_cells, 'score')} of "
             f"{count(sum(row.n for row in view.full))} are of an example that stands among the candidate's own demos."
         )
     return section("Candidates", lead, tables.full_rows(view.full))
@@ -188,7 +203,8 @@ def candidates(view: View) -> Markup | None:
 
 def instructions(view: View) -> Markup | None:
     """What was proposed, and every proposal that was rejected, with its text and the reason."""
-    made = [event for event in view.events if event["event"] in ("proposals", "arrival")]
+    proposed = every(view.events, ProposalsEvent)
+    made: list[ProposalsEvent | ArrivalEvent] = [*proposed, *every(view.events, ArrivalEvent)]
     listed = [
         el(
             "details",
@@ -202,16 +218,14 @@ def instructions(view: View) -> Markup | None:
         return None
     rejected = Counter[str]()
     for event in made:
-        rejected.update(event.get("rejected") or {})
+        rejected.update(event.rejected or {})
     reasons = [(reason, count(n)) for reason, n in sorted(rejected.items(), key=lambda item: -int(item[1]))]
     refused = int(sum(int(n) for n in rejected.values()))
     lead = f"{plural(refused, 'proposal')} rejected and asked for again." if refused else "No proposal was rejected."
-    quoting = sum(
-        bool(one.get("quotes")) for event in made for own in event.get("predictors", {}).values() for one in own
-    )
+    quoting = sum(bool(one.get("quotes")) for event in proposed for own in event.predictors.values() for one in own)
     if quoting:
         lead += f" {plural(quoting, 'proposal')} {'quote' if quoting > 1 else 'quotes'} a training example."
-    rejections = [one for event in made for one in event.get("rejections") or ()]
+    rejections = [one for event in made for one in event.rejections or ()]
     return section(
         "Proposed instructions",
         lead,
@@ -223,7 +237,7 @@ def instructions(view: View) -> Markup | None:
 
 def lessons(view: View) -> Markup | None:
     """The rules that were learned from failures, and what replays showed of each."""
-    made = [one for event in view.events if kind_of(event) == "lessons" for one in event["lessons"]]
+    made = [one for event in every(view.events, LessonsEvent) for one in event.lessons]
     if not made:
         return None
     number = {verdict: sum(one["verdict"] == verdict for one in made) for verdict in ("held", "open", "dropped")}
@@ -259,23 +273,23 @@ def _rejected(rejections: Sequence[Mapping[str, Any]]) -> Markup:
 
 def worth(view: View) -> Markup | None:
     """What the baseline says of what there is to win."""
-    event = view.event("check")
+    event = view.event(CheckEvent)
     if event is None:
         return None
-    readable = ", ".join(f"{name} {percent(share)}" for name, share in (event.get("unparseable") or {}).items())
-    chance, detectable, noise = event.get("chance"), event.get("smallest_detectable"), event.get("noise") or {}
+    readable = ", ".join(f"{name} {percent(share)}" for name, share in event.unparseable.items())
+    chance, detectable, noise = event.chance, event.smallest_detectable, event.noise
     rows: list[tuple[str, Child]] = [
         (
             "original, validation",
-            f"{percent(event.get('mean'))} ({percent(event.get('low'))} to {percent(event.get('high'))})",
+            f"{percent(event.mean)} ({percent(event.low)} to {percent(event.high)})",
         ),
         ("smallest detectable gain", percent(detectable, 0) if detectable is not None else "–"),
         ("chance that flawless prompts would be adopted", percent(chance, 0) if chance is not None else "–"),
         ("runs nobody could read, by predictor", readable or "none"),
         ("scores that change when asked again", percent(noise["flips"]) if noise else "not measured (luthier check)"),
     ]
-    gone_on = " The study was told to go on all the same." if view.event("anyway") is not None else ""
-    return section("Is it worth it?", f"{event.get('sentence', '')}{gone_on}", tables.facts(rows))
+    gone_on = " The study was told to go on all the same." if view.event(AnywayEvent) is not None else ""
+    return section("Is it worth it?", f"{event.sentence}{gone_on}", tables.facts(rows))
 
 
 def bootstrap(view: View) -> Markup | None:
@@ -283,9 +297,8 @@ def bootstrap(view: View) -> Markup | None:
     event = bootstrapped(view.events)
     if event is None:
         return None
-    passes = event.get("passes") or {}
     lead = "Runs of the teacher on training examples; those that passed the metric became demos."
-    body = tables.passes(passes, event.get("attempts") or {}) if passes else None
+    body = tables.passes(event.passes, event.attempts) if event.passes else None
     return section("Demos collected", lead, body)
 
 
@@ -301,7 +314,7 @@ def outcomes(view: View) -> Markup | None:
 def costs(view: View) -> Markup | None:
     """Plan against actual, and usage by role."""
     rows = phase_rows(view.events)
-    plan = view.event("plan_measured") or view.event("plan")
+    plan = plan_of(view.events)
     if plan is None and not rows:
         return None
     body = []
@@ -317,9 +330,9 @@ def costs(view: View) -> Markup | None:
             )
         )
     table = tables.table(("phase", "program runs", "LM calls", "tokens", "time"), body, numbers=4)
-    notes = [el("li", str(note)) for note in ((plan or {}).get("notes") or ())]
-    if unit := (plan or {}).get("paper_unit"):
-        runs = sum(outcome_count(event) for event in view.events if event["event"] == "tell")
+    notes = [el("li", note) for note in (() if plan is None else plan.notes)]
+    if plan is not None and (unit := plan.paper_unit):
+        runs = sum(len(event.outcomes) for event in every(view.events, TellEvent))
         notes.append(
             el(
                 "li",
@@ -343,7 +356,7 @@ def costs(view: View) -> Markup | None:
 
 
 def _roles(view: View) -> Markup:
-    lms = view.manifest.get("lms") or {}
+    lms = view.manifest.lms if view.manifest else {}
     asked = by_role(view.events)
     rows: list[list[Child]] = []
     for role in dict.fromkeys([*lms, *asked, *view.paid]):
@@ -363,7 +376,8 @@ def _lms(view: View) -> list[Child]:
     of = predictor_lms(view.events)
     if not of:
         return []
-    named = [*((role, lm) for role, lm in (view.manifest.get("lms") or {}).items() if lm), *of.items()]
+    lms = view.manifest.lms if view.manifest else {}
+    named = [*((role, lm) for role, lm in lms.items() if lm), *of.items()]
     bills, known, rows = view.paid_by_lm or by_lm(view.events), prices(view.events), []
     for identity in dict.fromkeys([*known, *bills]):
         bill = bills.get(identity, Amounts())
@@ -377,36 +391,29 @@ def _lms(view: View) -> list[Child]:
 def settings(view: View) -> Markup | None:
     """Everything the study was started with."""
     manifest = view.manifest
-    if not manifest:
+    if manifest is None:
         return None
-    optimizer, data = manifest.get("optimizer") or {}, manifest.get("data") or {}
+    optimizer, data = manifest.optimizer, manifest.data
     total = data.get("n", sum(int((data.get(part) or {}).get("n", 0)) for part in ("train", "val", "test")))
-    split, plan = view.event("split") or {}, view.event("plan") or {}
-    budget = {name: limit for name, limit in (manifest.get("budget") or {}).items() if limit is not None}
-    sizes = ", ".join(f"{count(len(split[part]))} {part}" for part in ("train", "val", "test") if part in split)
-    hosts = plan.get("leaves_machine")
-    detectable = plan.get("smallest_detectable")
+    split, plan, budget = view.event(SplitEvent), view.event(PlanEvent), limits(manifest)
+    parts = {} if split is None else {"train": split.train, "val": split.val, "test": split.test}
+    sizes = ", ".join(f"{count(len(ids))} {part}" for part, ids in parts.items())
+    hosts = None if plan is None else list(plan.leaves_machine)
+    detectable = None if plan is None else plan.smallest_detectable
     rows: list[tuple[str, Child]] = [
-        ("program", el("code", manifest.get("program", ""))),
+        ("program", el("code", manifest.program)),
         ("optimizer", _mapping(optimizer.get("name", ""), optimizer.get("settings") or {})),
         ("data", f"{plural(int(total), 'example')}: {sizes}" if sizes else plural(int(total), "example")),
         ("inputs, labels", f"{', '.join(data.get('inputs', ()))} → {', '.join(data.get('labels', ()))}"),
         ("budget", _mapping("", budget) if budget else "none"),
         ("sent to", "no other machine" if hosts == [] else ", ".join(hosts) if hosts else "–"),
         ("smallest detectable gain", f"{100 * detectable:.0f} points" if detectable is not None else "–"),
-        ("seed, split seed", f"{manifest.get('seed')}, {manifest.get('split_seed')}"),
-        ("in flight at most", count(manifest.get("concurrency"))),
-        *(
-            (f"LM, {role}", el("code", lm.get("identity", "")))
-            for role, lm in (manifest.get("lms") or {}).items()
-            if lm
-        ),
-        *(
-            (f"LM, predictor {name}", el("code", lm.get("identity", "")))
-            for name, lm in (manifest.get("predictor_lms") or {}).items()
-        ),
-        ("versions", _mapping("", manifest.get("versions") or {})),
-        ("code", _mapping("", manifest.get("code") or {})),
+        ("seed, split seed", f"{manifest.seed}, {manifest.split_seed}"),
+        ("in flight at most", count(manifest.concurrency)),
+        *((f"LM, {role}", el("code", lm.get("identity", ""))) for role, lm in manifest.lms.items() if lm),
+        *((f"LM, predictor {name}", el("code", lm.get("identity", ""))) for name, lm in manifest.predictor_lms.items()),
+        ("versions", _mapping("", manifest.versions)),
+        ("code", _mapping("", manifest.code)),
     ]
     return section("Settings", None, tables.facts(rows))
 

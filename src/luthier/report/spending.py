@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Event = Mapping[str, Any]
-
-_ROLE_OF = {"bootstrap": "teacher", "grounding": "proposer", "proposals": "proposer"}
+from luthier.study.events import (
+    BaselineEvent,
+    BootstrapEvent,
+    Event,
+    GroundingEvent,
+    ManifestEvent,
+    Outcome,
+    ProposalsEvent,
+    TellEvent,
+    VerdictEvent,
+    every,
+    first,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +47,30 @@ class Amounts:
         return self.prompt_tokens + self.completion_tokens
 
 
-def kind_of(event: Event) -> str:
-    """Return what an event is: ``bootstrap/0.7`` is one of several bootstraps."""
-    return str(event.get("event")).partition("/")[0]
-
-
-def outcomes_of(event: Event) -> list[Event]:
-    """Return what became of an event's rollouts, each once."""
-    before, after = event.get("outcomes_before", ()), event.get("outcomes_after", ())
-    # Where the original was chosen it ran once, and is listed twice.
-    return [*event.get("outcomes", ()), *before, *(after if after != before else ())]
+def outcomes_of(event: Event) -> Sequence[Outcome]:
+    """Return what an event's rollouts came to, each once."""
+    if isinstance(event, VerdictEvent):
+        before, after = event.outcomes_before, event.outcomes_after
+        # Where the original was chosen it ran once, and is listed twice.
+        return (*before, *(after if after != before else ()))
+    return event.outcomes if isinstance(event, BaselineEvent | TellEvent) else ()
 
 
 def spending(event: Event) -> dict[str, Amounts]:
     """Return what an event's step asked of LMs, by role."""
-    usage = event.get("usage")
-    if isinstance(usage, Mapping) and usage:
-        if any(isinstance(value, Mapping) for value in usage.values()):
-            return {str(role): amounts(value) for role, value in usage.items() if isinstance(value, Mapping)}
-        return {_ROLE_OF.get(kind_of(event), "task"): amounts(usage)}
+    usage: Mapping[str, Any] = getattr(event, "usage", {})
+    if any(isinstance(value, Mapping) for value in usage.values()):
+        return {role: amounts(value) for role, value in usage.items() if isinstance(value, Mapping)}
+    if usage:
+        return {_role_of(event): amounts(usage)}
     outcomes = outcomes_of(event)
-    if not outcomes:
-        return {}
-    return {"task": total(amounts(outcome.get("cost", {})) for outcome in outcomes)}
+    return {"task": total(amounts(outcome.cost) for outcome in outcomes)} if outcomes else {}
+
+
+def _role_of(event: Event) -> str:
+    if isinstance(event, BootstrapEvent):
+        return "teacher"
+    return "proposer" if isinstance(event, GroundingEvent | ProposalsEvent) else "task"
 
 
 def amounts(usage: Mapping[str, Any]) -> Amounts:
@@ -88,9 +99,6 @@ def by_role(events: Iterable[Event]) -> dict[str, Amounts]:
     """Return what all events cost, by role."""
     roles: dict[str, Amounts] = {}
     for event in events:
-        # The last event repeats the whole study's bill.
-        if event.get("event") == "done":
-            continue
         for role, part in spending(event).items():
             roles[role] = roles.get(role, Amounts()) + part
     return roles
@@ -99,11 +107,10 @@ def by_role(events: Iterable[Event]) -> dict[str, Amounts]:
 def by_lm(events: Iterable[Event]) -> dict[str, Amounts]:
     """Return what all events cost, by the identity of the LM: where several answer, as their outcomes tell."""
     events = list(events)
-    lms = next((event.get("lms") or {} for event in events if event["event"] == "manifest"), {})
+    manifest = first(events, ManifestEvent)
+    lms = {} if manifest is None else manifest.lms
     found: dict[str, Amounts] = {}
     for event in events:
-        if event.get("event") == "done":
-            continue
         for identity, part in _told_by_lm(event) or [
             (str((lms.get(role) or lms.get("task") or {}).get("identity", "")), part)
             for role, part in spending(event).items()
@@ -116,22 +123,23 @@ def predictor_lms(events: Iterable[Event]) -> dict[str, Mapping[str, Any]]:
     """Return which LM answers which predictor, where several do; those of own calls were met in the baseline."""
     found: dict[str, Mapping[str, Any]] = {}
     for event in events:
-        found |= event.get("predictor_lms") or {} if event["event"] == "manifest" else event.get("own_lms") or {}
+        found |= event.predictor_lms if isinstance(event, ManifestEvent) else {}
+        found |= event.own_lms if isinstance(event, BaselineEvent) else {}
     return found
 
 
 def prices(events: Iterable[Event]) -> dict[str, Mapping[str, Any] | None]:
     """Return the LMs' prices by identity."""
     events = list(events)
-    manifest = next((event for event in events if event["event"] == "manifest"), {})
-    lms = [*(manifest.get("lms") or {}).values(), *predictor_lms(events).values()]
+    lms = [lm for event in every(events, ManifestEvent) for lm in event.lms.values()]
+    lms += predictor_lms(events).values()
     return {str(lm.get("identity", "")): lm.get("price") for lm in lms}
 
 
 def _told_by_lm(event: Event) -> list[tuple[str, Amounts]]:
-    if event.get("usage_by_lm"):
-        return [(lm, amounts(bill)) for lm, bill in event["usage_by_lm"].items()]
-    return [(lm, amounts(bill)) for outcome in outcomes_of(event) for lm, bill in (outcome.get("lms") or {}).items()]
+    if bills := getattr(event, "usage_by_lm", None):
+        return [(lm, amounts(bill)) for lm, bill in bills.items()]
+    return [(lm, amounts(bill)) for outcome in outcomes_of(event) for lm, bill in outcome.lms.items()]
 
 
 def dollars_for(part: Amounts, price: Mapping[str, Any] | None) -> float | None:

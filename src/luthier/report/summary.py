@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from luthier.report.badly import sum_badly
 from luthier.report.figures import moment
 from luthier.report.shrink import Tally, best_shrunken
-from luthier.report.spending import Amounts, Event, by_lm, dollars_for, kind_of, outcomes_of, prices, total
+from luthier.report.spending import Amounts, by_lm, dollars_for, outcomes_of, prices, total
+from luthier.study.events import (
+    ArrivalEvent,
+    AskEvent,
+    BaselineEvent,
+    BootstrapEvent,
+    CheckEvent,
+    ClosingEvent,
+    DoneEvent,
+    Event,
+    InsightEvent,
+    ManifestEvent,
+    MeasuredPlanEvent,
+    Outcome,
+    PlanEvent,
+    SpaceEvent,
+    StartsEvent,
+    TellEvent,
+    VerdictEvent,
+    WarningEvent,
+    every,
+    first,
+    to_json,
+)
 
 ORIGINAL = "original"
 """Key under which the original's outcomes are tallied."""
-BOOTSTRAP = "bootstrap"
-"""Demos were collected from runs of the teacher."""
 
 _PHASE_AFTER = {
     "manifest": "planning",
@@ -64,7 +85,7 @@ class Summary:
     """Only the limits that are set."""
     seconds: float | None = None
     seconds_planned: float | None = None
-    verdict: Mapping[str, Any] | None = None
+    verdict: VerdictEvent | None = None
     warnings: tuple[str, ...] = ()
     badly: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Answers that came, but not as they should, by predictor and kind."""
@@ -74,7 +95,7 @@ class Summary:
         verdict = None
         if self.verdict is not None:
             skip = {"v", "seq", "event", "time", "outcomes_before", "outcomes_after"}
-            verdict = {name: value for name, value in self.verdict.items() if name not in skip}
+            verdict = {name: value for name, value in to_json(self.verdict).items() if name not in skip}
         return {
             "program": self.program,
             "optimizer": self.optimizer,
@@ -98,27 +119,26 @@ class Summary:
 def summary(events: Sequence[Event]) -> Summary:
     """Return where the study that wrote these events stands; no events is a study that starts."""
     events = unfolded(events)
-    manifest = first(events, "manifest") or {}
-    verdict = first(events, "verdict")
-    done, stopped = first(events, "done"), is_stopped(events)
-    plan = first(events, "plan_measured") or first(events, "plan") or {}
-    optimizer = manifest.get("optimizer") or {}
-    whole = plan.get("total") or {}
+    manifest, baseline, plan = first(events, ManifestEvent), first(events, BaselineEvent), plan_of(events)
+    verdict, done, stop = first(events, VerdictEvent), first(events, DoneEvent), stopped_by(events)
+    optimizer = {} if manifest is None else manifest.optimizer
+    whole = {} if plan is None else plan.total
+    last = stop or verdict
     return Summary(
-        program=str(manifest.get("program", "")),
+        program="" if manifest is None else manifest.program,
         optimizer=str(optimizer.get("name", "")),
-        phase="done" if stopped else phase(events),
-        finished=done is not None or stopped,
-        decision=stopped_decision(events[-1]) if stopped else _decision(verdict, done),
-        sentence=str((events[-1] if stopped else verdict or {}).get("sentence", "")),
-        baseline=(first(events, "baseline") or {}).get("mean"),
+        phase="done" if stop else phase(events),
+        finished=done is not None or stop is not None,
+        decision=stopped_decision(stop) if stop else _decision(verdict, done),
+        sentence="" if last is None else last.sentence,
+        baseline=None if baseline is None else baseline.mean,
         best=best_shrunken(tallies(events)),
-        trials=sum(event["event"] == "tell" for event in events),
+        trials=len(every(events, TellEvent)),
         trials_planned=_trials_planned(events, plan, optimizer),
         rollouts=sum(outcome_count(event) for event in events),
         rollouts_planned=_whole(whole.get("rollouts")),
         spent=_spent(events),
-        budget={name: limit for name, limit in (manifest.get("budget") or {}).items() if limit is not None},
+        budget={} if manifest is None else limits(manifest),
         seconds=elapsed(events),
         seconds_planned=whole.get("seconds"),
         verdict=verdict,
@@ -133,67 +153,74 @@ def unfolded(events: Iterable[Event]) -> list[Event]:
     And with the space as it became: with all levels that arrived while the search ran.
     """
     events = list(events)
-    arrived = [event for event in events if event["event"] == "arrival"]
+    arrived = every(events, ArrivalEvent)
     flat: list[Event] = []
     for event in events:
-        if event["event"] == "space" and arrived:
+        if isinstance(event, SpaceEvent) and arrived:
             flat.append(_grown(event, arrived))
-            continue
-        if event["event"] not in ("starts", "closing"):
+        elif isinstance(event, StartsEvent | ClosingEvent):
+            flat += _trials_of(event)
+        else:
             flat.append(event)
-            continue
-        for trial in event.get("trials", ()):
-            number, point, outcomes = trial.get("number", 0), trial.get("point", {}), trial.get("outcomes", ())
-            told = {"trial": number, "time": event.get("time", "")}
-            asked = {"event": "ask", "point": point, "examples": [], "purpose": "full", "of": event["event"]}
-            flat.append({**told, **asked})
-            flat.append({**told, "event": "tell", "outcomes": outcomes})
     return flat
 
 
-def _grown(space: Event, arrived: Iterable[Event]) -> Event:
-    payloads = {name: dict(levels) for name, levels in space["payloads"].items()}
-    levels = {variable["name"]: list(variable["levels"]) for variable in space["variables"]}
+def _trials_of(event: StartsEvent | ClosingEvent) -> Iterator[Event]:
+    for one in event.trials:
+        number, time = one.number, event.time
+        yield AskEvent(trial=number, point=one.point, examples=(), purpose="full", part=event.kind, time=time)
+        yield TellEvent(trial=number, mean=_mean(one.outcomes), outcomes=one.outcomes, usage={}, time=time)
+
+
+def _grown(space: SpaceEvent, arrived: Iterable[ArrivalEvent]) -> SpaceEvent:
+    payloads = {name: dict(levels) for name, levels in space.payloads.items()}
+    levels = {variable["name"]: list(variable["levels"]) for variable in space.variables}
     for event in arrived:
-        for name, new in event["levels"].items():
+        for name, new in event.levels.items():
             levels[name] += [level for level in new if level not in levels[name]]
-            payloads[name].update(event["payloads"].get(name, {}))
-    variables = [{**variable, "levels": levels[variable["name"]]} for variable in space["variables"]]
-    return {**space, "variables": variables, "payloads": payloads}
+            payloads[name].update(event.payloads.get(name, {}))
+    variables = [{**variable, "levels": levels[variable["name"]]} for variable in space.variables]
+    return replace(space, variables=variables, payloads=payloads)
 
 
-def first(events: Iterable[Event], name: str) -> Event | None:
-    """Return the first event of that name."""
-    return next((event for event in events if event["event"] == name), None)
+def plan_of(events: Iterable[Event]) -> PlanEvent | None:
+    """Return the plan, the measured one where there is one."""
+    plans = every(events, PlanEvent)
+    return first(plans, MeasuredPlanEvent) or first(plans, PlanEvent)
 
 
-def bootstrapped(events: Iterable[Event]) -> Event | None:
+def limits(manifest: ManifestEvent) -> dict[str, float]:
+    """Return the limits of a study's budget that are set."""
+    return {name: limit for name, limit in (manifest.budget or {}).items() if limit is not None}
+
+
+def bootstrapped(events: Iterable[Event]) -> BootstrapEvent | None:
     """Return what all bootstraps of a study came to together, one for each teacher; None where there was none."""
-    every = [event for event in events if kind_of(event) == BOOTSTRAP]
-    if not every:
+    made = every(events, BootstrapEvent)
+    if not made:
         return None
-    return {
-        "event": BOOTSTRAP,
-        "passes": _added(event.get("passes") or {} for event in every),
-        "attempts": _added(event.get("attempts") or {} for event in every),
-        "sets": [made for event in every for made in event.get("sets", ())],
-    }
+    return replace(
+        made[0],
+        passes=_added(event.passes for event in made),
+        attempts=_added(event.attempts for event in made),
+        sets=[one for event in made for one in event.sets],
+    )
 
 
-def is_stopped(events: Sequence[Event]) -> bool:
-    """Whether the study ended with its check: there was nothing to win, or no way to."""
-    return bool(events) and events[-1]["event"] == "check" and bool(events[-1].get("stop"))
+def stopped_by(events: Sequence[Event]) -> CheckEvent | None:
+    """Return the check that the study ended with, there being nothing to win, or no way to; None where it did not."""
+    last = events[-1] if events else None
+    return last if isinstance(last, CheckEvent) and last.stop else None
 
 
-def stopped_decision(check: Event) -> str:
+def stopped_decision(check: CheckEvent) -> str:
     """Return the decision of a study that ended with its check."""
-    return "unmeetable" if check.get("unmeetable") else "keep"
+    return "unmeetable" if check.unmeetable else "keep"
 
 
 def phase(events: Sequence[Event]) -> str:
     """Return what the study is doing now, judged by the last event that says so."""
-    known = (_PHASE_AFTER[kind_of(event)] for event in reversed(events) if kind_of(event) in _PHASE_AFTER)
-    return next(known, "starting")
+    return next((_PHASE_AFTER[event.kind] for event in reversed(events) if event.kind in _PHASE_AFTER), "starting")
 
 
 def tallies(events: Iterable[Event]) -> dict[str, Tally]:
@@ -202,15 +229,20 @@ def tallies(events: Iterable[Event]) -> dict[str, Tally]:
     points: dict[int, str] = {}
     original: str | None = None
     for event in events:
-        if event["event"] == "space":
-            original = point_key({v["name"]: v["levels"][0] for v in event["variables"]})
-        elif event["event"] == "ask":
-            points[trial_number(event)] = point_key(event["point"])
-        elif event["event"] in ("baseline", "tell"):
-            key = ORIGINAL if event["event"] == "baseline" else points.get(trial_number(event), "")
+        if isinstance(event, SpaceEvent):
+            original = original_key(event)
+        elif isinstance(event, AskEvent):
+            points[event.trial] = point_key(event.point)
+        elif isinstance(event, BaselineEvent | TellEvent):
+            key = ORIGINAL if isinstance(event, BaselineEvent) else points.get(event.trial, "")
             key = ORIGINAL if key == original else key
             sums[key] = sums.get(key, Tally()).plus(values(event))
     return sums
+
+
+def original_key(space: SpaceEvent) -> str:
+    """Return the key of the point that is the original."""
+    return point_key({variable["name"]: variable["levels"][0] for variable in space.variables})
 
 
 def point_key(point: Mapping[str, str]) -> str:
@@ -218,30 +250,32 @@ def point_key(point: Mapping[str, str]) -> str:
     return "\n".join(f"{name}={level}" for name, level in sorted(point.items()))
 
 
-def trial_number(event: Event) -> int:
-    """Return the trial that an ask or a tell is about."""
-    return int(event.get("trial", event.get("number", 0)))
-
-
-def values(event: Event) -> list[float]:
+def values(event: BaselineEvent | TellEvent) -> list[float]:
     """Return the values of an event's scored outcomes."""
-    return [outcome["value"] for outcome in event.get("outcomes", ()) if outcome.get("value") is not None]
+    return [outcome.value for outcome in event.outcomes if outcome.value is not None]
 
 
 def outcome_count(event: Event) -> int:
     """Return how many rollouts an event reports."""
-    attempts = event.get("attempts")
-    if kind_of(event) == BOOTSTRAP and isinstance(attempts, Mapping):
-        return int(sum(attempts.values()))
-    return int(event.get("rollouts", 0)) if event["event"] == "insight" else len(outcomes_of(event))
+    if isinstance(event, BootstrapEvent):
+        return sum(event.attempts.values())
+    return event.rollouts or 0 if isinstance(event, InsightEvent) else len(outcomes_of(event))
 
 
 def badly(events: Iterable[Event]) -> dict[str, dict[str, int]]:
     """Count answers that came, but not as they should, by predictor and kind."""
-    counts = []
+    counts: list[Mapping[str, Mapping[str, int]]] = []
     for event in events:
-        counts += [event.get("badly") or {}, *(outcome.get("badly") or {} for outcome in outcomes_of(event))]
+        counts += [event.badly] if isinstance(event, BootstrapEvent) else []
+        counts += [outcome.badly for outcome in outcomes_of(event)]
     return sum_badly(counts)
+
+
+def warnings_of(event: Event) -> Sequence[str]:
+    """Return the warnings that an event carries, whichever event it is."""
+    if isinstance(event, WarningEvent):
+        return [event.message]
+    return getattr(event, "warnings", None) or event.unknown.get("warnings") or ()
 
 
 def elapsed(events: Sequence[Event]) -> float | None:
@@ -257,11 +291,14 @@ def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(whole)
 
 
-def _decision(verdict: Event | None, done: Event | None) -> str | None:
-    for event in (done, verdict):
-        if event is not None and event.get("decision") is not None:
-            return str(event["decision"])
-    return None
+def _mean(outcomes: Sequence[Outcome]) -> float:
+    scores = [outcome.value for outcome in outcomes if outcome.value is not None]
+    return sum(scores) / len(scores) if scores else 0.0
+
+
+def _decision(verdict: VerdictEvent | None, done: DoneEvent | None) -> str | None:
+    last = done or verdict
+    return None if last is None else last.decision
 
 
 def _spent(events: Sequence[Event]) -> Amounts:
@@ -272,29 +309,27 @@ def _spent(events: Sequence[Event]) -> Amounts:
     return Amounts(whole.calls, whole.prompt_tokens, whole.completion_tokens, whole.cached_tokens, usd)
 
 
-def _trials_planned(events: Sequence[Event], plan: Event, optimizer: Mapping[str, Any]) -> int | None:
+def _trials_planned(events: Sequence[Event], plan: PlanEvent | None, optimizer: Mapping[str, Any]) -> int | None:
+    if plan is not None and plan.trials is not None:
+        return plan.trials
     settings = optimizer.get("settings")
     settings = settings if isinstance(settings, Mapping) else {}
-    if (planned_trials := plan.get("trials")) is not None:
-        return int(planned_trials)
     trials = settings.get("trials")
     if trials is not None:
         return int(trials) + int(settings.get("closing") or 0)
     # A plan counts program runs; the first ask tells how many make a trial.
-    explored = (len(event["examples"]) for event in events if event["event"] == "ask" and event["purpose"] == "explore")
-    minibatch, scoring = next(explored, 0), len((first(events, "baseline") or {}).get("outcomes", ()))
-    planned = {str(phase.get("name")): int(phase.get("rollouts") or 0) for phase in plan.get("phases", ())}
+    explored = (len(event.examples) for event in every(events, AskEvent) if event.purpose == "explore")
+    baseline = first(events, BaselineEvent)
+    minibatch, scoring = next(explored, 0), 0 if baseline is None else len(baseline.outcomes)
+    phases = () if plan is None else plan.phases
+    planned = {str(phase.get("name")): int(phase.get("rollouts") or 0) for phase in phases}
     if not minibatch or not scoring or "search" not in planned:
         return None
     return planned["search"] // minibatch + planned.get("full evaluations", 0) // scoring
 
 
 def _warnings(events: Iterable[Event]) -> tuple[str, ...]:
-    found: list[str] = []
-    for event in events:
-        texts = event.get("warnings", ()) if event["event"] != "warning" else (event.get("message", ""),)
-        found += [str(text) for text in texts]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(str(text) for event in events for text in warnings_of(event)))
 
 
 def _whole(value: Any) -> int | None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from luthier.report.model import view
 from luthier.report.page import page
 from luthier.report.paid import STORE, paid, paid_by_lm, remarks
+from luthier.study.events import Event, read_all
 
 
-def write_report(study_dir: Path, events: Sequence[Mapping[str, Any]] | None = None) -> Path:
+def write_report(study_dir: Path, events: Sequence[Event] | None = None) -> Path:
     """Write the study's report, finished or not, and return where it is.
 
     Args:
@@ -33,7 +33,7 @@ def write_report(study_dir: Path, events: Sequence[Mapping[str, Any]] | None = N
     return target
 
 
-def report_text(study_dir: Path, events: Sequence[Mapping[str, Any]] | None = None, *, live: str | None = None) -> str:
+def report_text(study_dir: Path, events: Sequence[Event] | None = None, *, live: str | None = None) -> str:
     """Return the study's report; as a page that follows the study where ``live`` names the state it shows.
 
     Raises:
@@ -42,5 +42,5 @@ def report_text(study_dir: Path, events: Sequence[Mapping[str, Any]] | None = No
     from luthier.study.journal import read_journal
 
     store = study_dir / STORE
-    events = read_journal(study_dir / "journal.jsonl") if events is None else events
+    events = read_all(read_journal(study_dir / "journal.jsonl")) if events is None else events
     return page(view(events, paid(store), remarks(events, store), paid_by_lm(store)), live=live)

@@ -20,14 +20,15 @@ from luthier.program.program import Program
 from luthier.runner.config import Setup
 from luthier.runner.own_calls import own_lms
 from luthier.runner.unmeetable import examples_text, zero_baseline
+from luthier.study.events import BaselineEvent, outcome_of
 from luthier.types import Role
 
 MOST_ERRORS_OF_THE_ORIGINAL = 0.05
 """Above this share of program errors the original itself is broken, and no prompt can mend it."""
 
 
-async def baseline_event(setup: Setup, evaluator: Evaluator, limits: Sequence[str]) -> tuple[dict[str, Any], str]:
-    """Run the original, and return the baseline event; and, where it scores 0 throughout, a few of its predictions.
+async def measure_original(setup: Setup, evaluator: Evaluator, limits: Sequence[str]) -> tuple[BaselineEvent, str]:
+    """Run the original, and return its event; and, where it scores 0 throughout, a few of its predictions.
 
     Args:
         setup: the study.
@@ -55,8 +56,8 @@ async def baseline_event(setup: Setup, evaluator: Evaluator, limits: Sequence[st
     if own := own_lms(rollouts, gateway.lms, setup.task, program):
         found["own_lms"] = own
     zero = zero_baseline(program, setup.metric, rollouts, setup.split.rows)
-    shown = _shown(setup, rollouts, zero["zero"]["examples"]) if zero else ""
-    return {**_evaluation_event(rollouts), "judge": _bill(judge), **found, **zero}, shown
+    shown = "" if zero is None else _shown(setup, rollouts, zero["examples"])
+    return baseline_event(rollouts, judge=judge, zero=zero, **found), shown
 
 
 async def tuned_program(program: Program, evaluator: Evaluator, found: Mapping[str, Any]) -> Program:
@@ -84,11 +85,11 @@ async def tuned_program(program: Program, evaluator: Evaluator, found: Mapping[s
     return replace(program, components=tuple(used)).with_components(met[name] for name in found["met"])
 
 
-async def shown_again(setup: Setup, store: Store, refusals: Refusals, baseline: Mapping[str, Any]) -> str:
+async def shown_again(setup: Setup, store: Store, refusals: Refusals, baseline: BaselineEvent) -> str:
     """Return what an earlier session showed, from the answers in the store; nothing where a call would be needed."""
-    if baseline.get("unmetered"):
+    if baseline.unmetered or baseline.zero is None:
         return ""
-    examples = baseline["zero"]["examples"]
+    examples = baseline.zero["examples"]
     gateway = Gateway(store=store, ledger=Ledger({"lm_calls": 0.0}), refusals=refusals)
     evaluator = Evaluator(
         setup.program, setup.metric, setup.split.rows, setup.task, gateway, concurrency=setup.concurrency
@@ -138,16 +139,28 @@ def _predictors_met(program: Program, rollouts: Sequence[Rollout], *, given: boo
     return {"predictors": found, "warnings": notes}
 
 
-def _evaluation_event(rollouts: Sequence[Rollout]) -> dict[str, Any]:
+def baseline_event(
+    rollouts: Sequence[Rollout],
+    *,
+    judge: Usage | None = None,
+    predictors: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+    **found: Any,
+) -> BaselineEvent:
+    """Return the event of these rollouts; ``found`` are its optional fields."""
     values = [rollout.value for rollout in rollouts]
-    return {
-        "mean": sum(values) / len(values),
-        "stderr": standard_error(values) or 0.0,
-        "n": len(values),
-        "outcomes": [outcome_json(rollout) for rollout in rollouts],
-        "counts": by_outcome(rollouts),
-        "usage": _bill(total_usage([rollout.usage for rollout in rollouts])),
-    }
+    return BaselineEvent(
+        mean=sum(values) / len(values),
+        stderr=standard_error(values) or 0.0,
+        n=len(values),
+        outcomes=tuple(outcome_of(outcome_json(rollout)) for rollout in rollouts),
+        counts=by_outcome(rollouts),
+        usage=_bill(total_usage([rollout.usage for rollout in rollouts])),
+        judge=_bill(judge or Usage()),
+        predictors=predictors or {},
+        warnings=warnings,
+        **found,
+    )
 
 
 def _bill(usage: Usage) -> dict[str, int]:

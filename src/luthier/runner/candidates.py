@@ -12,7 +12,7 @@ from luthier.program.candidate import Candidate, Demo
 from luthier.propose.bootstrap import DemoSet
 from luthier.propose.instructions import Proposal
 from luthier.search.space import Point, Space, Variable
-from luthier.study.loop import ARRIVAL
+from luthier.study.events import ArrivalEvent, Event, SpaceEvent, event_of, every
 
 TIED = "demos"
 """The variable of a demo set shared by all predictors (random search)."""
@@ -78,15 +78,15 @@ class Choices:
             levels[variable] = level if level in payloads else levels[variable]
         return Point(levels)
 
-    def grown(self, arrival: Mapping[str, Any]) -> Choices:
+    def grown(self, arrival: ArrivalEvent) -> Choices:
         """Return the choices with what an arrival brought."""
         payloads = {name: dict(levels) for name, levels in self.payloads.items()}
-        for name, levels in arrival["payloads"].items():
+        for name, levels in arrival.payloads.items():
             payloads[name].update(levels)
-        points = [Point(point) for point in arrival["points"]]
-        return Choices(self.space.with_arrivals(arrival["levels"], points), payloads)
+        points = [Point(point) for point in arrival.points]
+        return Choices(self.space.with_arrivals(arrival.levels, points), payloads)
 
-    def arriving(self, programs: Iterable[tuple[Point, Mapping[str, Mapping[str, Any]]]]) -> dict[str, Any]:
+    def arriving(self, programs: Iterable[tuple[Point, Mapping[str, Mapping[str, Any]]]]) -> ArrivalEvent:
         """Return an arrival of programs: each is a known point with further payloads in place of some levels."""
         levels: dict[str, list[str]] = {}
         payloads: dict[str, dict[str, Any]] = {}
@@ -99,7 +99,7 @@ class Choices:
                     levels.setdefault(name, []).append(level)
                     payloads.setdefault(name, {})[level] = dict(payload)
             points.append(point)
-        return {"levels": levels, "points": points, "payloads": payloads}
+        return ArrivalEvent(levels=levels, points=points, payloads=payloads, usage={})
 
     def instructions(self, point: Point) -> dict[str, str]:
         """Return the instructions that a point's levels stand for, by predictor."""
@@ -107,27 +107,25 @@ class Choices:
         return {payload["predictor"]: payload["instruction"] for payload in payloads if "instruction" in payload}
 
     @staticmethod
-    def recorded(events: Iterable[Mapping[str, Any]]) -> Choices:
+    def recorded(events: Iterable[Event]) -> Choices:
         """Return the choices that a study's events have: its space, and all that arrived."""
-        found: Choices | None = None
-        for event in events:
-            if event["event"] == "space":
-                found = Choices.from_json(event)
-            elif event["event"] == ARRIVAL and found is not None:
-                found = found.grown(event)
-        if found is None:
-            raise ValueError("the study has no space yet")
+        events = list(events)
+        found = Choices.of(event_of(events, SpaceEvent))
+        for arrival in every(events, ArrivalEvent):
+            found = found.grown(arrival)
         return found
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the choices as JSON, for the journal."""
-        return {"variables": self.space.to_json(), "payloads": {v: dict(levels) for v, levels in self.payloads.items()}}
+    @property
+    def event(self) -> SpaceEvent:
+        """The choices as the journal keeps them."""
+        payloads = {variable: dict(levels) for variable, levels in self.payloads.items()}
+        return SpaceEvent(variables=self.space.to_json(), payloads=payloads)
 
     @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Choices:
+    def of(event: SpaceEvent) -> Choices:
         """Read choices back."""
-        variables = tuple(Variable(v["name"], tuple(v["levels"]), v["kind"]) for v in data["variables"])
-        return Choices(Space(variables), data["payloads"])
+        variables = tuple(Variable(v["name"], tuple(v["levels"]), v["kind"]) for v in event.variables)
+        return Choices(Space(variables), event.payloads)
 
 
 def choices(

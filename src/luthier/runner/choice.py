@@ -15,9 +15,10 @@ from luthier.runner.steps import MET, Steps
 from luthier.search.space import Point
 from luthier.search.standing import dropped
 from luthier.search.trial import Trial
+from luthier.study.events import ChoiceEvent
 
 
-def choose(steps: Steps, choices: Choices, trials: Sequence[Trial]) -> dict[str, Any]:
+def choose(steps: Steps, choices: Choices, trials: Sequence[Trial]) -> ChoiceEvent:
     """Return the choice event: the best mean among fully scored points; ties go to the original, then to the first.
 
     Scores of the winner are optimistic, being the best of several on the same examples; the verdict is not.
@@ -28,18 +29,18 @@ def choose(steps: Steps, choices: Choices, trials: Sequence[Trial]) -> dict[str,
     ranked = sorted(full, key=lambda point: (-full[point].mean, point != original, full[point].number))
     chosen = next(point for point in ranked if point == original or point not in broken)
     candidate = choices.candidate(chosen, steps.original)
-    return {
-        "point": dict(chosen),
-        "candidate": candidate.to_json(),
-        "mean": full[chosen].mean,
-        "is_original": chosen == original,
-        "table": [_row(point, full[point], is_original=point == original) for point in ranked],
-        "leaked_cells": leaked_cells(choices, full, steps.original),
-        "warnings": [
+    return ChoiceEvent(
+        point=dict(chosen),
+        candidate=candidate.to_json(),
+        mean=full[chosen].mean,
+        is_original=chosen == original,
+        table=[_row(point, full[point], is_original=point == original) for point in ranked],
+        leaked_cells=leaked_cells(choices, full, steps.original),
+        warnings=[
             f"{name!r} was met after the baseline: it ran as it is and is not tuned"
             for name in sorted({name for trial in trials for o in trial.observations for name in o.detail.get(MET, ())})
         ],
-    }
+    )
 
 
 def leaked_cells(choices: Choices, full: dict[Point, Trial], original: Candidate) -> int:

@@ -34,6 +34,7 @@ from luthier.runner.plan import ANSWER_TOKENS, CHARACTERS_PER_TOKEN, RolloutCost
 from luthier.runner.sizes import EVALUATIONS, EVALUATIONS_WITHOUT_VERDICT, auto_for, evaluations_in, room_for_demos
 from luthier.runner.starts import Start, starting_from, without_shown
 from luthier.runner.verdict import NONE_HELD_OUT
+from luthier.study.events import BaselineEvent
 from luthier.study.looks import CountedLook, LookCounter, looks_file
 
 PAPER_FULL_EVALUATIONS = 30
@@ -205,15 +206,15 @@ class Setup:
             demo_tokens=row_tokens + written,
         )
 
-    def measured_cost(self, baseline: Mapping[str, Any]) -> RolloutCost:
+    def measured_cost(self, baseline: BaselineEvent) -> RolloutCost:
         """Return a program run's mean cost as the baseline event measured it.
 
         It is read from the journal, never from the clock of this run, so that a resumed study decides the same.
         """
-        outcomes, judge = baseline["outcomes"], baseline["judge"]
+        outcomes, judge = baseline.outcomes, baseline.judge
         n = len(outcomes)
         calls, prompt, written = (
-            sum(outcome["cost"][name] for outcome in outcomes) / n
+            sum(outcome.cost[name] for outcome in outcomes) / n
             for name in ("lm_calls", "prompt_tokens", "completion_tokens")
         )
         constant = self._constant_tokens() * calls / max(1, len(self.program.predictors))
@@ -221,12 +222,12 @@ class Setup:
             calls=calls,
             prompt_tokens=prompt,
             completion_tokens=written,
-            seconds=sum(outcome["seconds"] for outcome in outcomes) / n / min(n, self.concurrency),
+            seconds=sum(outcome.seconds for outcome in outcomes) / n / min(n, self.concurrency),
             measured=True,
             demo_tokens=max(0.0, prompt - constant) + written,
             judging=(judge["lm_calls"] / n, judge["prompt_tokens"] / n, judge["completion_tokens"] / n),
             judge_price=(self.metric.judge_lm or self.task.default).price,
-            price=blended_price(outcomes, self.task),
+            price=blended_price([outcome.lms for outcome in outcomes], self.task),
         )
 
     def plan(self, facts: Facts, cost: RolloutCost) -> dict[str, Any]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from luthier.errors import BudgetExhausted
 from luthier.runner.reserve import Reserve
 from luthier.search.schedule import best_partial
 from luthier.search.space import Point
 from luthier.search.trial import Ask, Observation, Purpose, Trial, observation_json, observation_of
+from luthier.study.events import ClosingEvent, FullEvaluation, StartsEvent, outcome_of, to_json
 from luthier.study.study import Study
 
 
@@ -31,17 +31,18 @@ class FullEvaluations:
         if not points:
             return []
 
-        async def compute() -> dict[str, Any]:
+        async def compute() -> StartsEvent:
             asks = [self._ask(point) for point in points]
             observed = await self.evaluate(asks, first)
-            return _event([Trial(first + i, asks[i], tuple(seen)) for i, seen in enumerate(observed)])
+            made = [Trial(first + i, asks[i], tuple(seen)) for i, seen in enumerate(observed)]
+            return StartsEvent(trials=_records(made))
 
-        return self._trials(await self.study.step("starts", compute))
+        return self._trials((await self.study.step(StartsEvent, compute)).trials)
 
     async def closing(self, trials: Sequence[Trial], reserve: Reserve) -> list[Trial]:
         """Score the most promising points although the budget ended the loop: that much was set aside."""
 
-        async def compute() -> dict[str, Any]:
+        async def compute() -> ClosingEvent:
             closing: list[Trial] = []
             try:
                 while reserve.closing >= len(self.scoring_ids):
@@ -54,30 +55,28 @@ class FullEvaluations:
                     closing.append(Trial(number, ask, tuple(observed[0])))
             except BudgetExhausted:
                 pass  # what was scored in full can be chosen; the original always was
-            return _event(closing)
+            return ClosingEvent(trials=_records(closing))
 
-        return self._trials(await self.study.step("closing", compute))
+        return self._trials((await self.study.step(ClosingEvent, compute)).trials)
 
     def _ask(self, point: Point) -> Ask:
         return Ask(point, self.scoring_ids, Purpose.FULL)
 
-    def _trials(self, event: Mapping[str, Any]) -> list[Trial]:
+    def _trials(self, evaluations: Sequence[FullEvaluation]) -> list[Trial]:
         found = []
-        for data in event["trials"]:
-            point = Point(data["point"])
-            observations = tuple(observation_of(point, outcome) for outcome in data["outcomes"])
-            found.append(Trial(data["number"], self._ask(point), observations))
+        for one in evaluations:
+            point = Point(one.point)
+            observations = tuple(observation_of(point, to_json(outcome)) for outcome in one.outcomes)
+            found.append(Trial(one.number, self._ask(point), observations))
         return found
 
 
-def _event(trials: Sequence[Trial]) -> dict[str, Any]:
-    return {
-        "trials": [
-            {
-                "point": dict(trial.ask.point),
-                "number": trial.number,
-                "outcomes": [observation_json(o) for o in trial.observations],
-            }
-            for trial in trials
-        ]
-    }
+def _records(trials: Sequence[Trial]) -> tuple[FullEvaluation, ...]:
+    return tuple(
+        FullEvaluation(
+            point=dict(trial.ask.point),
+            number=trial.number,
+            outcomes=tuple(outcome_of(observation_json(seen)) for seen in trial.observations),
+        )
+        for trial in trials
+    )

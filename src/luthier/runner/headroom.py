@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
@@ -15,21 +16,31 @@ from luthier.program.lms import LMs
 from luthier.program.program import Program
 from luthier.runner.unmeetable import reason_sentence, zero_warning
 from luthier.runner.verdict import level_text, what_can_be_detected
+from luthier.study import events as journal
+from luthier.study.events import (
+    BaselineEvent,
+    CheckEvent,
+    Event,
+    ManifestEvent,
+    PlanEvent,
+    RefusedEvent,
+    SplitEvent,
+)
 
 HOPELESS = 0.1
 """Below this chance that even flawless prompts would be adopted, a search is not worth its price."""
 _FIRST_LEVEL = look_level(1)
-_STEPS_BEFORE = ("manifest", "split", "plan", "refused", "baseline", "check")
+_STEPS_BEFORE = (ManifestEvent, SplitEvent, PlanEvent, RefusedEvent, BaselineEvent, CheckEvent)
 
 
 def check_event(
-    baseline: Mapping[str, Any],
+    baseline: BaselineEvent,
     *,
     n_test: int,
     noise: Mapping[str, Any] | None,
     whole: bool = True,
     level: float = 0.95,
-) -> dict[str, Any]:
+) -> CheckEvent:
     """Return the check event: what the original scores, what can be shown, and whether that leaves anything to win.
 
     ``unmeetable`` is there only where no prompt can score: why (``zero_baseline``).
@@ -43,33 +54,35 @@ def check_event(
         whole: whether these are all the examples that candidates would be compared on.
         level: of the verdict's interval.
     """
-    outcomes = baseline["outcomes"]
-    values = [float(outcome["value"]) for outcome in outcomes]
+    outcomes = baseline.outcomes
+    values = [outcome.value or 0.0 for outcome in outcomes]
     low, high = mean_interval(values)
     # No more noise is held against the program than has been shown.
     chance = chance_of_adoption(values, n_test, 0.0 if noise is None else float(noise["low"]), level)
-    event: dict[str, Any] = {
-        "mean": baseline["mean"],
-        "low": low,
-        "high": high,
-        "n": len(values),
-        "unparseable": unreadable(outcomes),
-        "smallest_detectable": smallest_detectable(n_test, level=level),
-        "chance": chance,
-        "noise": None if noise is None else dict(noise),
-    }
-    if (zero := baseline.get("zero")) is not None:
+    event = CheckEvent(
+        mean=baseline.mean,
+        low=low,
+        high=high,
+        n=len(values),
+        unparseable=unreadable(outcomes),
+        smallest_detectable=smallest_detectable(n_test, level=level),
+        chance=chance,
+        noise=None if noise is None else dict(noise),
+        stop=False,
+        sentence="",
+    )
+    if (zero := baseline.zero) is not None:
         if (unmet := reason_sentence(zero, outcomes)) is not None:
-            return {**event, "stop": True, "unmeetable": zero["reason"], "sentence": unmet}
+            return replace(event, stop=True, unmeetable=zero["reason"], sentence=unmet)
         if len(values) > 1:
-            event["warnings"] = [zero_warning(len(values))]
+            event = replace(event, warnings=[zero_warning(len(values))])
     reason = _reason(event, values, n_test, whole=whole, level=level)
-    return {**event, "stop": reason is not None, "sentence": reason or _go_on(event, n_test, level)}
+    return replace(event, stop=reason is not None, sentence=reason or _go_on(event, n_test, level))
 
 
-def has_gone_on(events: Sequence[Mapping[str, Any]]) -> bool:
+def has_gone_on(events: Sequence[Event]) -> bool:
     """Whether a study has already spent more than its baseline, so that stopping now would save little."""
-    return any(event["event"] not in _STEPS_BEFORE for event in events)
+    return not all(isinstance(event, _STEPS_BEFORE) for event in events)
 
 
 def noise_key(program: Program, lms: LMs, metric: Metric) -> str:
@@ -89,9 +102,9 @@ def mean_interval(values: Sequence[float]) -> Interval:
     return Interval(max(0.0, found.low), min(1.0, found.high))
 
 
-def unreadable(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def unreadable(outcomes: Sequence[journal.Outcome]) -> dict[str, float]:
     """Return the share of runs that ended with an answer nobody could read, by predictor; none: not listed."""
-    blamed = [str(outcome["blamed"]) for outcome in outcomes if outcome["outcome"] == Outcome.UNPARSEABLE.value]
+    blamed = [outcome.blamed for outcome in outcomes if outcome.outcome == Outcome.UNPARSEABLE.value]
     return {name: blamed.count(name) / len(outcomes) for name in sorted(set(blamed))}
 
 
@@ -114,7 +127,7 @@ def chance_of_adoption(values: Sequence[float], n_test: int, flips: float = 0.0,
 
 
 def _reason(
-    event: Mapping[str, Any],
+    event: CheckEvent,
     values: Sequence[float],
     n_test: int,
     *,
@@ -122,7 +135,7 @@ def _reason(
     level: float,
 ) -> str | None:
     """Return why there is nothing to win, None where there may be."""
-    n, chance, noise = len(values), event["chance"], event["noise"]
+    n, chance, noise = len(values), event.chance, event.noise
     if whole and all(value == 1 for value in values):
         return (
             f"Nothing to win: the program is right on all {n} validation examples, so no prompts can do better on them."
@@ -143,10 +156,10 @@ def _reason(
     )
 
 
-def _go_on(event: Mapping[str, Any], n_test: int, level: float) -> str:
+def _go_on(event: CheckEvent, n_test: int, level: float) -> str:
     shown = f"; {what_can_be_detected(n_test, level)}" if n_test else ""
-    interval = f"{100 * event['low']:.0f} to {100 * event['high']:.0f}"
-    scores = f"The original scores {100 * event['mean']:.1f} % ({interval}) on {event['n']} validation examples"
+    interval = f"{100 * event.low:.0f} to {100 * event.high:.0f}"
+    scores = f"The original scores {100 * event.mean:.1f} % ({interval}) on {event.n} validation examples"
     return f"{scores}{shown}."
 
 

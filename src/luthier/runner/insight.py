@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from luthier.errors import BudgetExhausted
 from luthier.evaluation.evaluator import Evaluator
@@ -12,17 +11,18 @@ from luthier.runner.choice import swap_back
 from luthier.runner.config import Setup
 from luthier.search.importance import importances, to_json
 from luthier.search.trial import Trial
+from luthier.study.events import ChoiceEvent, InsightEvent, VerdictEvent
 
 
 async def insight_event(
     setup: Setup,
     evaluator: Evaluator,
-    choice: Mapping[str, Any],
+    choice: ChoiceEvent,
     trials: Sequence[Trial],
-    verdict: Mapping[str, Any],
+    verdict: VerdictEvent,
     *,
     learned: bool,
-) -> dict[str, Any]:
+) -> InsightEvent:
     """Return the insight event; predictors are told apart only where there are two or more.
 
     Args:
@@ -34,23 +34,22 @@ async def insight_event(
         learned: whether variables are settings of the proposer, which the original came about without.
     """
     shown = [trial for trial in trials if not (learned and trial.prior)]
-    variables = {"variables": to_json(importances(shown, seed=setup.config.seed))}
-    if choice["is_original"] or len(setup.program.tuned) < 2:
-        return {**variables, "predictors": {}, "skipped": "nothing to tell apart"}
-    chosen, original = Candidate.from_json(choice["candidate"]), setup.program.original
+    variables = to_json(importances(shown, seed=setup.config.seed))
+    if choice.is_original or len(setup.program.tuned) < 2:
+        return InsightEvent(variables=variables, predictors={}, skipped="nothing to tell apart")
+    chosen, original = Candidate.from_json(choice.candidate), setup.program.original
     # The choice was made for its scores on validation: on these, whatever changed seems to have helped.
-    held_out = verdict.get("outcomes_after", ())[: len(setup.scoring)]
-    scores = {outcome["example"]: outcome["value"] for outcome in held_out} or _scores(choice, trials)
+    held_out = verdict.outcomes_after[: len(setup.scoring)]
+    scores = {outcome.example: outcome.value or 0.0 for outcome in held_out} or _scores(choice, trials)
     try:
         found = await swap_back(evaluator, chosen, original, scores, seed=setup.config.seed)
-        found["on"] = "test" if held_out else "validation"
     except BudgetExhausted:
-        found = {"predictors": {}, "skipped": "the budget was used up"}
-    return {**variables, **found}
+        return InsightEvent(variables=variables, predictors={}, skipped="the budget was used up")
+    return InsightEvent(variables=variables, on="test" if held_out else "validation", **found)
 
 
-def _scores(choice: Mapping[str, Any], trials: Sequence[Trial]) -> dict[str, float]:
+def _scores(choice: ChoiceEvent, trials: Sequence[Trial]) -> dict[str, float]:
     """Return what the chosen candidate scored on each validation example."""
-    number = next(row["trial"] for row in choice["table"] if row["point"] == choice["point"])
+    number = next(row["trial"] for row in choice.table if row["point"] == choice.point)
     known = next(trial for trial in trials if trial.number == number)
     return {observation.example: observation.value for observation in known.observations}

@@ -181,14 +181,14 @@ def refusal(facts: Facts, cost: RolloutCost, price: Price | None, budget: Budget
     return None
 
 
-def blended_price(outcomes: Iterable[Mapping[str, Any]], lms: LMs) -> Price | None:
-    """Return what a token cost on average over these outcomes; None where one LM answers, or a price is unknown."""
+def blended_price(bills: Iterable[Mapping[str, Mapping[str, float]]], lms: LMs) -> Price | None:
+    """Return what a token cost on average over these bills by LM; None where one LM answers, or a price is unknown."""
     if not lms.mixed or lms.price is None:
         return None
     prices = {lm.identity: lm.price or Price(0.0, 0.0) for lm in lms.all}
     read = written = read_usd = written_usd = 0.0
-    for outcome in outcomes:
-        for identity, bill in outcome.get("lms", {}).items():
+    for by_lm in bills:
+        for identity, bill in by_lm.items():
             price = prices.get(identity, lms.price)
             read, written = read + bill["prompt_tokens"], written + bill["completion_tokens"]
             read_usd += price.input * bill["prompt_tokens"]

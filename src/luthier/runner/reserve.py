@@ -118,7 +118,7 @@ def _costlier(cost: RolloutCost, trial: Trial, in_flight: int, lms: LMs) -> Roll
         return sum(observation.cost.get(name, 0.0) for observation in trial.observations) / n
 
     seconds = sum(float(observation.detail.get("seconds", 0.0)) for observation in trial.observations) / n / in_flight
-    price = blended_price([observation.detail for observation in trial.observations], lms)
+    price = blended_price([observation.detail.get("lms", {}) for observation in trial.observations], lms)
     if price is not None and cost.price is not None:
         price = Price(max(price.input, cost.price.input), max(price.output, cost.price.output))
     return replace(

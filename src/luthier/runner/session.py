@@ -19,6 +19,7 @@ from luthier.program.program import Program
 from luthier.runner.config import Confirm, Setup
 from luthier.runner.reserve import Clock
 from luthier.runner.study_runner import StudyRunner
+from luthier.study.events import BaselineEvent, RefusedEvent, every, to_json
 from luthier.study.study import Study
 from luthier.watching import watched
 
@@ -72,7 +73,9 @@ class Session:
             accept = (*_MAY_CHANGE, *(("code",) if setup.config.code_changed else ()))
             study = Study.open(setup.study_dir, setup.manifest, on_event=self._tell, accept=accept, free=_FREE_OF_ORDER)
             closing.callback(study.close)
-            closing.enter_context(watched("study", directory=study.directory, events=study.events))
+            closing.enter_context(
+                watched("study", directory=study.directory, events=[to_json(event) for event in study.events])
+            )
             if study.finished and not _met_at_run_time(study):
                 return Ended(study, setup.program)
             store = open_store(setup.config.shared_store or study.store_path)
@@ -156,15 +159,23 @@ def _refusals(study: Study) -> Refusals:
     loop = asyncio.get_running_loop()
 
     async def write(refusal: Refusal) -> None:
-        study.append("refused", {**refusal.to_json(), "warnings": [refusal.sentence]})
+        study.append(
+            RefusedEvent(
+                lm=refusal.lm,
+                lm_name=refusal.name,
+                parameter=refusal.parameter,
+                instead=refusal.instead,
+                warnings=[refusal.sentence],
+            )
+        )
 
     async def record(refusal: Refusal) -> None:  # on the engine's loop
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(write(refusal), loop))
 
-    known = [event for event in study.events if event["event"] == "refused"]
-    return Refusals([Refusal(e["lm"], e["name"], e["parameter"], e["instead"]) for e in known], record)
+    known = every(study.events, RefusedEvent)
+    return Refusals([Refusal(e.lm, e.lm_name, e.parameter, e.instead) for e in known], record)
 
 
 def _met_at_run_time(study: Study) -> bool:
     """Whether some of the program's predictors can only be found by running it."""
-    return any(event["event"] == "baseline" and event["predictors"]["met"] for event in study.events)
+    return any(event.predictors["met"] for event in every(study.events, BaselineEvent))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 from luthier.canonical import content_hash
 from luthier.errors import ProgramFailed
@@ -36,13 +36,27 @@ from luthier.search.trial import (
     in_order,
     observation_of,
 )
-from luthier.study.loop import ARRIVAL
+from luthier.study.events import (
+    ArrivalEvent,
+    BaselineEvent,
+    BootstrapEvent,
+    GroundingEvent,
+    LessonsEvent,
+    LoopEndEvent,
+    ProposalsEvent,
+    SpaceEvent,
+    event_of,
+    every,
+    to_json,
+)
 from luthier.study.study import Study
 from luthier.watching import watched
 
-Source = Callable[[Choices, Sequence[Trial], int], Awaitable[dict[str, Any] | None]]
+Source = Callable[[Choices, Sequence[Trial], int], Awaitable[ArrivalEvent | None]]
 """From the choices, the trials in order, and the arrival's number (from 1) to an arrival (``Choices.arriving``), or
 None while nothing is to be added. It must depend on its arguments alone."""
+
+_Metered = TypeVar("_Metered", BootstrapEvent, GroundingEvent, ProposalsEvent)
 
 ALIKE_THAT_STOP = 3
 """So many candidates that fail alike, and have nothing new in common, show that the program is broken."""
@@ -89,8 +103,8 @@ class Steps:
         """The original instructions and texts by component."""
         return {name: prompt.instruction for name, prompt in self.original.prompts.items() if prompt.kind.takes_text}
 
-    async def bootstrap(self, settings: BootstrapSettings, *, step: str = "bootstrap") -> Bootstrapped:
-        """Collect demo sets from passing rollouts of the teacher (MIPRO §3.1); a second time as another step."""
+    async def bootstrap(self, settings: BootstrapSettings, *, part: str = "") -> Bootstrapped:
+        """Collect demo sets from passing rollouts of the teacher (MIPRO §3.1); a second time as another part."""
 
         async def compute() -> Any:
             found = await bootstrap(
@@ -103,7 +117,7 @@ class Steps:
             )
             return found.to_json()
 
-        return Bootstrapped.from_json(await self._metered_step(step, compute))
+        return Bootstrapped.from_json(await self._metered_step(BootstrapEvent, compute, part=part))
 
     async def ground(self, settings: GroundingSettings, traces: Sequence[Any] = ()) -> Grounding:
         """Gather the facts that the proposer is shown (MIPRO §3.1)."""
@@ -114,7 +128,7 @@ class Steps:
             )
             return found.to_json()
 
-        return Grounding.from_json(await self._metered_step("grounding", compute))
+        return Grounding.from_json(await self._metered_step(GroundingEvent, compute))
 
     async def propose(
         self,
@@ -132,15 +146,16 @@ class Steps:
             wanted = dict.fromkeys(names, range(1, count))
             return (await self.write(grounding, demo_sets, settings, wanted=wanted)).to_json()
 
-        return InstructionPool.from_json(await self._metered_step("proposals", compute)).predictors
+        return InstructionPool.from_json(await self._metered_step(ProposalsEvent, compute)).predictors
 
-    async def learned(self, number: int, learn: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    async def learned(self, number: int, learn: Callable[[], Awaitable[LessonsEvent]]) -> LessonsEvent:
         """Have a round of lessons, as step ``lessons/NUMBER``."""
 
-        async def metered() -> dict[str, Any]:
-            return await self.metered_by_role(learn) or {}
+        async def metered() -> LessonsEvent:
+            before = self.evaluator.gateway.requested
+            return replace(await learn(), usage=_more_of_each(before, self.evaluator.gateway.requested))
 
-        return await self.study.step(f"lessons/{number}", metered)
+        return await self.study.step(LessonsEvent, metered, part=str(number))
 
     async def write(
         self,
@@ -188,7 +203,7 @@ class Steps:
     ) -> Choices:
         """Make the search space and journal what each of its levels stands for."""
 
-        async def compute() -> Any:
+        async def compute() -> SpaceEvent:
             return choices(
                 self.original,
                 starts=self.starts,
@@ -197,9 +212,9 @@ class Steps:
                 tied=tied,
                 frozen=frozen,
                 settings=settings,
-            ).to_json()
+            ).event
 
-        return Choices.from_json(await self.study.step("space", compute))
+        return Choices.of(await self.study.step(SpaceEvent, compute))
 
     async def loop(
         self, choices: Choices, strategy: Strategy, *, batch: int, source: Source | None = None
@@ -216,19 +231,18 @@ class Steps:
             source: is asked for further programs before each batch, for proposals that learn from scores.
         """
         choices = Choices.recorded(self.study.events)
-        arrived = sum(event["event"] == ARRIVAL for event in self.study.events)
+        arrived = len(every(self.study.events, ArrivalEvent))
 
         async def evaluate(asks: Sequence[Ask], first: int) -> list[list[Observation]]:
             return await self.evaluate(choices, asks, first)
 
-        async def grow(space: Space, history: Sequence[Trial]) -> Mapping[str, Any] | None:
+        async def grow(space: Space, history: Sequence[Trial]) -> ArrivalEvent | None:
             nonlocal choices, arrived
-            if source is None:
+            before = self.evaluator.gateway.requested
+            if source is None or (arrival := await source(choices, in_order(history), arrived + 1)) is None:
                 return None
-            arrival = await self.metered_by_role(lambda: source(choices, in_order(history), arrived + 1))
-            if arrival is not None:
-                choices, arrived = choices.grown(arrival), arrived + 1
-            return arrival
+            choices, arrived = choices.grown(arrival), arrived + 1
+            return replace(arrival, usage=_more_of_each(before, self.evaluator.gateway.requested))
 
         baseline = self._baseline_trial(choices)
         full = FullEvaluations(self.study, self.scoring_ids, evaluate)
@@ -239,8 +253,8 @@ class Steps:
         trials = await self.study.loop(
             choices.space, strategy, evaluate, batch=batch, seed=self.seed, prior=prior, grow=grow
         )
-        ended = next(event for event in self.study.events if event["event"] == "loop_end")
-        return trials if ended["reason"] != "budget" else (*trials, *await full.closing(trials, self.reserve))
+        ended = event_of(self.study.events, LoopEndEvent)
+        return trials if ended.reason != "budget" else (*trials, *await full.closing(trials, self.reserve))
 
     async def evaluate(self, choices: Choices, asks: Sequence[Ask], first: int) -> list[list[Observation]]:
         """Run the rollouts of a batch of asks.
@@ -278,32 +292,25 @@ class Steps:
             outcome[MET] = met
         return outcome
 
-    async def _metered_step(self, name: str, compute: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    async def _metered_step(
+        self, kind: type[_Metered], compute: Callable[[], Awaitable[dict[str, Any]]], *, part: str = ""
+    ) -> dict[str, Any]:
         """Record a step together with the calls and tokens it asked for.
 
         Asked for, not paid: after an interruption a step asks again for what it asked before, and the journal
         must not depend on which of its answers the store already had.
         """
 
-        async def metered() -> dict[str, Any]:
+        async def metered() -> _Metered:
             gateway = self.evaluator.gateway
             before, by_lm = total_usage(list(gateway.requested.values())), gateway.requested_by_lm
             result = await compute()
             usage: dict[str, Any] = {"usage": _more(before, total_usage(list(gateway.requested.values())))}
             if self.evaluator.lms.mixed:
                 usage["usage_by_lm"] = _more_of_each(by_lm, gateway.requested_by_lm)
-            return {**result, **usage}
+            return kind(**result, **usage)
 
-        return await self.study.step(name, metered)
-
-    async def metered_by_role(self, compute: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[str, Any] | None:
-        """Return a result with the calls and tokens that it asked for, by role; None where it is none."""
-        gateway = self.evaluator.gateway
-        before = gateway.requested
-        result = await compute()
-        if result is None:
-            return None
-        return {**result, "usage": _more_of_each(before, gateway.requested)}
+        return to_json(await self.study.step(kind, metered, part=part))
 
     def fitting(self, settings: GroundingSettings) -> GroundingSettings:
         """Return the settings with what they leave open: guards by the proposer, lengths by the task LM."""
@@ -314,10 +321,10 @@ class Steps:
         return [point for point in points if point != choices.space.original]
 
     def _baseline_trial(self, choices: Choices) -> Trial:
-        event = next(event for event in self.study.events if event["event"] == "baseline")
+        baseline = event_of(self.study.events, BaselineEvent)
         point = choices.space.original
         observations = tuple(
-            observation_of(point, outcome) for outcome in event["outcomes"] if outcome["value"] is not None
+            observation_of(point, to_json(outcome)) for outcome in baseline.outcomes if outcome.value is not None
         )
         return Trial(0, Ask(point, self.scoring_ids, Purpose.FULL), observations)
 
@@ -329,8 +336,8 @@ class Steps:
         Raises:
             ProgramFailed: candidates that share no new prompt failed alike.
         """
-        baseline = next(event for event in self.study.events if event["event"] == "baseline")
-        excused = {outcome["example"] for outcome in baseline["outcomes"] if outcome["outcome"] == Outcome.ERROR.value}
+        baseline = event_of(self.study.events, BaselineEvent)
+        excused = {outcome.example for outcome in baseline.outcomes if outcome.outcome == Outcome.ERROR.value}
         for seen in observations:
             if seen.outcome != Outcome.ERROR.value or seen.example in excused:
                 continue

@@ -17,6 +17,7 @@ from luthier.program.program import Program
 from luthier.program.shape import Kind, Shape
 from luthier.program.values import output_shapes, value_to_json
 from luthier.propose.fields import named_text, private_names, value_text
+from luthier.study import events as journal
 
 _LEAST = 10
 """Fewer answers that nobody could read may be chance."""
@@ -27,8 +28,8 @@ _PRIVATE = "(private)"
 
 def zero_baseline(
     program: Program, metric: Metric, rollouts: Sequence[Rollout], rows: Mapping[str, Row]
-) -> dict[str, Any]:
-    """Return what is recorded of a baseline whose every score is 0, or means nothing; nothing of any other.
+) -> dict[str, Any] | None:
+    """Return what is recorded of a baseline whose every score is 0, or means nothing; None of any other.
 
     ``reason`` is why no prompt can change it, null where one may: ``unparseable``, every answer was; ``none``, every
     run returned None (then ``program`` is its name, and ``last`` the predictor that it called last); ``labels``, no
@@ -37,13 +38,13 @@ def zero_baseline(
     examples = [rollout.job.example for rollout in _various(rollouts, rows)]
     if nothing_returned(program, metric, rows, rollouts):
         last = next((rollout.trace.calls[-1].predictor for rollout in rollouts if rollout.trace.calls), None)
-        return {"zero": {"reason": "none", "examples": examples, "program": program.name, "last": last}}
+        return {"reason": "none", "examples": examples, "program": program.name, "last": last}
     if any(rollout.value > 0 for rollout in rollouts):
-        return {}
-    return {"zero": {"reason": _reason(program, metric, rollouts, rows), "examples": examples}}
+        return None
+    return {"reason": _reason(program, metric, rollouts, rows), "examples": examples}
 
 
-def reason_sentence(zero: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]) -> str | None:
+def reason_sentence(zero: Mapping[str, Any], outcomes: Sequence[journal.Outcome]) -> str | None:
     """Say why a baseline of zeros can never be met, and what to look at; None where prompts may change it."""
     n = len(outcomes)
     match zero["reason"]:
@@ -61,8 +62,8 @@ def reason_sentence(zero: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any
         case "unparseable" if n >= _LEAST:
             first = outcomes[0]
             return (
-                f"No answer could be read on any of {n} validation examples (predictor {first['blamed']!r}, the first: "
-                f"{first['error'] or 'no reason given'}). Look at the answers first: is it the right model and "
+                f"No answer could be read on any of {n} validation examples (predictor {first.blamed!r}, the first: "
+                f"{first.error or 'no reason given'}). Look at the answers first: is it the right model and "
                 f"endpoint, and is max_tokens large enough?"
             )
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from luthier.evaluation.rollout import Rollout, outcome_json
@@ -16,9 +16,14 @@ from luthier.evaluation.stats import (
     paired,
     smallest_detectable,
 )
+from luthier.study.events import CheckEvent, VerdictEvent, fields_of, outcome_of
 from luthier.types import Shown
 
 _NUMBERS = ("before", "after", "difference", "low", "high", "tokens_before", "tokens_after")
+_ORDER_WITHOUT_VERDICT = tuple(
+    dict.fromkeys([*_NUMBERS, *(field.name for field in fields_of(VerdictEvent) if field.is_required)])
+)
+"""Where none are held out, the numbers that are not known come first in the journal."""
 
 NONE_HELD_OUT = (
     f"No examples are held out (that takes {LEAST_FOR_VERDICT} or more, or a test part that you cut off yourself)"
@@ -58,11 +63,11 @@ class Verdict(Shown):
     method: str
 
     @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Verdict:
+    def of(event: VerdictEvent) -> Verdict:
         """Read a verdict back from its event."""
-        fields = {name: data[name] for name in Verdict.__dataclass_fields__}
-        unknown = {name: float("nan") for name in _NUMBERS if data[name] is None}
-        return Verdict(**{**fields, **unknown, "fixed": tuple(data["fixed"]), "broken": tuple(data["broken"])})
+        fields: dict[str, Any] = {name: getattr(event, name) for name in Verdict.__dataclass_fields__}
+        unknown = {name: float("nan") for name in _NUMBERS if fields[name] is None}
+        return Verdict(**{**fields, **unknown, "fixed": tuple(event.fixed), "broken": tuple(event.broken)})
 
 
 def verdict_event(  # noqa: PLR0913 - the words of the sentence come on top
@@ -75,7 +80,7 @@ def verdict_event(  # noqa: PLR0913 - the words of the sentence come on top
     rivals: int,
     seed: int,
     today: str = "your original",
-) -> dict[str, Any]:
+) -> VerdictEvent:
     """Compare test rollouts of the original and of the chosen candidate.
 
     Args:
@@ -93,26 +98,27 @@ def verdict_event(  # noqa: PLR0913 - the words of the sentence come on top
     scores_after = {rollout.job.example: rollout.value for rollout in after}
     found = paired(scores_before, scores_after, level=level, groups=groups, seed=seed)
     mean_before, mean_after = _mean(scores_before), _mean(scores_after)
-    event: dict[str, Any] = {
-        "decision": "keep" if same else decided(found),
-        "before": mean_before,
-        "after": mean_after,
-        "difference": found.difference,
-        "low": found.low,
-        "high": found.high,
-        "n": found.n,
-        "level": level,
-        "look": look,
-        "smallest_detectable": smallest_detectable(found.n, level=level),
-        "fixed": list(found.fixed),
-        "broken": list(found.broken),
-        "tokens_before": _tokens_per_call(before),
-        "tokens_after": _tokens_per_call(after),
-        "method": found.method,
-        "outcomes_before": [outcome_json(rollout) for rollout in before],
-        "outcomes_after": [outcome_json(rollout) for rollout in after],
-    }
-    return {**event, "sentence": _sentence(event, today, same=same, rivals=rivals)}
+    event = VerdictEvent(
+        decision="keep" if same else decided(found),
+        before=mean_before,
+        after=mean_after,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        n=found.n,
+        level=level,
+        look=look,
+        smallest_detectable=smallest_detectable(found.n, level=level),
+        fixed=found.fixed,
+        broken=found.broken,
+        tokens_before=_tokens_per_call(before),
+        tokens_after=_tokens_per_call(after),
+        method=found.method,
+        outcomes_before=tuple(outcome_of(outcome_json(rollout)) for rollout in before),
+        outcomes_after=tuple(outcome_of(outcome_json(rollout)) for rollout in after),
+        sentence="",
+    )
+    return replace(event, sentence=_sentence(Verdict.of(event), look, today, same=same, rivals=rivals))
 
 
 def decided(found: PairedDifference) -> Decision:
@@ -122,43 +128,50 @@ def decided(found: PairedDifference) -> Decision:
     return "adopt" if found.low > 0 else "undecided"
 
 
-def no_verdict_event() -> dict[str, Any]:
+def no_verdict_event() -> VerdictEvent:
     """Return the event of a study that holds no examples out."""
-    return {
-        **dict.fromkeys(_NUMBERS),
-        "decision": "undecided",
-        "n": 0,
-        "level": 0.95,
-        "look": 0,
-        "smallest_detectable": None,
-        "fixed": [],
-        "broken": [],
-        "method": "none",
-        "outcomes_before": [],
-        "outcomes_after": [],
-        "sentence": f"{NONE_HELD_OUT}, so no gain can be shown. "
+    return VerdictEvent(
+        decision="undecided",
+        before=None,
+        after=None,
+        difference=None,
+        low=None,
+        high=None,
+        n=0,
+        level=0.95,
+        look=0,
+        smallest_detectable=None,
+        fixed=(),
+        broken=(),
+        tokens_before=None,
+        tokens_after=None,
+        method="none",
+        outcomes_before=(),
+        outcomes_after=(),
+        sentence=f"{NONE_HELD_OUT}, so no gain can be shown. "
         "The best candidate found is kept in the study; judge it on further examples.",
-    }
+        order=_ORDER_WITHOUT_VERDICT,
+    )
 
 
-def stopped_event(check: Mapping[str, Any], shown: str = "") -> dict[str, Any]:
+def stopped_event(check: CheckEvent, shown: str = "") -> VerdictEvent:
     """Return the verdict of a study that ended with its check, there being nothing to win, or no way to.
 
     Args:
         check: the event.
         shown: examples that show it, which the event does not hold.
     """
-    return {
-        **no_verdict_event(),
-        "decision": stopped_decision(check),
-        "smallest_detectable": check["smallest_detectable"],
-        "sentence": f"{check['sentence']} {shown}".strip(),
-    }
+    return replace(
+        no_verdict_event(),
+        decision=stopped_decision(check),
+        smallest_detectable=check.smallest_detectable,
+        sentence=f"{check.sentence} {shown}".strip(),
+    )
 
 
-def stopped_decision(check: Mapping[str, Any]) -> Decision:
+def stopped_decision(check: CheckEvent) -> Decision:
     """Return the decision of a study that ended with its check."""
-    return "unmeetable" if check.get("unmeetable") else "keep"
+    return "unmeetable" if check.unmeetable else "keep"
 
 
 def what_can_be_detected(n: int, level: float = 0.95) -> str:
@@ -190,24 +203,24 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _sentence(event: Mapping[str, Any], today: str, *, same: bool, rivals: int) -> str:
+def _sentence(found: Verdict, look: int, today: str, *, same: bool, rivals: int) -> str:
     if same:
         reason = "did better on the validation examples" if rivals else "was scored on all validation examples"
         return (
             f"Keep {today}: no other candidate {reason}. "
-            f"It scores {_percent(event['before'])} on {event['n']} held-out examples."
+            f"It scores {_percent(found.before)} on {found.n} held-out examples."
         )
-    interval = f"{event['low'] * 100:+.1f} to {event['high'] * 100:+.1f}"
-    moved = f"from {_percent(event['before'])} to {_percent(event['after'])} on {event['n']} held-out examples"
-    counted = f"; look {event['look']} at these examples" if event["look"] > 1 else ""
-    points = f"{event['difference'] * 100:+.1f} points, {level_text(event['level'])} interval {interval}{counted}"
-    if event["decision"] == "adopt":
+    interval = f"{found.low * 100:+.1f} to {found.high * 100:+.1f}"
+    moved = f"from {_percent(found.before)} to {_percent(found.after)} on {found.n} held-out examples"
+    counted = f"; look {look} at these examples" if look > 1 else ""
+    points = f"{found.difference * 100:+.1f} points, {level_text(found.level)} interval {interval}{counted}"
+    if found.decision == "adopt":
         return f"Adopt the tuned prompts: {moved} ({points})."
-    if event["decision"] == "keep":
+    if found.decision == "keep":
         return f"Keep {today}: the tuned prompts go {moved} ({points})."
     return (
-        f"Undecided: {moved} ({points}), which could be chance: anything from {_effect(event['low'])} to "
-        f"{_effect(event['high'])} fits what was measured."
+        f"Undecided: {moved} ({points}), which could be chance: anything from {_effect(found.low)} to "
+        f"{_effect(found.high)} fits what was measured."
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import JournalError
+from luthier.study.events import Event, read, read_all, to_json
 
 VERSION = 1
 """Version of the events; a reader refuses newer ones."""
@@ -49,17 +50,18 @@ def without_times(value: Any) -> Any:
     return value
 
 
-def envelope(number: int | None, event: str, data: Mapping[str, Any]) -> dict[str, Any]:
+def envelope(number: int | None, event: Event) -> dict[str, Any]:
     """Return an event as it is written and as listeners get it.
 
     Raises:
-        ValueError: ``data`` uses a name of the envelope.
+        ValueError: it has a field with a name of the envelope.
     """
-    clash = [key for key in _ENVELOPE if key in data]
+    clash = [key for key in _ENVELOPE if key in event.unknown]
     if clash:
-        raise ValueError(f"event {event!r}: {', '.join(clash)} is set by the journal")
+        raise ValueError(f"event {event.name!r}: {', '.join(clash)} is set by the journal")
     numbered = {} if number is None else {"seq": number}
-    return {"v": VERSION, **numbered, "event": event, "time": datetime.now(UTC).isoformat(), **data}
+    data = event_data(to_json(event))
+    return {"v": VERSION, **numbered, "event": event.name, "time": datetime.now(UTC).isoformat(), **data}
 
 
 class Journal:
@@ -77,7 +79,7 @@ class Journal:
         self._file = os.fdopen(handle, "r+b", buffering=0)
         try:
             content = self._file.read()
-            self.events = _decode(path, content)
+            self.events = read_all(_decode(path, content))
             self._end = content.rfind(b"\n") + 1
             self._file.truncate(self._end)
             self._file.seek(self._end)
@@ -85,19 +87,17 @@ class Journal:
             self._file.close()
             raise
 
-    def append(self, event: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    def append(self, event: Event) -> Event:
         """Write one event to disk, for good, and return it as a reader will see it.
 
         Raises:
-            TypeError: ``data`` has something that JSON cannot hold.
-            ValueError: ``data`` has a NaN or an infinity, or a name of the envelope.
+            TypeError: it has something that JSON cannot hold.
+            ValueError: it has a NaN or an infinity, or a field with a name of the envelope.
             JournalError: the disk did not take it; the journal stays as it was.
         """
-        line = json.dumps(
-            envelope(len(self.events), event, data), ensure_ascii=False, separators=(",", ":"), allow_nan=False
-        )
+        line = json.dumps(envelope(len(self.events), event), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         self._write(_summed(line.encode()) + b"\n")
-        written: dict[str, Any] = json.loads(line)
+        written = read(json.loads(line))
         self.events.append(written)
         return written
 

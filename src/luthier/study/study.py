@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,14 +16,27 @@ from typing import Any
 from luthier.search.space import Space
 from luthier.search.trial import Strategy, Trial
 from luthier.study.directory import Lock, StudyDirectory
+from luthier.study.events import (
+    ArrivalEvent,
+    AskEvent,
+    DoneEvent,
+    E,
+    Event,
+    LoopEndEvent,
+    ManifestEvent,
+    TellEvent,
+    first,
+    read,
+    to_json,
+)
 from luthier.study.journal import Journal, envelope, event_data
-from luthier.study.loop import ARRIVAL, Evaluate, Grow, Loop, recorded_trials
+from luthier.study.loop import Evaluate, Grow, Loop, recorded_trials
 from luthier.study.manifest import check_manifest, read_manifest, write_manifest
 from luthier.watching import watched
 
 Listener = Callable[[Mapping[str, Any]], None]
 """Is given every event as it is written, and transient ones."""
-_OF_THE_LOOP = ("manifest", "ask", "tell", "loop_end", ARRIVAL)
+_OF_THE_LOOP = (ManifestEvent, AskEvent, TellEvent, LoopEndEvent, ArrivalEvent)
 
 
 class Study:
@@ -78,23 +92,23 @@ class Study:
         return study
 
     def _begin(self, manifest: dict[str, Any], accept: Collection[str], free: Collection[str]) -> None:
-        if free and all(event["event"] in ("manifest", *free) for event in self._journal.events):
+        if free and all(event.kind in (ManifestEvent.kind, *free) for event in self._journal.events):
             old = read_manifest(self._paths.manifest)
             if old != manifest:
                 self._journal.clear()
         if not self._journal.events:
-            self.append("manifest", manifest)
+            self.append(read({"event": ManifestEvent.kind, **manifest}))
             write_manifest(self._paths.manifest, manifest)
             return
         # The journal keeps what the study began with; a raised budget and accepted changes
         # are kept beside it, so that the journal stays that of an uninterrupted study.
-        old = read_manifest(self._paths.manifest) or event_data(self._journal.events[0])
+        old = read_manifest(self._paths.manifest) or event_data(to_json(self._journal.events[0]))
         check_manifest(self._paths.path, old, manifest, accept)
         if manifest != old or not self._paths.manifest.exists():
             write_manifest(self._paths.manifest, manifest)
 
     @property
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[Event]:
         """All events so far."""
         return list(self._journal.events)
 
@@ -111,44 +125,51 @@ class Study:
     @property
     def finished(self) -> bool:
         """Whether the study came to its end."""
-        return any(event["event"] == "done" for event in self._journal.events)
+        return first(self._journal.events, DoneEvent) is not None
 
     @property
     def trials(self) -> tuple[Trial, ...]:
         """The trials of the loop that have been told."""
         return recorded_trials(self._journal.events)
 
-    def append(self, event: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    def append(self, event: Event) -> Event:
         """Write an event for good, tell the listener, and return it as a reader will see it."""
-        written = self._journal.append(event, data)
+        written = self._journal.append(event)
         if self._on_event is not None:
-            self._on_event(written)
+            self._on_event(to_json(written))
         return written
 
-    def notify(self, event: str, data: Mapping[str, Any]) -> None:
+    def notify(self, event: Event) -> None:
         """Tell the listener something that is not worth keeping."""
         if self._on_event is not None:
-            self._on_event({"transient": True, **envelope(None, event, data)})
+            self._on_event({"transient": True, **envelope(None, event)})
 
-    async def step(self, name: str, compute: Callable[[], Awaitable[Mapping[str, Any]]]) -> dict[str, Any]:
-        """Return what step ``name`` came to: read where it is recorded, else computed and recorded.
+    async def step(self, kind: type[E], compute: Callable[[], Awaitable[E]], *, part: str = "") -> E:
+        """Return what a step came to: read where its event is recorded, else computed and recorded.
+
+        Args:
+            kind: the step's event.
+            compute: what the step does; it gives the event, whose part is set here.
+            part: which step of this kind it is, where there are several.
 
         Raises:
-            ValueError: the name was used before, or the result holds what JSON cannot.
-            TypeError: the result is no JSON object.
+            ValueError: there was such a step before, or the event holds what JSON cannot.
+            TypeError: the result is no such event, or holds what JSON cannot.
         """
-        if name in self._stepped or name in _OF_THE_LOOP:
+        name = kind.name_of(part)
+        if name in self._stepped or kind in _OF_THE_LOOP:
             raise ValueError(f"a step needs a name of its own; {name!r} is taken")
         self._stepped.add(name)
         for event in self._journal.events:
-            if event["event"] == name:
-                return event_data(event)
+            if event.name == name and isinstance(event, kind):
+                return event
         with watched("step", name=name):
             result = await compute()
-        if not isinstance(result, Mapping):
-            raise TypeError(f"step {name!r} must give a JSON object, not {type(result).__name__}")
-        self.append(name, result)
-        return event_data(self._journal.events[-1])
+        if not isinstance(result, kind):
+            raise TypeError(f"step {name!r} must give its event, not {type(result).__name__}")
+        written = self.append(replace(result, part=part))
+        assert isinstance(written, kind)
+        return written
 
     async def loop(
         self,

@@ -12,13 +12,14 @@ from luthier.errors import UserError
 from luthier.evaluation.evaluator import Evaluator
 from luthier.evaluation.opening import opened
 from luthier.evaluation.ready import ledger_for
-from luthier.evaluation.rollout import Rollout, outcome_json
+from luthier.evaluation.rollout import Rollout
 from luthier.evaluation.stats import look_level
 from luthier.evaluation.unmetered import UnmeteredWatch
 from luthier.lm.gateway import Gateway
 from luthier.lm.lm import LM
 from luthier.lm.request import Usage, total_usage
 from luthier.program.lms import resolve
+from luthier.runner.baseline import baseline_event
 from luthier.runner.check.advice import Promising, advice, more_promising
 from luthier.runner.check.look import DEFAULT, Look, look_for, plan_of
 from luthier.runner.check.probes import Gain, Noise, Probes, json_of, scores_of
@@ -28,6 +29,7 @@ from luthier.runner.optimizer import Optimizer
 from luthier.runner.session import open_store
 from luthier.runner.unmeetable import examples_text, zero_baseline
 from luthier.study.directory import StudyDirectory
+from luthier.study.events import to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,21 +167,18 @@ class CheckRun:
 
     def _checked(self, baseline: Sequence[Rollout], noise: Noise | None) -> dict[str, Any]:
         setup = self.setup
-        event = {
-            "mean": sum(rollout.value for rollout in baseline) / len(baseline),
-            "outcomes": [outcome_json(rollout) for rollout in baseline],
-            **zero_baseline(setup.program, setup.metric, baseline, setup.split.rows),
-        }
+        event = baseline_event(baseline, zero=zero_baseline(setup.program, setup.metric, baseline, setup.split.rows))
         whole, n_test = len(baseline) == len(setup.scoring), len(setup.split.test)
         level = look_level(setup.next_look().number)
-        found = check_event(event, n_test=n_test, noise=json_of(noise), whole=whole, level=level)
+        checked = check_event(event, n_test=n_test, noise=json_of(noise), whole=whole, level=level)
         unmet = sum(rollout.job.example in setup.labels.unmet for rollout in baseline) / len(baseline)
-        told = list(found.get("warnings", ()))
-        if zero := event.get("zero"):
-            shown = examples_text(setup.program, setup.metric, baseline, setup.split.rows, zero["examples"])
+        told, sentence = list(checked.warnings), checked.sentence
+        if event.zero:
+            shown = examples_text(setup.program, setup.metric, baseline, setup.split.rows, event.zero["examples"])
             told = [f"{warning} {shown}" for warning in told]
-            found["sentence"] = f"{found['sentence']} {shown}"
+            sentence = f"{sentence} {shown}"
         warnings = [*setup.labels.warnings, *told]
+        found = {**to_json(checked), "sentence": sentence}
         return {**found, "held_out": n_test, "level": level, "unmet": unmet, "warnings": warnings}
 
     def _lms(self) -> list[LM]:
