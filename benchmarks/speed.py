@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -50,8 +51,8 @@ async def async_answer(question: str) -> str:
 def main() -> None:
     """Measure and write down."""
     # These two import from here what they add to.
-    import footprint
-    from speed_rows import rows_of, text_of
+    from benchmarks import footprint
+    from benchmarks.speed_rows import rows_of, text_of
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer-python", type=existing_path, default=None, help="a Python that has dspy and gepa")
@@ -172,7 +173,8 @@ def raw(url: str, calls: int, width: int) -> dict[str, float]:
 def script(python: Path, path: str, *arguments: object) -> Any:
     """Return the JSON that a script prints last, run in its own environment."""
     command = [str(python), str(HERE / path), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}  # where it finds the other benchmarks
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])

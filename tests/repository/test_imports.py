@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.repository.sources import PACKAGE, pyproject, python_files, shown, tree
+from tests.repository.sources import PACKAGE, ROOT, pyproject, python_files, shown, tree
 
 TUNING = ("numpy", "scipy", "optuna", "typer", "rich", "pandas", "polars", "sklearn")
 FRAMEWORKS = ("openai", "httpx", "httpx2", "pydantic_ai")
@@ -105,6 +105,18 @@ def test_urls_are_opened_only_in_lm_and_net() -> None:
         and any(_imports(node, "urllib.request") for node in ast.walk(tree(path)))
     ]
     assert not openers
+
+
+def test_benchmarks_import_each_other_by_the_name_of_their_package() -> None:
+    # They are run as `python -m benchmarks.NAME`: the folder itself is on no path.
+    siblings = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    bare = [
+        f"{shown(path)}:{node.lineno}"
+        for path in python_files("benchmarks")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Import | ast.ImportFrom) and any(_imports(node, name) for name in siblings)
+    ]
+    assert not bare
 
 
 def _loaded_by(code: str, names: tuple[str, ...]) -> list[str]:

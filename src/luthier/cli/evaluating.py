@@ -95,12 +95,12 @@ def _tell(result: Evaluation, candidate: Candidate | None, *, as_json: bool, qui
 def _tell_both(found: Comparison, gate: Gate | None, *, as_json: bool, quiet: bool) -> None:
     difference = found.differences[0]
     if as_json:
-        told = found.to_json()
+        compared = found.to_json()
         emit(
             {
                 **_json(found.arms["candidate"]),
                 "baseline": _json(found.arms["baseline"]),
-                "difference": told["differences"][0],
+                "difference": compared["differences"][0],
                 "sentence": found.sentence,
                 "shown": dict(found.shown),
                 "gate": None if gate is None else gate.to_json(difference),
@@ -146,9 +146,9 @@ def _say(result: Evaluation) -> None:
     if others:
         say(", ".join(f"{n} {kind}" for kind, n in others.items()))
     if result.badly:
-        from luthier.report.badly import say_badly
+        from luthier.report.answer_problems_text import say_problems
 
-        say(f"answers that came, but not as they should: {say_badly(result.badly)}")
+        say(f"answers that came, but not as they should: {say_problems(result.badly)}")
     say(f"{plural(result.usage.calls, 'LM call')}, {count(result.usage.tokens)} tokens")
     if result.unmetered:
         from luthier.evaluation.unmetered import unmetered_sentence

@@ -54,13 +54,13 @@ class Gate:
         allowed = f"{100 * self.tolerance:g} point{'' if self.tolerance == 0.01 else 's'}"
         end = "upper" if difference.standing(self.tolerance) == "worse" else "lower"
         at = 100 * (difference.high if end == "upper" else difference.low)
-        told = {
+        claim = {
             "worse": f"the candidate is worse by more than {allowed}",
             "as good": f"the candidate is not worse by more than {allowed}",
             "cannot tell": f"these examples cannot tell whether the candidate is worse by more than {allowed}",
         }[difference.standing(self.tolerance)]
         passed = "passed" if self.code(difference) is Code.DONE else "failed"
-        say(f"Gate {passed}: {told} (the interval's {end} end is {at:+.1f}).", style="bold")
+        say(f"Gate {passed}: {claim} (the interval's {end} end is {at:+.1f}).", style="bold")
 
     def to_json(self, difference: Difference) -> dict[str, Any]:
         """Return what was asked and what came of it."""

@@ -196,12 +196,12 @@ class Progress:
         calls = spent(self._state, self._paid)
         left = self._seconds_left()
         facts = [runs, calls, *([f"about {duration(left)} left"] if left is not None else [])]
-        told = Text(" · ".join(facts), style="dim")
+        line = Text(" · ".join(facts), style="dim")
         if not planned:
-            return told
+            return line
         rows = Table.grid()  # a bar does not end its line by itself
         rows.add_row(ProgressBar(total=planned, completed=min(done, planned), width=_BAR_WIDTH))
-        rows.add_row(told)
+        rows.add_row(line)
         return rows
 
     def _seconds_left(self) -> float | None:

@@ -1,4 +1,4 @@
-"""``--track``: where else a study is told of while it runs."""
+"""``--track``: where else a study is reported while it runs."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def _run(
 
 
 def _resumable(directory: Path, command: str, study: Callable[[], Any], limits: Sequence[str] = ()) -> Any:
-    """Run a study; whatever stops it is told together with how to go on."""
+    """Run a study; what stops it is reported, with how to continue."""
     try:
         return study()
     except StudyMismatch as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 from luthier.evaluation.stats import standard_error
 from luthier.lm.request import Usage, total_usage
-from luthier.program.badly import count_badly
+from luthier.program.answer_problems import count_problems
 from luthier.program.candidate import Candidate
 from luthier.program.trace import Trace
 from luthier.types import Shown
@@ -147,7 +147,7 @@ class Evaluation(Shown):
     @property
     def badly(self) -> dict[str, dict[str, int]]:
         """How many answers came, but not as they should: by predictor, then cut off, refused, and so on."""
-        return count_badly(call for rollout in self.rollouts for call in rollout.trace.calls)
+        return count_problems(call for rollout in self.rollouts for call in rollout.trace.calls)
 
     @property
     def unmetered(self) -> dict[str, int]:
@@ -168,7 +168,7 @@ class Evaluation(Shown):
 def outcome_json(rollout: Rollout) -> dict[str, Any]:
     """Return what the journal keeps of a rollout: no texts of the user's data."""
     by_lm = rollout.trace.usage_by_lm if rollout.mixed else {}
-    counted = count_badly(rollout.trace.calls)
+    counted = count_problems(rollout.trace.calls)
     return {
         "example": rollout.job.example,
         "repeat": rollout.job.repeat,

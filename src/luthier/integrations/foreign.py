@@ -9,7 +9,7 @@ from typing import Any
 
 from luthier.lm.lm import LM
 from luthier.lm.request import Completion
-from luthier.program.badly import WRAPPED, badly
+from luthier.program.answer_problems import WRAPPED, problems_of
 from luthier.program.body import Body
 from luthier.program.call import PendingCall, pending_call
 from luthier.program.candidate import Prompt
@@ -131,7 +131,7 @@ def _record(call: PendingCall, noted: Noted, error: str | None) -> None:
     lm, last = call.own[-1] if call.own else (None, Completion(""))
     names = {known.name for known in signature.inputs}
     # How an answer is dressed is the framework's business.
-    wrong = () if lm is None else tuple(kind for kind in badly(last, signature, lm) if kind != WRAPPED)
+    wrong = () if lm is None else tuple(kind for kind in problems_of(last, signature, lm) if kind != WRAPPED)
     call.run.record(
         Call(
             call.predictor.name,

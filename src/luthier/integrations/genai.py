@@ -41,7 +41,7 @@ def attributes_of_call(lm: LM, call: Call) -> dict[str, Any]:
     """Return what is known before the answer; a setting that is not sent is None."""
     request, body = call.request, _body(call.request)
     limit = body.get("max_completion_tokens", body.get("max_output_tokens", body.get("max_tokens")))
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "gen_ai.operation.name": _operation(request),
         "gen_ai.provider.name": _provider(lm),
         "gen_ai.request.model": _model(lm),
@@ -56,24 +56,24 @@ def attributes_of_call(lm: LM, call: Call) -> dict[str, Any]:
     }
     if lm.address is not None:
         where = urlsplit(lm.address.base_url)
-        told |= {"server.address": where.hostname, "server.port": where.port or _port(where.scheme)}
-    return told
+        fields |= {"server.address": where.hostname, "server.port": where.port or _port(where.scheme)}
+    return fields
 
 
 def attributes_of_answer(call: Call, completion: Completion) -> dict[str, Any]:
     """Return what an answer adds; one from the store, or shared with an identical call in flight, cost nothing."""
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "gen_ai.response.finish_reasons": [completion.finish_reason],
         "luthier.answered_by": "store" if call.stored else "lm" if call.sent else "shared",
     }
     if completion.model:
-        told["gen_ai.response.model"] = completion.model
+        fields["gen_ai.response.model"] = completion.model
     if (usage := completion.usage) is not None:
-        told["gen_ai.usage.input_tokens"] = usage.prompt_tokens
-        told["gen_ai.usage.output_tokens"] = usage.completion_tokens
+        fields["gen_ai.usage.input_tokens"] = usage.prompt_tokens
+        fields["gen_ai.usage.output_tokens"] = usage.completion_tokens
         if usage.cached_tokens:
-            told["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
-    return told
+            fields["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
+    return fields
 
 
 def texts_of_call(call: Call, run: Run | None) -> dict[str, str]:
@@ -145,7 +145,7 @@ def _operation(request: Request) -> str:
 
 
 def _own_messages(request: Request) -> tuple[Message, ...]:
-    """Return a client's chat as messages; nothing where it holds more than text: then its whole body is told."""
+    """Return a client's chat as messages; nothing where it holds more than text: then its whole body is reported."""
     turns = _body(request).get("messages") or ()
     if not all(isinstance(turn.get("content"), str) and not turn.get("tool_calls") for turn in turns):
         return ()

@@ -44,7 +44,7 @@ class Point:
 def parameters(manifest: ManifestEvent) -> dict[str, str]:
     """Return what the study was started with, flat and without keys."""
     optimizer, data = manifest.optimizer, manifest.data
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "program": manifest.program,
         "predictors": [component["name"] for component in manifest.predictors],
         "optimizer": optimizer.get("name"),
@@ -58,8 +58,8 @@ def parameters(manifest: ManifestEvent) -> dict[str, str]:
     named = {"": manifest.lms, ".of": manifest.predictor_lms}
     for kind, lms in named.items():
         for role, lm in lms.items():
-            told |= {f"lm{kind}.{role}": lm.get("name"), f"lm{kind}.{role}.temperature": lm.get("temperature")}
-    return {name: _short(value) for name, value in told.items() if value is not None}
+            fields |= {f"lm{kind}.{role}": lm.get("name"), f"lm{kind}.{role}.temperature": lm.get("temperature")}
+    return {name: _short(value) for name, value in fields.items() if value is not None}
 
 
 def points(events: Sequence[Event], new: Iterable[Event]) -> list[Point]:

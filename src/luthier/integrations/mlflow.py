@@ -249,9 +249,9 @@ class _Run:
             return
         manifest = first(events, ManifestEvent)
         if self.logged == 0 and manifest is not None:
-            told = [Param(name, value) for name, value in parameters(manifest).items()]
-            for start in range(0, len(told), 100):
-                self.client.log_batch(self.id, params=told[start : start + 100])
+            params = [Param(name, value) for name, value in parameters(manifest).items()]
+            for start in range(0, len(params), 100):
+                self.client.log_batch(self.id, params=params[start : start + 100])
             tags = {"luthier.study": self.directory.name, "luthier.version": __version__}
             self.client.log_batch(self.id, tags=[RunTag(name, value) for name, value in tags.items()])
         metrics = [Metric(point.name, point.value, point.milliseconds, point.step) for point in points(events, new)]
@@ -267,8 +267,8 @@ class _Run:
         """Return what the study was charged so far; where others share its store, what it asked for."""
         charged = paid(self.directory / STORE)
         spent = total(charged.values()) if charged else summary(events).spent
-        told = {"spent.lm_calls": float(spent.calls), "spent.tokens": float(spent.tokens)}
-        return told if spent.usd is None else {**told, "spent.usd": spent.usd}
+        metrics = {"spent.lm_calls": float(spent.calls), "spent.tokens": float(spent.tokens)}
+        return metrics if spent.usd is None else {**metrics, "spent.usd": spent.usd}
 
     def _finish(self, events: tuple[Event, ...], outcome: str) -> None:
         """Log prompts and report as they are now, and end the run if it is ours."""

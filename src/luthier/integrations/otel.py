@@ -150,13 +150,13 @@ class Spans:
     def _begin_study(self, kind: str, facts: dict[str, Any]) -> _Open:
         manifest = facts["events"][0] if facts["events"] else {}
         name = facts["directory"].name
-        told = {
+        fields = {
             "luthier.study": name,
             "luthier.study.program": _word(manifest.get("program")),
             "luthier.study.optimizer": _word((manifest.get("optimizer") or {}).get("name")),
             "luthier.study.resumed": len(facts["events"]) > 1,
         }
-        opened = self._open(kind, f"study {name}", told)
+        opened = self._open(kind, f"study {name}", fields)
         opened.study = _study.set(_Study(name))
         return opened
 
@@ -167,9 +167,9 @@ class Spans:
         from opentelemetry.trace import set_span_in_context
 
         number = facts["number"]
-        told = {**_in_study(), "luthier.trial": number, "luthier.trial.purpose": facts["purpose"]}
+        fields = {**_in_study(), "luthier.trial": number, "luthier.trial.purpose": facts["purpose"]}
         # Trials of a batch overlap, so none is the current span: rollouts find theirs by its number.
-        opened = self._open(kind, f"trial {number}", told, current=False)
+        opened = self._open(kind, f"trial {number}", fields, current=False)
         if (study := _study.get()) is not None:
             study.trials[number] = _Trial(set_span_in_context(opened.span))
         return opened
@@ -183,11 +183,11 @@ class Spans:
         job, study = facts["job"], _study.get()
         if self._content:
             _keep_private(facts)
-        told = {**_in_study(), **_on_behalf(facts["run"]), "luthier.candidate": job.candidate.key[:12]}
+        fields = {**_in_study(), **_on_behalf(facts["run"]), "luthier.candidate": job.candidate.key[:12]}
         if job.trial is not None:
-            told["luthier.trial"] = job.trial
+            fields["luthier.trial"] = job.trial
         trial = None if study is None or job.trial is None else study.trials.get(job.trial)
-        return self._open(kind, "rollout", told, None if trial is None else trial.context)
+        return self._open(kind, "rollout", fields, None if trial is None else trial.context)
 
     def _end_rollout(self, span: Span, facts: dict[str, Any]) -> None:
         from opentelemetry.trace import Status, StatusCode
@@ -206,14 +206,14 @@ class Spans:
         from opentelemetry.trace import SpanKind
 
         call, run = facts["call"], current_run()
-        told = {**_in_study(), **attributes_of_call(facts["lm"], call), "luthier.role": call.role}
+        fields = {**_in_study(), **attributes_of_call(facts["lm"], call), "luthier.role": call.role}
         if run is not None:
-            told |= _on_behalf(run) | {"luthier.role": call.role}
+            fields |= _on_behalf(run) | {"luthier.role": call.role}
             if run.ambient and run.candidate is not None:
-                told["luthier.candidate"] = run.candidate.key[:12]
+                fields["luthier.candidate"] = run.candidate.key[:12]
         if self._content and _may_tell(call, run):
-            told |= texts_of_call(call, run)
-        return self._open(kind, span_name(facts["lm"], call.request), told, span_kind=SpanKind.CLIENT, current=False)
+            fields |= texts_of_call(call, run)
+        return self._open(kind, span_name(facts["lm"], call.request), fields, span_kind=SpanKind.CLIENT, current=False)
 
     def _end_call(self, span: Span, facts: dict[str, Any]) -> None:
         call, completion = facts["call"], facts["completion"]
@@ -228,7 +228,7 @@ class Spans:
         self,
         kind: str,
         name: str,
-        told: Mapping[str, Any],
+        fields: Mapping[str, Any],
         parent: Context | None = None,
         *,
         span_kind: Any = None,
@@ -237,7 +237,7 @@ class Spans:
         from opentelemetry import context
         from opentelemetry.trace import SpanKind, set_span_in_context
 
-        attributes = {name: value for name, value in told.items() if value is not None}
+        attributes = {name: value for name, value in fields.items() if value is not None}
         span = self._tracer.start_span(name, parent, span_kind or SpanKind.INTERNAL, attributes)
         return _Open(kind, span, context.attach(set_span_in_context(span, parent)) if current else None)
 
@@ -248,8 +248,8 @@ def _in_study() -> dict[str, Any]:
 
 
 def _on_behalf(run: Run) -> dict[str, Any]:
-    told: dict[str, Any] = {"luthier.role": run.role.value}
-    return told | ({"luthier.example": run.example, "luthier.repeat": run.repeat} if run.example else {})
+    fields: dict[str, Any] = {"luthier.role": run.role.value}
+    return fields | ({"luthier.example": run.example, "luthier.repeat": run.repeat} if run.example else {})
 
 
 def _keep_private(facts: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from luthier.lm.engine import engine, loop_is_running
 from luthier.lm.lm import LM
 from luthier.lm.request import Completion, Request, Usage, total_usage, usage_of
 from luthier.lm.turns import message_body
-from luthier.program.badly import badly
+from luthier.program.answer_problems import problems_of
 from luthier.program.candidate import Demo, Prompt
 from luthier.program.component import Component, value_in
 from luthier.program.context import Run
@@ -185,13 +185,13 @@ class BoundPrompt:
             user: from a demo's inputs to what the user said; None: the only input as it is, several as lines.
             assistant: from its outputs to what was answered; None: the only output as it is, several as JSON.
         """
-        asked, told = user or _only_or_lines, assistant or _only_or_json
+        asked, answered = user or _only_or_lines, assistant or _only_or_json
         return [
             turn
             for demo in self.demos
             for turn in (
                 {"role": "user", "content": asked(demo.inputs)},
-                {"role": "assistant", "content": told(demo.outputs)},
+                {"role": "assistant", "content": answered(demo.outputs)},
             )
         ]
 
@@ -285,7 +285,7 @@ def record_own(call: PendingCall, value: Any) -> None:
             text=last.text,
             finish_reason=last.finish_reason,
             usage=usage,
-            badly=badly(last, call.predictor.signature, lm) if call.own else (),
+            badly=problems_of(last, call.predictor.signature, lm) if call.own else (),
             lm="" if usage is None else lm.identity,
             by_lm=by_lm if len(by_lm) > 1 else {},
             unmetered=usage is None or call.unseen,
@@ -365,7 +365,7 @@ def _finish(call: PendingCall, completion: Completion) -> Any:
             completion.text,
             completion.finish_reason,
             completion.usage,
-            badly=badly(completion, call.predictor.signature, call.lm),
+            badly=problems_of(completion, call.predictor.signature, call.lm),
             lm=call.lm.identity,
         )
     )
@@ -405,7 +405,7 @@ def _record_failure(call: PendingCall, completion: Completion, error: Unparseabl
             completion.finish_reason,
             completion.usage,
             error=str(error),
-            badly=badly(completion, call.predictor.signature, call.lm if lm is None else lm),
+            badly=problems_of(completion, call.predictor.signature, call.lm if lm is None else lm),
             lm=(call.lm if lm is None else lm).identity,
             unmetered=lm is not None and completion.usage is None,
         )

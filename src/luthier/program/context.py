@@ -171,7 +171,7 @@ class Run:
 class LostCalls:
     """Predictors called where there is no run, for one in a thread that a program started without its context.
 
-    Such a thread's error reaches nobody, so it is told with what the program makes of the missing answer.
+    Such a thread's error reaches nobody, so it is reported with what the program makes of the missing answer.
     """
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ class Reply:
 
 
 class Offered(Protocol):
-    """A tool that an LM is told of."""
+    """A tool that is offered to an LM."""
 
     @property
     def offer(self) -> Tool:

@@ -24,7 +24,7 @@ class Kind(enum.StrEnum):
     REGION = "region"
     """A marked part of a prompt template."""
     TOOL = "tool"
-    """What an LM is told of a tool, or of one of its parameters."""
+    """What an LM reads about a tool, or of one of its parameters."""
 
     @property
     def takes_demos(self) -> bool:

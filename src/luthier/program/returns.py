@@ -1,4 +1,4 @@
-"""What a function returns: found out before it runs where that can be known, and told where it cannot be scored."""
+"""What a function returns: found out before it runs where that can be known, and reported where it cannot be scored."""
 
 from __future__ import annotations
 

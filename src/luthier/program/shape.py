@@ -1,6 +1,6 @@
 """The shape of a type: what rendering, reading, and grammars need to know about it.
 
-Text, numbers, and choices are told from the annotation alone. Every other type is pydantic's: its JSON schema says how
+Text, numbers, and choices are known from the annotation alone. Every other type is pydantic's: its JSON schema says how
 a value is written, and its ``TypeAdapter`` makes the value. pydantic is imported where the first such type is met.
 """
 

@@ -1,4 +1,4 @@
-"""What a predictor's decorator is told."""
+"""The arguments of a predictor's decorator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from luthier.types import Auto
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What the decorator was told."""
+    """The decorator's arguments."""
 
     name: str | None
     instruction: str | Auto | None

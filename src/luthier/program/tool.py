@@ -164,8 +164,8 @@ class Tool(Generic[P, R]):
     def spec(self) -> dict[str, Any]:
         """The tool as OpenAI-compatible clients take it in ``tools=[...]``."""
         offer = self.offer
-        told = {"name": offer.name, "description": offer.description, "parameters": dict(offer.parameters)}
-        return {"type": "function", "function": told}
+        function = {"name": offer.name, "description": offer.description, "parameters": dict(offer.parameters)}
+        return {"type": "function", "function": function}
 
     @functools.cached_property
     def parameters(self) -> Mapping[str, Any]:
@@ -205,7 +205,7 @@ class Tool(Generic[P, R]):
         return self._run_with({name: getattr(given, name) for name in type(given).model_fields})
 
     def answer(self, call: request.ToolCall) -> request.Message:
-        """Return the turn that answers a call; what the LM wrote wrongly is told to it. For sync tools.
+        """Return the turn that answers a call; what the LM wrote wrongly is said in it. For sync tools.
 
         Raises:
             ConfigError: the function is async; await ``aanswer``.
@@ -248,22 +248,22 @@ class Tool(Generic[P, R]):
         for parameter in inspect.signature(self._function).parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 raise SignatureError(f"tool {self.name!r}: every parameter needs a name, {parameter} has none")
-            annotation, told = split_annotated(hints.get(parameter.name, Any))
+            annotation, metadata = split_annotated(hints.get(parameter.name, Any))
             # A plain string among the metadata is a description, as it is for predictors.
-            told = tuple(pydantic.Field(description=one) if isinstance(one, str) else one for one in told)
-            kind = Annotated[(annotation, *told)] if told else annotation
+            metadata = tuple(pydantic.Field(description=one) if isinstance(one, str) else one for one in metadata)
+            kind = Annotated[(annotation, *metadata)] if metadata else annotation
             fields[parameter.name] = (kind, ... if parameter.default is parameter.empty else parameter.default)
         return pydantic.create_model(self.name, **fields)
 
     def _parameter(self, name: str) -> Text:
-        told = self.parameters["properties"].get(name, {}).get("description")
-        if not told:
+        description = self.parameters["properties"].get(name, {}).get("description")
+        if not description:
             raise SignatureError(
                 f"tool {self.name!r}: tune names {name!r}, which is no parameter with a description; "
                 "write Annotated[str, 'what it is']"
             )
         facts = f"is the description of the parameter `{name}` of the tool `{self.name}`, which a language model calls."
-        return Text(f"{self.name}.{name}.description", Kind.TOOL, told, facts=facts, place=self._place)
+        return Text(f"{self.name}.{name}.description", Kind.TOOL, description, facts=facts, place=self._place)
 
 
 def _turn(call: request.ToolCall, result: Any) -> request.Message:

@@ -31,7 +31,7 @@ class Call:
     error: str | None = None
     """Why the answer could not be read."""
     badly: tuple[str, ...] = ()
-    """What was wrong with the answer (``luthier.program.badly``), whether it could be read or not."""
+    """What was wrong with the answer (``luthier.program.answer_problems``), whether it could be read or not."""
     lm: str = ""
     """Identity of the LM that answered; empty where the body made its own call, if any, unseen."""
     by_lm: Mapping[str, Usage] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.errors import ConfigError
 from luthier.evaluation.rollout import Rollout
-from luthier.program.badly import count_badly
+from luthier.program.answer_problems import count_problems
 from luthier.program.candidate import Candidate, Demo, DemoSource
 from luthier.program.lms import LMs
 from luthier.program.signature import Signature
@@ -210,7 +210,7 @@ async def bootstrap(
     counts = {name: _by_source(demos) for name, demos in pool.items()}
     passes = harvest.passes() if harvest.attempts else {}
     attempts = dict(sorted(harvest.attempts.items()))
-    return Bootstrapped(made.sets, tuple(traces), passes, attempts, counts, warnings, count_badly(harvest.calls))
+    return Bootstrapped(made.sets, tuple(traces), passes, attempts, counts, warnings, count_problems(harvest.calls))
 
 
 async def _collect(

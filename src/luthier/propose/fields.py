@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What an instruction is written for: a component, as a proposer is told of it."""
+    """What an instruction is written for: a component, as a proposer sees it."""
 
     name: str
     original: str
@@ -35,7 +35,7 @@ class Subject:
 
 
 def subject_of(signature: Signature) -> Subject:
-    """Return a predictor as a proposer is told of it."""
+    """Return a predictor as a proposer sees it."""
     gets = ", ".join(_named(field) for field in shown(signature.inputs)) or "nothing"
     gives = ", ".join(_named(field) for field in shown(signature.outputs))
     return Subject(
@@ -64,8 +64,10 @@ def subjects_of(program: Program) -> dict[str, Subject]:
 def _with_tools(subject: Subject, predictor: Predictor[..., Any]) -> Subject:
     if not predictor.tools:
         return subject
-    told = "; ".join(f"{text.name.partition('.')[0]}: {text.text}" for t in predictor.tools for text in t.luthier_texts)
-    return replace(subject, facts=f"{subject.facts} It may call tools instead: {told}")
+    offered = "; ".join(
+        f"{text.name.partition('.')[0]}: {text.text}" for t in predictor.tools for text in t.luthier_texts
+    )
+    return replace(subject, facts=f"{subject.facts} It may call tools instead: {offered}")
 
 
 def signatures_of(program: Program) -> dict[str, Signature]:
@@ -125,8 +127,8 @@ def _guarded(subject: Subject, guard: Guard) -> Subject:
 
 
 def _named(field: Field) -> str:
-    told = "; ".join(filter(None, (field.description, f"one of {', '.join(field.choices)}" if field.choices else "")))
-    return f"{field.name} ({told})" if told else field.name
+    notes = "; ".join(filter(None, (field.description, f"one of {', '.join(field.choices)}" if field.choices else "")))
+    return f"{field.name} ({notes})" if notes else field.name
 
 
 def _hints(function: Any) -> dict[str, Any]:

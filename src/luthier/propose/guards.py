@@ -216,8 +216,8 @@ def _answers(text: str, subject: Subject, training: TrainingText) -> bool:
     lines = [line.partition(":") for line in text.splitlines() if line.strip()]
     if not all(colon and re.fullmatch(r"\w+", name.strip(" *_`-")) for name, colon, _ in lines):
         return False
-    told = {name.strip(" *_`-").lower(): normalized(value) for name, _, value in lines}
-    return any(told.get(name.lower()) in known for name in names)
+    stated = {name.strip(" *_`-").lower(): normalized(value) for name, _, value in lines}
+    return any(stated.get(name.lower()) in known for name in names)
 
 
 def _is_answer(flat: str, names: Sequence[str], known: Collection[str]) -> bool:

@@ -193,8 +193,8 @@ def warnings_of(rejections: Sequence[Rejection], numbers: Mapping[str, tuple[int
         reasons = Counter(one.reason for one in rejections if one.predictor in (name, ALL))
         rejected, total = reasons.total(), reasons.total() + count - 1
         if count < wished or rejected > total / 2:
-            told = ", ".join(f"{reason}: {number}" for reason, number in reasons.most_common())
-            why = f"{rejected} of {total} proposals were rejected ({told})"
+            counts = ", ".join(f"{reason}: {number}" for reason, number in reasons.most_common())
+            why = f"{rejected} of {total} proposals were rejected ({counts})"
             warnings.append(f"{name!r} has {count} of {wished} instructions; {why}")
     return warnings
 

@@ -86,7 +86,7 @@ async def propose_program(  # noqa: PLR0913 - one argument per ingredient
     shown = {name: demos_for(name, number, demo_sets, settings) for name in subjects}
     demos_shown = [demo_text(demo) for demos, _ in shown.values() for demo in demos]
     training = TrainingText.of(rows, demos_shown, hidden=private_names(program))
-    told = format_programs(history) if settings.history else ""
+    tried = format_programs(history) if settings.history else ""
     tip = rng.choice(sorted(settings.tips)) if settings.tips else "none"
     parts = [
         Facts(
@@ -100,7 +100,7 @@ async def propose_program(  # noqa: PLR0913 - one argument per ingredient
         )
         for name, subject in subjects.items()
     ]
-    prompt = whole_program_prompt(parts, told, rules=settings.rules)
+    prompt = whole_program_prompt(parts, tried, rules=settings.rules)
     rejections, best = list[Rejection](), dict[str, str]()
     for attempt in range(settings.tries):
         answer = await proposer.complete(
@@ -109,7 +109,7 @@ async def propose_program(  # noqa: PLR0913 - one argument per ingredient
             sample=number * settings.tries + attempt,
             temperature=heat(proposer, attempt),
         )
-        sound, faults = _sound(answer, parts, prompt, told, training, settings, history)
+        sound, faults = _sound(answer, parts, prompt, tried, training, settings, history)
         rejections.extend(faults)
         best = max(best, sound, key=len)
         if not faults:
@@ -166,7 +166,7 @@ def _sound(
     answer: Completion,
     parts: Sequence[Facts],
     prompt: MetaPrompt,
-    told: str,
+    tried: str,
     training: TrainingText,
     settings: GroundingSettings,
     history: Sequence[ScoredProgram],
@@ -177,7 +177,7 @@ def _sound(
     texts = read_program(answer.text, [facts.subject.name for facts in parts])
     sound: dict[str, str] = {}
     faults: list[Rejection] = []
-    facts_shown = prompt.text.replace(told, "") if told else prompt.text
+    facts_shown = prompt.text.replace(tried, "") if tried else prompt.text
     for facts in parts:
         name = facts.subject.name
         text = clean(texts.get(name, ""))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from luthier.evaluation.rollout import Evaluation, Outcome
 from luthier.program.candidate import Candidate, Demo, Prompt
-from luthier.report.badly import say_badly
+from luthier.report.answer_problems_text import say_problems
 from luthier.report.figures import count, percent, plural, points
 from luthier.report.html import Child, Markup, el
 from luthier.runner.verdict import Verdict, level_text
@@ -120,7 +120,7 @@ def _evaluation(evaluation: Evaluation) -> list[Child]:
     }
     parts: list[Child] = [el("b", "Evaluation"), _tiles(tiles)]
     if evaluation.badly:
-        said = f"Answers that came, but not as they should: {say_badly(evaluation.badly)}"
+        said = f"Answers that came, but not as they should: {say_problems(evaluation.badly)}"
         parts.append(el("p", said, class_="soft"))
     parts.append(_folded("Prompts", _candidate(evaluation.candidate)))
     return parts

@@ -27,7 +27,7 @@ from luthier.study.events import (
 )
 
 _MOST_MARKS = 400
-"""Of more minibatch trials, every so manieth is drawn: a page of thousands would not open."""
+"""Of more minibatch trials, only some are drawn, evenly spaced: a page of thousands would not open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class View:
     paid_by_lm: Mapping[str, Amounts]
     """The same by the LM's identity."""
     remarks: Sequence[str]
-    """What befell the study's calls, in sentences."""
+    """What went wrong with the study's calls, in sentences."""
 
     def event(self, kind: type[E]) -> E | None:
         """Return the first event of a kind."""

@@ -9,10 +9,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from luthier.report.badly import say_badly
+from luthier.report.answer_problems_text import say_problems
 from luthier.report.figures import count, plural
 from luthier.report.spending import Amounts, amounts
-from luthier.report.summary import badly, unfolded
+from luthier.report.summary import answer_problems, unfolded
 from luthier.study.events import DoneEvent, Event, first
 
 STORE = "store.sqlite"
@@ -75,13 +75,13 @@ def unbilled(store: Path) -> int:
 
 
 def remarks(events: Iterable[Event], store: Path) -> list[str]:
-    """Return what befell a study's calls, in sentences without a full stop; none where all went well."""
+    """Return what went wrong with a study's calls, in sentences without a full stop; none where all went well."""
     events, found = list(events), []
-    if bad := badly(unfolded(events)):
-        found.append(f"Answers that came, but not as they should: {say_badly(bad)}")
+    if bad := answer_problems(unfolded(events)):
+        found.append(f"Answers that came, but not as they should: {say_problems(bad)}")
     if met := faults(store):
-        told = ", ".join(f"{_KINDS.get(kind, kind)} {count(n)}" for kind, n in sorted(met.items()))
-        found.append(f"Attempts that failed on the way and were made again: {told}")
+        kinds = ", ".join(f"{_KINDS.get(kind, kind)} {count(n)}" for kind, n in sorted(met.items()))
+        found.append(f"Attempts that failed on the way and were made again: {kinds}")
     if n := unbilled(store):
         ended = first(events, DoneEvent) is not None
         found.append(

@@ -81,7 +81,7 @@ def phase_rows(events: Sequence[Event]) -> tuple[PhaseRow, ...]:
 
 
 def actuals(events: Sequence[Event]) -> dict[str, Actual]:
-    """Return what each phase took, told from the times and bills of its events."""
+    """Return what each phase took, from the times and bills of its events."""
     found: dict[str, Actual] = {}
     asks: dict[int, AskEvent] = {}
     before = None

@@ -174,12 +174,12 @@ def variables(view: View) -> Markup | None:
     if not view.variables:
         return None
     clear = [row.name for row in view.variables if row.p <= tables.CLEAR]
-    told = (
+    basis = (
         f"What clearly did: {', '.join(clear)}." if clear else "None stands out from chance: the trials were too few."
     )
     lead = (
         "Each variable's share of what candidates differed by, with a 90 % interval; "
-        f"“by chance” is how often shuffled scores let it seem to matter as much. {told}"
+        f"“by chance” is how often shuffled scores let it seem to matter as much. {basis}"
     )
     return section("What mattered", lead, tables.variables(view.variables))
 

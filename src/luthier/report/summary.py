@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from luthier.report.badly import sum_badly
+from luthier.report.answer_problems_text import sum_problems
 from luthier.report.figures import moment
 from luthier.report.shrink import Tally, best_shrunken
 from luthier.report.spending import Amounts, by_lm, dollars_for, outcomes_of, prices, total
@@ -143,7 +143,7 @@ def summary(events: Sequence[Event]) -> Summary:
         seconds_planned=whole.get("seconds"),
         verdict=verdict,
         warnings=_warnings(events),
-        badly=badly(events),
+        badly=answer_problems(events),
     )
 
 
@@ -262,13 +262,13 @@ def outcome_count(event: Event) -> int:
     return event.rollouts or 0 if isinstance(event, InsightEvent) else len(outcomes_of(event))
 
 
-def badly(events: Iterable[Event]) -> dict[str, dict[str, int]]:
+def answer_problems(events: Iterable[Event]) -> dict[str, dict[str, int]]:
     """Count answers that came, but not as they should, by predictor and kind."""
     counts: list[Mapping[str, Mapping[str, int]]] = []
     for event in events:
         counts += [event.badly] if isinstance(event, BootstrapEvent) else []
         counts += [outcome.badly for outcome in outcomes_of(event)]
-    return sum_badly(counts)
+    return sum_problems(counts)
 
 
 def warnings_of(event: Event) -> Sequence[str]:

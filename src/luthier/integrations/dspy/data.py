@@ -126,8 +126,8 @@ def _score(metric: Callable[..., Any], example: Any, answered: Answered) -> Any:
 
 def _json(value: Any, where: str) -> Any:
     if isinstance(value, _MEDIA):
-        told = canonical_json(value_to_json(value)).encode()
-        return f"{type(value).__name__.lower()} {hashlib.sha256(told).hexdigest()[:16]}"
+        text = canonical_json(value_to_json(value)).encode()
+        return f"{type(value).__name__.lower()} {hashlib.sha256(text).hexdigest()[:16]}"
     if isinstance(value, list | tuple):
         return [_json(item, where) for item in value]
     try:

@@ -213,8 +213,8 @@ class TunableChain(Runnable, ForeignPredictor):  # type: ignore[misc]
         prompt = self.prompt_in(run)
         return self._chain if prompt == self.original else self._with(json.dumps(prompt.to_json(), sort_keys=True))
 
-    def _made_with(self, told: str) -> Any:
-        return RunnableSequence(self.prompt_with(Prompt.from_json(json.loads(told))), *self._chain.steps[1:])
+    def _made_with(self, prompt_json: str) -> Any:
+        return RunnableSequence(self.prompt_with(Prompt.from_json(json.loads(prompt_json))), *self._chain.steps[1:])
 
     @contextmanager
     def _noted(self, run: Run, given: Any) -> Iterator[Noted]:

@@ -266,9 +266,9 @@ def _only_text(agent: AbstractAgent[Any, Any]) -> str:
     found = [getattr(each, "instruction", each) for each in getattr(plain, "_instructions", ())]
     texts = [text for text in (*found, *getattr(plain, "_system_prompts", ())) if isinstance(text, str)]
     if len(texts) > 1 or not isinstance(plain, Agent):
-        told = "; ".join(repr(text[:40]) for text in texts)
+        shown = "; ".join(repr(text[:40]) for text in texts)
         raise ConfigError(
-            f"tunable(agent): it has {len(texts)} texts of instructions that could be tuned ({told}); say which with "
+            f"tunable(agent): it has {len(texts)} texts of instructions that could be tuned ({shown}); say which with "
             "instruction=..."
         )
     return texts[0] if texts else ""
@@ -293,8 +293,8 @@ def _with_connected_client(model: Model, limits: Mapping[str, Any]) -> Model:
 
 def _declare(call: PendingCall, agent_run: Any) -> None:
     """Charge what a model that has no OpenAI client says that it used."""
-    told = agent_run.usage
-    usage = Usage(told.input_tokens, told.output_tokens, told.cache_read_tokens, told.requests)
+    billed = agent_run.usage
+    usage = Usage(billed.input_tokens, billed.output_tokens, billed.cache_read_tokens, billed.requests)
     if usage.calls:
         call.declare(usage)
 

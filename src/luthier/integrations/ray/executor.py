@@ -255,12 +255,12 @@ class RayExecutor:
         if self._ray.is_initialized():
             return
         self._connected = True
-        told = os.environ.get("RAY_USAGE_STATS_ENABLED")
+        before = os.environ.get("RAY_USAGE_STATS_ENABLED")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves that nobody asked for
         try:
             self._ray.init(log_to_driver=False, include_dashboard=False)
         finally:
-            if told is None:
+            if before is None:
                 del os.environ["RAY_USAGE_STATS_ENABLED"]
 
     async def _serve(self, place: _Place) -> None:

@@ -85,7 +85,7 @@ async def _on_engine(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _movable(prediction: Any) -> Any:
-    """Return a prediction that can travel: one that cannot is told as text."""
+    """Return a prediction that can travel: one that cannot becomes text."""
     if isinstance(prediction, _PLAIN):
         return prediction
     from ray import cloudpickle

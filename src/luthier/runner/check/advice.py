@@ -54,8 +54,9 @@ def advice(
         )
     if noise is not None and noise.low >= MUCH_NOISE:
         return (
-            f"Quieten it first: the same prompts asked twice score differently on {_percent(noise.flips)} of examples, "
-            "and gains hide behind that; lower the temperature, or give more examples."
+            "Reduce the noise first: the same prompts asked twice score differently on "
+            f"{_percent(noise.flips)} of examples, and gains hide behind that; lower the temperature, or give more "
+            "examples."
         )
     if detectable is None:
         n, level = checked["held_out"], checked["level"]

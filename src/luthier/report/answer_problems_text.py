@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 
-def sum_badly(counts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+def sum_problems(counts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
     """Add counts up."""
     total: dict[str, dict[str, int]] = {}
     for one in counts:
@@ -16,7 +16,7 @@ def sum_badly(counts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, di
     return total
 
 
-def say_badly(counts: Mapping[str, Mapping[str, int]]) -> str:
+def say_problems(counts: Mapping[str, Mapping[str, int]]) -> str:
     """Return counts as a sentence, e.g. ``queue: 3 cut off by the length limit, 1 refused``."""
     return "; ".join(
         f"{predictor}: {', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}"

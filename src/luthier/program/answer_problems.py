@@ -23,7 +23,7 @@ WRAPPED = "text around the JSON"
 _ENDING = re.compile(r"(:.*|[\w.-]*\.gguf|[-@](latest|preview|v?\d[\d.-]*))*")
 
 
-def badly(completion: Completion, signature: Signature, lm: LM) -> tuple[str, ...]:
+def problems_of(completion: Completion, signature: Signature, lm: LM) -> tuple[str, ...]:
     """Return what is wrong with an answer, by name; nothing where it is as it should be."""
     found = []
     if completion.finish_reason == "length":
@@ -47,7 +47,7 @@ def is_another(echoed: str, asked: str) -> bool:
     return bool(echoed) and not (long.startswith(short) and _ENDING.fullmatch(long[len(short) :]))
 
 
-def count_badly(calls: Iterable[Call]) -> dict[str, dict[str, int]]:
+def count_problems(calls: Iterable[Call]) -> dict[str, dict[str, int]]:
     """Count bad answers by predictor and kind."""
     counts: dict[str, Counter[str]] = {}
     for call in calls:

@@ -10,8 +10,8 @@ import pytest
 
 import luthier as lt
 from luthier.lm.request import Completion, Request
-from luthier.program.badly import is_another
-from luthier.report.badly import say_badly, sum_badly
+from luthier.program.answer_problems import is_another
+from luthier.report.answer_problems_text import say_problems, sum_problems
 from tests.lm.server import Body, OpenAIServer
 
 
@@ -101,11 +101,12 @@ def test_a_server_that_answers_with_another_model_is_found_out_in_journal_and_re
         )
     baseline = next(event for event in result.events if event["event"] == "baseline")
     assert (
-        sum_badly(outcome["badly"] for outcome in baseline["outcomes"])["word"]["from another model"] == baseline["n"]
+        sum_problems(outcome["badly"] for outcome in baseline["outcomes"])["word"]["from another model"]
+        == baseline["n"]
     )
     assert "from another model" in result.report.read_text(encoding="utf-8")
 
 
 def test_counts_are_said_in_one_line() -> None:
     counts = {"b": {"refused": 1}, "a": {"text around the JSON": 2, "cut off by the length limit": 3}}
-    assert say_badly(counts) == "a: 3 cut off by the length limit, 2 text around the JSON; b: 1 refused"
+    assert say_problems(counts) == "a: 3 cut off by the length limit, 2 text around the JSON; b: 1 refused"
