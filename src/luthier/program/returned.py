@@ -1,4 +1,4 @@
-"""What a program can return at all: found from its types, and from code that passes a predictor's value on unchanged."""
+"""What a program can return: found from its types, and from code that passes a predictor's value on unchanged."""
 
 from __future__ import annotations
 
